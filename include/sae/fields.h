@@ -1,0 +1,51 @@
+// Options are declared once: a struct lists its fields, and from that one list come the strict JSON
+// reader, the writer, range checks, `sae config print` and the JSON schema.
+//
+//     struct TopKOptions {
+//       std::int64_t k = 32;
+//
+//       template <class Self, class Visit>
+//       static void fields(Self& self, Visit&& visit) {
+//         visit("k", self.k, at_least(1), "latents kept per token");
+//       }
+//     };
+//
+// Field types: bool, std::int64_t, double, std::string, std::vector of those, std::optional of any
+// field type (null or absent: not set), and structs that have `fields` themselves. A default is
+// written in the struct and nowhere else. A field whose default violates its own constraint is
+// required: the reader reports it as missing.
+#pragma once
+
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace sae {
+
+/// Which values a field accepts. `Any` is for bool, free strings and nested structs.
+struct Any {};
+
+struct Range {
+  double low = -std::numeric_limits<double>::infinity();
+  double high = std::numeric_limits<double>::infinity();
+  bool low_open = false;   ///< low itself is excluded
+  bool high_open = false;  ///< high itself is excluded
+
+  bool contains(double value) const {
+    return (low_open ? value > low : value >= low) && (high_open ? value < high : value <= high);
+  }
+};
+
+struct OneOf {
+  std::vector<std::string> names;
+};
+
+inline constexpr Any any{};
+inline Range at_least(double low) { return {.low = low}; }
+inline Range above(double low) { return {.low = low, .low_open = true}; }
+inline Range between(double low, double high) { return {.low = low, .high = high}; }
+/// [0, 1): decays, dropout-like shares.
+inline Range unit_interval() { return {.low = 0, .high = 1, .high_open = true}; }
+inline OneOf one_of(std::vector<std::string> names) { return {std::move(names)}; }
+
+}  // namespace sae
