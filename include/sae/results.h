@@ -1,0 +1,119 @@
+// What a comparison measured: one record a run, as results.json and results.csv hold it, and the
+// statistics that make runs comparable: values at a matched L0, over seeds.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "sae/metrics_log.h"
+
+namespace sae {
+
+/// Latents counted by log10 of their firing frequency; those that never fired have no logarithm.
+struct FiringHistogram {
+  std::vector<double> edges;         ///< log10, ascending, one more than counts; empty: no data
+  std::vector<std::int64_t> counts;  ///< latents with edges[i] <= log10 frequency < edges[i + 1]
+  std::int64_t never = 0;            ///< latents that did not fire at all
+
+  bool operator==(const FiringHistogram& other) const = default;
+};
+
+/// Names that the report and the tables know in `RunResult::metrics` (others are kept and listed):
+///   l0 explained_variance cosine nmse l2_ratio; dead (a share of the latents, 0 to 1);
+///   with ground truth: mcc uniqueness precision recall f1 miss_on miss_off
+///   absorption_full_micro absorption_full_macro absorption_fraction
+/// and in `history`: l0 explained_variance loss dead; preferred where present: the same names with
+/// the prefix "eval." (held-out); for a mask: mask.theta mask.masked mask.drift
+/// mask.importance_q05 _q25 _q50 _q75 _q95 (masked: share of latents masked, 0 to 1).
+struct RunResult {
+  std::string name;                          ///< unique; also its folder under runs/
+  std::string member;                        ///< label of a Member
+  std::map<std::string, std::string> point;  ///< grid axis (config path) -> value as JSON text
+  std::int64_t seed = 0;
+  bool done = true;  ///< false: failed, and `message` says why
+  std::string message;
+  double wall_s = 0;
+  MetricValues metrics;             ///< final, held-out
+  std::vector<MetricsRow> history;  ///< over training; see `thinned`
+  FiringHistogram firing;
+
+  bool operator==(const RunResult& other) const = default;
+};
+
+/// One line of the comparison. Its runs differ in seed and in what moves L0; a comparison over
+/// further axes makes one member of each of their values, named in the label.
+struct Member {
+  std::string label;         ///< as shown: "topk", "atm", "atm (nested)"
+  std::string architecture;  ///< as in the config: "topk", "atm", "batch_topk"
+  bool masked = false;       ///< carries an AtmMask
+  std::string base;          ///< label of its counterpart without the mask, if compared; else ""
+
+  bool operator==(const Member& other) const = default;
+};
+
+struct ComparisonResult {
+  std::string title;
+  std::string settings = "{}";  ///< JSON text: resolved base config, members, axes, seeds
+  std::string command;          ///< reproduces it: "sae compare configs/compare/quick.json"
+  std::map<std::string, std::string> versions;  ///< "sae" -> "0.1.0", "libtorch", "cpu", ...
+  std::vector<Member> members;                  ///< in the order of display
+  std::vector<RunResult> runs;
+
+  bool operator==(const ComparisonResult& other) const = default;
+};
+
+/// results.json. The reader is strict: `place` (a path) heads each DataError.
+std::string to_json(const ComparisonResult& result);
+ComparisonResult comparison_from_json(std::string_view text, const std::string& place);
+
+/// One run alone, for its folder: an interrupted comparison continues from these.
+std::string to_json(const RunResult& run);
+RunResult run_from_json(std::string_view text, const std::string& place);
+
+/// results.csv: one row a run, one column per axis and metric; RFC 4180 quoting.
+std::string to_csv(const ComparisonResult& result);
+
+/// At most `most` rows, evenly spaced, the first and the last among them.
+std::vector<MetricsRow> thinned(const std::vector<MetricsRow>& history, std::size_t most = 200);
+
+/// Which way a metric is better.
+enum class Better { kHigher, kLower, kNeither };
+
+struct MetricInfo {
+  std::string name;   ///< key in RunResult::metrics
+  std::string label;  ///< "full absorption (micro)"
+  std::string brief;  ///< column head for a terminal: "full"
+  Better better = Better::kNeither;
+};
+
+/// The known metrics in order of display.
+const std::vector<MetricInfo>& known_metrics();
+/// Those known metrics, l0 left out, that at least one finished run has a finite value for.
+std::vector<MetricInfo> measured_metrics(const ComparisonResult& result);
+
+/// A metric over seeds. sd is the sample standard deviation, 0 for a single seed.
+struct SeedStatistic {
+  double mean = 0;
+  double sd = 0;
+  int seeds = 0;
+  bool outside = false;  ///< for some seed the wanted L0 is outside the member's own range
+};
+
+/// `metric` at a wanted L0: per seed, piecewise linear over that seed's runs sorted by L0, the
+/// nearest end's value outside their range; then over seeds. None: no finished run has it.
+std::optional<SeedStatistic> metric_at(const ComparisonResult& result, const std::string& member,
+                                       const std::string& metric, double l0);
+
+/// At most `most` L0 values at which most members can be compared without extrapolation: the
+/// median of the members' levels, pulled into the range that most members cover, rounded.
+std::vector<double> matched_levels(const ComparisonResult& result, std::size_t most = 3);
+
+/// The members at the matched levels for a terminal `columns` wide: "*" where outside a member's
+/// range, a sd where there is more than one seed. Ends with a newline; says so if no run finished.
+std::string results_table(const ComparisonResult& result, std::size_t columns = 80);
+
+}  // namespace sae
