@@ -10,20 +10,28 @@
 //       }
 //     };
 //
-// Field types: bool, std::int64_t, double, std::string, std::vector of those, std::optional of any
-// field type (null or absent: not set), and structs that have `fields` themselves. A default is
-// written in the struct and nowhere else. A field whose default violates its own constraint is
-// required: the reader reports it as missing.
+// Field types: bool, std::int64_t, double, std::string, nlohmann::ordered_json (any JSON value),
+// structs that have `fields` themselves, std::vector of those (the constraint holds for each
+// element), and std::optional of any of these (null or absent: not set). A default is written in
+// the struct and nowhere else. A field whose default violates its own constraint is required: the
+// reader reports it as missing. Numbers are finite, so a NaN default makes any number required.
+//
+// Structs share an object by calling each other's `fields`: Base::fields(self.base, visit).
 #pragma once
 
 #include <limits>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 namespace sae {
 
 /// Which values a field accepts. `Any` is for bool, free strings and nested structs.
 struct Any {};
+
+/// A string or list that must not be empty, such as a path.
+struct NonEmpty {};
 
 struct Range {
   double low = -std::numeric_limits<double>::infinity();
@@ -40,7 +48,10 @@ struct OneOf {
   std::vector<std::string> names;
 };
 
+using Accepts = std::variant<Any, NonEmpty, Range, OneOf>;
+
 inline constexpr Any any{};
+inline constexpr NonEmpty non_empty{};
 inline Range at_least(double low) { return {.low = low}; }
 inline Range above(double low) { return {.low = low, .low_open = true}; }
 inline Range between(double low, double high) { return {.low = low, .high = high}; }
