@@ -13,7 +13,6 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -66,10 +65,11 @@ class StagedDirectory {
  private:
   std::filesystem::path target_;
   std::filesystem::path staging_;
+  int lock_ = -1;
   bool committed_ = false;
 };
 
-/// Removes every `.tmp-*-<pid>` in `parent` that belongs to no running process.
+/// Removes every `.tmp-*-<pid>` in `parent` that no running process is writing.
 void remove_stale_staging(const std::filesystem::path& parent);
 
 /// SHA-256 (FIPS 180-4), for spotting damage and change.
