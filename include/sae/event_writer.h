@@ -34,8 +34,8 @@ EventHistogram make_histogram(std::span<const float> values, int buckets = 40);
 
 /// Writes one new file `events.out.tfevents.<unix time>.<host>.<pid>` in `folder` (made if missing)
 /// and never touches existing ones; TensorBoard merges a folder's files by step. Buffered: what was
-/// written reaches the disk every few seconds, on `flush` and at the end. Throws DataError when
-/// writing fails.
+/// written reaches the disk every few seconds, on `flush` and at the end. Throws
+/// std::system_error when writing fails.
 class EventWriter {
  public:
   /// `purge_step`: of earlier files, TensorBoard shall forget this and all later steps (a resume).

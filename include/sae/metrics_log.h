@@ -27,7 +27,8 @@ struct MetricsRow {
 std::string to_json_line(const MetricsRow& row);
 
 /// Appends rows to a file, each flushed before `append` returns, so a killed process loses nothing
-/// that it logged. Throws DataError when the file cannot be written (full disk, no permission).
+/// that it logged. Throws std::system_error when the file cannot be written (full disk), DataError
+/// when its last line is torn.
 class MetricsLog {
  public:
   explicit MetricsLog(const std::filesystem::path& path);

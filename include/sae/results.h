@@ -103,13 +103,22 @@ struct SeedStatistic {
   bool outside = false;  ///< for some seed the wanted L0 is outside the member's own range
 };
 
+/// Mean and sd of one value a seed.
+SeedStatistic over_seeds(const std::vector<double>& values);
+
 /// `metric` at a wanted L0: per seed, piecewise linear over that seed's runs sorted by L0, the
-/// nearest end's value outside their range; then over seeds. None: no finished run has it.
+/// nearest end's value outside their range (2 % beyond an end still counts as inside: runs steered
+/// to one L0 do not meet exactly); then over seeds. None: no finished run has it.
 std::optional<SeedStatistic> metric_at(const ComparisonResult& result, const std::string& member,
                                        const std::string& metric, double l0);
 
+/// Whether two values differ by more than twice the spread of their difference over seeds,
+/// sqrt(sd_a^2 + sd_b^2). Never with a single seed, which has no spread.
+bool beyond_spread(const SeedStatistic& a, const SeedStatistic& b);
+
 /// At most `most` L0 values at which most members can be compared without extrapolation: the
-/// median of the members' levels, pulled into the range that most members cover, rounded.
+/// medians of the members' lowest, middle and highest L0, pulled into the range that at least three
+/// quarters of them cover, rounded to two or three digits. Ascending.
 std::vector<double> matched_levels(const ComparisonResult& result, std::size_t most = 3);
 
 /// The members at the matched levels for a terminal `columns` wide: "*" where outside a member's
