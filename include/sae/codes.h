@@ -1,0 +1,109 @@
+// Codes: a batch of latent activations, and the two differentiable operations around it.
+//
+// Of a batch's B x F latent activations about 99.8 % are zero, and for every architecture the
+// gradient is zero wherever the activation is. So only the encoder's forward product is dense; the
+// decoder, both weight gradients and the code gradient touch nothing but the selected entries.
+//
+// Notation, used in every header: B tokens in a batch, D = d_in, F = d_sae, K = k.
+//     W_enc [F, D]  b_enc [F]  W_dec [F, D]  b_dec [D]      one latent is one row
+//     h = (x - b_dec) W_enc^T + b_enc   [B, F]   pre-activations
+//     f                                 [B, F]   latent activations
+//     x_hat = f W_dec + b_dec           [B, D]
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace sae {
+
+/// Which entries of a [B, F] matrix are stored. Either all of them (`dense`), or a list in token
+/// order, within a token by ascending latent: the layout of at::_embedding_bag.
+class Pattern : public torch::CustomClassHolder {
+ public:
+  static c10::intrusive_ptr<Pattern> dense(std::int64_t batch, std::int64_t d_sae);
+  static c10::intrusive_ptr<Pattern> sparse(at::Tensor indices, at::Tensor offsets,
+                                            std::int64_t d_sae);
+
+  Pattern(bool is_dense, std::int64_t batch, std::int64_t d_sae, at::Tensor indices,
+          at::Tensor offsets);
+
+  /// The same entries ordered by latent: found once, used by both weight gradients.
+  struct ByLatent {
+    at::Tensor entries;  // [nnz] i64, positions in `indices`, latent by latent, tokens ascending
+    at::Tensor tokens;   // [nnz] i64, the token of each of `entries`
+    at::Tensor offsets;  // [F + 1] i64
+  };
+  const ByLatent& by_latent() const;
+  const at::Tensor& tokens() const;  ///< [nnz] i64, the token of each entry
+
+  const bool is_dense;
+  const std::int64_t batch;  // B
+  const std::int64_t d_sae;  // F
+  const at::Tensor indices;  // [nnz] i64, latent of each entry; undefined when dense
+  const at::Tensor offsets;  // [B + 1] i64; undefined when dense
+
+ private:
+  mutable at::Tensor tokens_;
+  mutable ByLatent by_latent_;
+};
+
+/// Latent activations (or any other value per entry) of a batch. A cheap handle, like a tensor.
+class Codes {
+ public:
+  Codes() = default;
+  /// `values` is [nnz] for a sparse pattern, [B, F] for a dense one.
+  Codes(c10::intrusive_ptr<Pattern> pattern, at::Tensor values);
+  static Codes from_dense(at::Tensor values);  ///< [B, F], kept dense
+
+  bool defined() const { return values_.defined(); }
+  bool is_dense() const { return pattern_->is_dense; }
+  std::int64_t batch() const { return pattern_->batch; }
+  std::int64_t d_sae() const { return pattern_->d_sae; }
+  const at::Tensor& values() const { return values_; }
+  const c10::intrusive_ptr<Pattern>& pattern() const { return pattern_; }
+
+  Codes with_values(at::Tensor values) const;  ///< same pattern, other values
+  at::Tensor to_dense() const;                 ///< [B, F], differentiable
+  Codes to_sparse() const;                     ///< entries that are not zero; no gradient
+
+  /// One number per latent, `v [F]`, brought to each entry: [nnz], or [1, F] when dense, so that it
+  /// combines with `values` elementwise. Differentiable in v.
+  at::Tensor per_entry(const at::Tensor& v) const;
+
+  /// Sum over tokens of `entries` (shaped like values): [F]. No gradient.
+  at::Tensor sum_per_latent(const at::Tensor& entries) const;
+
+ private:
+  c10::intrusive_ptr<Pattern> pattern_;
+  at::Tensor values_;
+};
+
+/// x - b_dec for a batch and the encoder applied to it.
+struct EncoderWeights {
+  at::Tensor W_enc;  // [F, D]
+  at::Tensor b_enc;  // [F]
+  at::Tensor b_dec;  // [D]
+};
+
+/// h [B, F] for x [B, D], outside the autograd graph: what selections look at.
+at::Tensor preactivations(const at::Tensor& x, const EncoderWeights& weights);
+
+/// The pre-activations at `pattern`, differentiable in W_enc, b_enc and b_dec (not in x). `h` is
+/// what `preactivations` returned for the same arguments. Its backward is exact and, when the
+/// pattern is sparse, makes no [B, F] tensor; b_dec costs one matrix-vector product:
+///     db_dec = -(sum_b dh_b) W_enc.
+Codes pick(const at::Tensor& x, const EncoderWeights& weights, const at::Tensor& h,
+           const c10::intrusive_ptr<Pattern>& pattern);
+
+/// x_hat [B, D], differentiable in the values, W_dec and b_dec.
+at::Tensor decode(const Codes& codes, const at::Tensor& W_dec, const at::Tensor& b_dec);
+
+/// Reconstructions by nested prefixes of the dictionary: element j uses latents [0, widths[j]).
+/// Every entry is decoded once, whatever the number of widths. `widths` ascend and end with F.
+std::vector<at::Tensor> decode_prefixes(const Codes& codes, const std::vector<std::int64_t>& widths,
+                                        const at::Tensor& W_dec, const at::Tensor& b_dec);
+
+}  // namespace sae

@@ -1,0 +1,165 @@
+#include "sae/autoencoder.h"
+
+#include <torch/types.h>
+
+#include <utility>
+
+#include "sae/rng.h"
+
+namespace sae {
+
+at::Tensor squared_error(const at::Tensor& x, const at::Tensor& x_hat) {
+  return (x_hat - x).square().sum() / x.size(0);
+}
+
+Autoencoder::Autoencoder(AutoencoderOptions options)
+    : torch::nn::Module("Autoencoder"), options_(std::move(options)) {
+  const std::int64_t d_in = options_.d_in;
+  const std::int64_t d_sae = options_.d_sae;
+  if (d_in < 1 || d_sae < 1) {
+    throw std::invalid_argument("model: got d_in " + std::to_string(d_in) + ", d_sae " +
+                                std::to_string(d_sae) + ", expected both to be at least 1");
+  }
+  W_enc = register_parameter("W_enc", at::zeros({d_sae, d_in}));
+  b_enc = register_parameter("b_enc", at::zeros({d_sae}));
+  W_dec = register_parameter("W_dec", at::zeros({d_sae, d_in}));
+  b_dec = register_parameter("b_dec", at::zeros({d_in}));
+  silent_tokens_ = register_buffer("silent_tokens", at::zeros({d_sae}, at::kLong));
+  if (options_.mask) {
+    mask_ = register_module("mask", std::make_shared<AtmMask>(d_sae, *options_.mask));
+  }
+}
+
+void Autoencoder::initialise(std::uint64_t seed) {
+  const at::NoGradGuard no_grad;
+  at::Tensor rows = at::empty({d_sae(), d_in()}, at::kFloat);
+  auto* value = rows.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < d_sae(); ++i) {
+    Rng rng(seed, Stream::kInit, static_cast<std::uint64_t>(i));
+    for (std::int64_t d = 0; d < d_in(); ++d) *value++ = static_cast<float>(rng.normal());
+  }
+  rows /= rows.norm(2, /*dim=*/1, /*keepdim=*/true);
+  W_dec.copy_(rows);
+  W_enc.copy_(rows);
+  b_enc.zero_();
+}
+
+at::Tensor Autoencoder::activate(const Codes& preactivations) const {
+  // A sparse selection holds positive entries only.
+  return preactivations.is_dense() ? preactivations.values().relu() : preactivations.values();
+}
+
+std::vector<at::Tensor> Autoencoder::reconstruct(const Codes& codes) const {
+  return {sae::decode(codes, W_dec, b_dec)};
+}
+
+Codes Autoencoder::select_and_pick(const at::Tensor& x, bool training) const {
+  const at::Tensor h = sae::preactivations(x, encoder());
+  const Selection selection = training ? select(h) : select_inference(h);
+  const Codes picked = pick(x, encoder(), h, selection.pattern);
+  return selection.keep.defined() ? picked.with_values(picked.values() * selection.keep) : picked;
+}
+
+at::Tensor Autoencoder::preactivations_of(const at::Tensor& x, const at::Tensor& which) const {
+  const EncoderWeights part{W_enc.index_select(0, which), b_enc.index_select(0, which), b_dec};
+  return pick(x, part, sae::preactivations(x, part), Pattern::dense(x.size(0), which.size(0)))
+      .values();
+}
+
+at::Tensor Autoencoder::weigh_by_norm(const Codes& codes, const at::Tensor& values) const {
+  if (unit_norm_decoder()) return values;
+  return values * codes.per_entry(W_dec.norm(2, /*dim=*/1));
+}
+
+Codes Autoencoder::encode(const at::Tensor& x) const {
+  const at::NoGradGuard no_grad;
+  const Codes h = select_and_pick(x, /*training=*/false);
+  Codes f = h.with_values(activate(h));
+  if (!mask_) return f;
+  const at::Tensor factor = mask_->inference_factor();
+  return factor.defined() ? f.with_values(f.values() * f.per_entry(factor)) : f;
+}
+
+at::Tensor Autoencoder::decode(const Codes& codes) const {
+  const at::NoGradGuard no_grad;
+  return sae::decode(codes, W_dec, b_dec);
+}
+
+Forward Autoencoder::forward(const at::Tensor& x, Step step) const {
+  Forward pass;
+  pass.x = x;
+  pass.preactivations = select_and_pick(x, /*training=*/true);
+  pass.latents = pass.preactivations.with_values(activate(pass.preactivations));
+  pass.kept = pass.latents;
+  const bool both = mask_ && mask_->options().paths == "both";
+  if (mask_) {
+    pass.mask = mask_->sample(step.seed, step.index);
+    pass.kept = pass.latents.with_values(pass.latents.values() * pass.latents.per_entry(pass.mask));
+  }
+  // An alias, so that what flows back into it comes from the reconstruction alone.
+  pass.decoded = pass.kept.with_values(pass.kept.values().view_as(pass.kept.values()));
+  if (mask_ && at::GradMode::is_enabled()) pass.decoded.values().retain_grad();
+  pass.reconstructions = reconstruct(pass.decoded);
+  pass.x_hat = pass.reconstructions.back();
+  // Before the warm-up ends both paths are the same, and one of them is enough.
+  if (both && mask_->active(step.index)) {
+    const std::vector<at::Tensor> unmasked = reconstruct(pass.latents);
+    pass.x_hat = unmasked.back();
+    pass.reconstructions.insert(pass.reconstructions.end(), unmasked.begin(), unmasked.end());
+  }
+  return pass;
+}
+
+Losses Autoencoder::losses(const Forward& pass, Step step) const {
+  at::Tensor error;
+  for (const at::Tensor& reconstruction : pass.reconstructions) {
+    const at::Tensor term = squared_error(pass.x, reconstruction);
+    error = error.defined() ? error + term : term;
+  }
+  const auto terms = static_cast<double>(pass.reconstructions.size());
+  Losses all{{"reconstruction", terms > 1 ? error / terms : error}};
+  for (auto& [name, value] : penalties(pass, step)) all.emplace_back(std::move(name), value);
+  return all;
+}
+
+BatchStatistics Autoencoder::statistics(const Forward& pass, double loss_scale) const {
+  const at::NoGradGuard no_grad;
+  const at::Tensor f = pass.latents.values().detach();
+  const at::Tensor positive = (f > 0).to(at::kFloat);
+  BatchStatistics batch;
+  batch.tokens = pass.x.size(0);
+  batch.fired = pass.latents.sum_per_latent(positive);
+  batch.active = batch.fired.sum() / batch.tokens;
+  const at::Tensor infinity = at::full({1}, INFINITY, f.options());
+  batch.min_positive =
+      at::cat({at::where(f > 0, f, infinity).reshape({-1}), infinity}).min().to(at::kFloat);
+  if (!mask_) return batch;
+  batch.magnitude = pass.latents.sum_per_latent(f).to(at::kFloat);
+  const at::Tensor& slope = pass.decoded.values().grad();
+  if (slope.defined()) {
+    const double per_token = static_cast<double>(batch.tokens) / loss_scale;
+    batch.contribution = pass.latents.sum_per_latent((slope * f).abs_()).to(at::kFloat) * per_token;
+  } else {
+    batch.contribution = at::zeros_like(batch.magnitude);
+  }
+  return batch;
+}
+
+void Autoencoder::observe(const BatchStatistics& batch, Step step) {
+  const at::NoGradGuard no_grad;
+  silent_tokens_.add_(batch.tokens).masked_fill_(batch.fired > 0, 0);
+  if (mask_) mask_->observe(batch);
+  observe_more(batch, step);
+}
+
+at::Tensor Autoencoder::dead() const { return silent_tokens_ >= options_.dead_after_tokens; }
+
+void Autoencoder::fold_input_scale(double scale) {
+  const at::NoGradGuard no_grad;
+  b_enc.div_(scale);
+  b_dec.div_(scale);
+  if (mask_) mask_->fold_input_scale(scale);
+  fold_more(scale);
+}
+
+}  // namespace sae

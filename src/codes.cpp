@@ -1,0 +1,253 @@
+#include "sae/codes.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
+
+#include <stdexcept>
+#include <utility>
+
+#include "sparse_ops.h"
+
+namespace sae {
+
+c10::intrusive_ptr<Pattern> Pattern::dense(std::int64_t batch, std::int64_t d_sae) {
+  return c10::make_intrusive<Pattern>(true, batch, d_sae, at::Tensor(), at::Tensor());
+}
+
+c10::intrusive_ptr<Pattern> Pattern::sparse(at::Tensor indices, at::Tensor offsets,
+                                            std::int64_t d_sae) {
+  const std::int64_t batch = offsets.size(0) - 1;
+  return c10::make_intrusive<Pattern>(false, batch, d_sae, std::move(indices), std::move(offsets));
+}
+
+Pattern::Pattern(bool is_dense, std::int64_t batch, std::int64_t d_sae, at::Tensor indices,
+                 at::Tensor offsets)
+    : is_dense(is_dense),
+      batch(batch),
+      d_sae(d_sae),
+      indices(std::move(indices)),
+      offsets(std::move(offsets)) {}
+
+const at::Tensor& Pattern::tokens() const {
+  if (!tokens_.defined()) {
+    tokens_ = at::repeat_interleave(at::arange(batch, offsets.options()), offsets.diff(),
+                                    /*dim=*/0, /*output_size=*/indices.size(0));
+  }
+  return tokens_;
+}
+
+const Pattern::ByLatent& Pattern::by_latent() const {
+  if (by_latent_.offsets.defined()) return by_latent_;
+  const std::int64_t entries = indices.size(0);
+  if (!indices.is_cpu()) {
+    by_latent_.entries = std::get<1>(at::sort(indices, /*stable=*/true));
+    by_latent_.tokens = tokens().index_select(0, by_latent_.entries);
+    by_latent_.offsets =
+        at::cat({at::zeros({1}, indices.options()), at::bincount(indices, {}, d_sae).cumsum(0)});
+    return by_latent_;
+  }
+  // A counting sort: two sweeps, stable, so each latent's entries stay in token order.
+  at::Tensor sorted = at::empty({entries}, indices.options());
+  at::Tensor sorted_tokens = at::empty({entries}, indices.options());
+  at::Tensor starts = at::zeros({d_sae + 1}, indices.options());
+  const auto* latent = indices.const_data_ptr<std::int64_t>();
+  const auto* offset = offsets.const_data_ptr<std::int64_t>();
+  auto* start = starts.mutable_data_ptr<std::int64_t>();
+  for (std::int64_t e = 0; e < entries; ++e) ++start[latent[e] + 1];
+  for (std::int64_t i = 0; i < d_sae; ++i) start[i + 1] += start[i];
+  std::vector<std::int64_t> next(start, start + d_sae);
+  auto* out = sorted.mutable_data_ptr<std::int64_t>();
+  auto* out_token = sorted_tokens.mutable_data_ptr<std::int64_t>();
+  for (std::int64_t b = 0; b < batch; ++b) {
+    for (std::int64_t e = offset[b]; e < offset[b + 1]; ++e) {
+      const std::int64_t place = next[static_cast<std::size_t>(latent[e])]++;
+      out[place] = e;
+      out_token[place] = b;
+    }
+  }
+  by_latent_ = {std::move(sorted), std::move(sorted_tokens), std::move(starts)};
+  return by_latent_;
+}
+
+Codes::Codes(c10::intrusive_ptr<Pattern> pattern, at::Tensor values)
+    : pattern_(std::move(pattern)), values_(std::move(values)) {}
+
+Codes Codes::from_dense(at::Tensor values) {
+  auto pattern = Pattern::dense(values.size(0), values.size(1));
+  return {std::move(pattern), std::move(values)};
+}
+
+Codes Codes::with_values(at::Tensor values) const { return {pattern_, std::move(values)}; }
+
+at::Tensor Codes::to_dense() const {
+  if (is_dense()) return values_;
+  const at::Tensor flat = pattern_->tokens() * d_sae() + pattern_->indices;
+  return at::zeros({batch() * d_sae()}, values_.options())
+      .index_put({flat}, values_)
+      .view({batch(), d_sae()});
+}
+
+Codes Codes::to_sparse() const {
+  const at::Tensor values = values_.detach();
+  if (is_dense()) {
+    const at::Tensor places = at::nonzero(values);  // [nnz, 2], row-major order
+    const at::Tensor tokens = places.select(1, 0);
+    at::Tensor offsets =
+        at::cat({at::zeros({1}, places.options()), at::bincount(tokens, {}, batch()).cumsum(0)});
+    at::Tensor indices = places.select(1, 1).contiguous();
+    at::Tensor kept = values.index({tokens, indices});
+    return {Pattern::sparse(std::move(indices), std::move(offsets), d_sae()), std::move(kept)};
+  }
+  const at::Tensor nonzero = values != 0;
+  const at::Tensor places = at::nonzero(nonzero).squeeze(1);
+  if (places.size(0) == values.size(0)) return with_values(values);
+  const at::Tensor before = at::cat({at::zeros({1}, places.options()), nonzero.cumsum(0)});
+  return {Pattern::sparse(pattern_->indices.index_select(0, places),
+                          before.index_select(0, pattern_->offsets), d_sae()),
+          values.index_select(0, places)};
+}
+
+at::Tensor Codes::per_entry(const at::Tensor& v) const {
+  return is_dense() ? v.unsqueeze(0) : v.index_select(0, pattern_->indices);
+}
+
+at::Tensor Codes::sum_per_latent(const at::Tensor& entries) const {
+  const at::NoGradGuard no_grad;
+  if (is_dense()) return entries.expand({batch(), d_sae()}).sum(0);
+  return sparse::sum_per_latent(*pattern_, entries.detach());
+}
+
+at::Tensor preactivations(const at::Tensor& x, const EncoderWeights& weights) {
+  const at::NoGradGuard no_grad;
+  return at::addmm(weights.b_enc, x - weights.b_dec, weights.W_enc.t());
+}
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::tensor_list;
+
+void keep_pattern(AutogradContext* ctx, const c10::intrusive_ptr<Pattern>& pattern) {
+  ctx->saved_data["pattern"] = c10::IValue::make_capsule(pattern);
+}
+
+const Pattern& kept_pattern(AutogradContext* ctx,
+                            c10::intrusive_ptr<torch::CustomClassHolder>& hold) {
+  hold = ctx->saved_data["pattern"].toCapsule();
+  return static_cast<const Pattern&>(*hold);
+}
+
+/// (dh) -> dW_enc = dh^T (x - b_dec), db_enc = sum_b dh, db_dec = -db_enc W_enc.
+class Pick : public torch::autograd::Function<Pick> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& W_enc, const at::Tensor& b_enc,
+                            const at::Tensor& b_dec, const at::Tensor& x, const at::Tensor& h,
+                            const c10::intrusive_ptr<Pattern>& pattern) {
+    (void)b_enc;
+    keep_pattern(ctx, pattern);
+    ctx->save_for_backward({W_enc, b_dec, x});
+    if (pattern->is_dense) return h.detach();
+    const at::Tensor flat = pattern->tokens() * pattern->d_sae + pattern->indices;
+    return h.reshape({-1}).index_select(0, flat);
+  }
+
+  static tensor_list backward(AutogradContext* ctx, tensor_list grads) {
+    c10::intrusive_ptr<torch::CustomClassHolder> hold;
+    const Pattern& pattern = kept_pattern(ctx, hold);
+    const tensor_list saved = ctx->get_saved_variables();
+    const at::Tensor& W_enc = saved[0];
+    const at::Tensor centered = saved[2] - saved[1];
+    const at::Tensor& dh = grads[0];
+    const at::Tensor db_enc = pattern.is_dense ? dh.sum(0) : sparse::sum_per_latent(pattern, dh);
+    at::Tensor dW_enc =
+        pattern.is_dense ? at::mm(dh.t(), centered) : sparse::scatter_sum(pattern, dh, centered);
+    at::Tensor db_dec = at::mv(W_enc.t(), db_enc).neg_();
+    return {std::move(dW_enc), db_enc, std::move(db_dec), {}, {}, {}};
+  }
+};
+
+/// (g) -> dvalues = <g, W_dec>, dW_dec = f^T g, db_dec = sum_b g.
+class Decode : public torch::autograd::Function<Decode> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& values, const at::Tensor& W_dec,
+                            const at::Tensor& b_dec, const c10::intrusive_ptr<Pattern>& pattern) {
+    keep_pattern(ctx, pattern);
+    ctx->save_for_backward({values, W_dec});
+    if (pattern->is_dense) return at::addmm(b_dec, values, W_dec);
+    return sparse::gather_sum(*pattern, values, W_dec).add_(b_dec);
+  }
+
+  static tensor_list backward(AutogradContext* ctx, tensor_list grads) {
+    c10::intrusive_ptr<torch::CustomClassHolder> hold;
+    const Pattern& pattern = kept_pattern(ctx, hold);
+    const tensor_list saved = ctx->get_saved_variables();
+    const at::Tensor& values = saved[0];
+    const at::Tensor& W_dec = saved[1];
+    const at::Tensor& g = grads[0];
+    if (pattern.is_dense) return {at::mm(g, W_dec.t()), at::mm(values.t(), g), g.sum(0), {}};
+    return {sparse::gather_dot(pattern, g, W_dec),
+            sparse::scatter_sum(pattern, values, g),
+            g.sum(0),
+            {}};
+  }
+};
+
+/// The group of every latent: how many widths are <= it.  [F] i64
+at::Tensor group_of_latent(const std::vector<std::int64_t>& widths, const at::Device& device) {
+  at::Tensor group = at::zeros({widths.back()}, at::TensorOptions().dtype(at::kLong));
+  for (std::size_t j = 0; j + 1 < widths.size(); ++j) group.slice(0, widths[j]).add_(1);
+  return group.to(device);
+}
+
+/// The batch of B tokens as J * B rows: row (j, b) holds the entries of token b whose latent lies
+/// between width j-1 and width j. Sparse codes only.
+Codes split_by_width(const Codes& codes, const std::vector<std::int64_t>& widths) {
+  const Pattern& pattern = *codes.pattern();
+  const auto groups = static_cast<std::int64_t>(widths.size());
+  const at::Tensor group = group_of_latent(widths, pattern.indices.device());
+  const at::Tensor row = group.index_select(0, pattern.indices) * codes.batch() + pattern.tokens();
+  const at::Tensor order = std::get<1>(at::sort(row, /*stable=*/true));
+  at::Tensor offsets = at::cat(
+      {at::zeros({1}, row.options()), at::bincount(row, {}, groups * codes.batch()).cumsum(0)});
+  return {
+      Pattern::sparse(pattern.indices.index_select(0, order), std::move(offsets), codes.d_sae()),
+      codes.values().index_select(0, order)};
+}
+
+}  // namespace
+
+Codes pick(const at::Tensor& x, const EncoderWeights& weights, const at::Tensor& h,
+           const c10::intrusive_ptr<Pattern>& pattern) {
+  return {pattern, Pick::apply(weights.W_enc, weights.b_enc, weights.b_dec, x, h, pattern)};
+}
+
+at::Tensor decode(const Codes& codes, const at::Tensor& W_dec, const at::Tensor& b_dec) {
+  return Decode::apply(codes.values(), W_dec, b_dec, codes.pattern());
+}
+
+std::vector<at::Tensor> decode_prefixes(const Codes& codes, const std::vector<std::int64_t>& widths,
+                                        const at::Tensor& W_dec, const at::Tensor& b_dec) {
+  if (widths.empty() || widths.back() != codes.d_sae()) {
+    throw std::invalid_argument("decode_prefixes: widths must end with d_sae = " +
+                                std::to_string(codes.d_sae()));
+  }
+  if (widths.size() == 1) return {decode(codes, W_dec, b_dec)};
+  std::vector<at::Tensor> out;
+  if (codes.is_dense()) {
+    std::int64_t from = 0;
+    at::Tensor sum = b_dec.expand({codes.batch(), b_dec.size(0)});
+    for (const std::int64_t to : widths) {
+      sum = sum + at::mm(codes.values().slice(1, from, to), W_dec.slice(0, from, to));
+      out.push_back(sum);
+      from = to;
+    }
+    return out;
+  }
+  const auto groups = static_cast<std::int64_t>(widths.size());
+  const at::Tensor parts = decode(split_by_width(codes, widths), W_dec, at::zeros_like(b_dec));
+  const at::Tensor sums = parts.view({groups, codes.batch(), -1}).cumsum(0) + b_dec;
+  for (std::int64_t j = 0; j < groups; ++j) out.push_back(sums.select(0, j));
+  return out;
+}
+
+}  // namespace sae

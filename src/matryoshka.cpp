@@ -1,0 +1,46 @@
+#include "sae/matryoshka.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <string>
+
+#include "sae/error.h"
+
+namespace sae {
+namespace {
+
+std::vector<std::int64_t> resolved_widths(const MatryoshkaOptions& options) {
+  const std::int64_t d_sae = options.batch_topk.base.d_sae;
+  std::vector<std::int64_t> widths = options.widths;
+  if (widths.empty()) {
+    for (const std::int64_t part : {32, 8, 2, 1}) {
+      const std::int64_t width = d_sae / part;
+      if (width > 0 && (widths.empty() || width > widths.back())) widths.push_back(width);
+    }
+  }
+  const bool ascending = std::is_sorted(widths.begin(), widths.end(), std::less_equal<>());
+  if (!ascending || widths.front() < 1 || widths.back() != d_sae) {
+    throw ConfigError("model.widths: got [" +
+                      [&] {
+                        std::string text;
+                        for (const std::int64_t width : widths) {
+                          text += (text.empty() ? "" : ", ") + std::to_string(width);
+                        }
+                        return text;
+                      }() +
+                      "], expected ascending sizes that end with d_sae = " + std::to_string(d_sae));
+  }
+  return widths;
+}
+
+}  // namespace
+
+Matryoshka::Matryoshka(MatryoshkaOptions options)
+    : BatchTopK(options.batch_topk), widths_(resolved_widths(options)) {}
+
+std::vector<at::Tensor> Matryoshka::reconstruct(const Codes& codes) const {
+  return decode_prefixes(codes, widths_, W_dec, b_dec);
+}
+
+}  // namespace sae

@@ -1,0 +1,222 @@
+#include "sae/select.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "row_kernels.h"
+
+namespace sae {
+namespace {
+
+using Positions = std::vector<std::int64_t>;
+
+bool wants_dense(Storage storage, double kept, double all, const at::Device& device) {
+  if (storage != Storage::kAuto) return storage == Storage::kDense;
+  return kept > dense_above(device) * all;
+}
+
+/// Entries kept in each row, one list a row, to a pattern.
+class RowLists {
+ public:
+  explicit RowLists(std::int64_t rows) : lists_(static_cast<std::size_t>(rows)) {}
+
+  Positions& operator[](std::int64_t row) { return lists_[static_cast<std::size_t>(row)]; }
+
+  std::int64_t total() const {
+    std::int64_t sum = 0;
+    for (const Positions& list : lists_) sum += static_cast<std::int64_t>(list.size());
+    return sum;
+  }
+
+  c10::intrusive_ptr<Pattern> pattern(std::int64_t d_sae) const {
+    at::Tensor indices = at::empty({total()}, at::kLong);
+    at::Tensor offsets = at::empty({static_cast<std::int64_t>(lists_.size()) + 1}, at::kLong);
+    auto* index = indices.mutable_data_ptr<std::int64_t>();
+    auto* offset = offsets.mutable_data_ptr<std::int64_t>();
+    *offset = 0;
+    for (const Positions& list : lists_) {
+      index = std::copy(list.begin(), list.end(), index);
+      offset[1] = *offset + static_cast<std::int64_t>(list.size());
+      ++offset;
+    }
+    return Pattern::sparse(std::move(indices), std::move(offsets), d_sae);
+  }
+
+ private:
+  std::vector<Positions> lists_;
+};
+
+/// Runs `body(row, scratch)` for all rows; scratch has room for one row's positions.
+template <class Body>
+void for_each_row(const at::Tensor& h, const Body& body) {
+  at::parallel_for(0, h.size(0), 8, [&](std::int64_t begin, std::int64_t end) {
+    Positions scratch(static_cast<std::size_t>(h.size(1)));
+    for (std::int64_t b = begin; b < end; ++b) body(b, scratch);
+  });
+}
+
+/// A pattern from a boolean mask [B, F], on any device.
+Selection from_mask(const at::Tensor& keep, Storage storage, bool keep_is_activation) {
+  const std::int64_t batch = keep.size(0);
+  const std::int64_t d_sae = keep.size(1);
+  const at::Tensor counts = keep.sum(1);
+  const double kept = storage == Storage::kAuto ? counts.sum().item<double>() : 0;
+  if (wants_dense(storage, kept, static_cast<double>(keep.numel()), keep.device())) {
+    return {Pattern::dense(batch, d_sae), keep_is_activation ? at::Tensor() : keep};
+  }
+  const at::Tensor places = at::nonzero(keep);
+  return {Pattern::sparse(places.select(1, 1).contiguous(),
+                          at::cat({at::zeros({1}, counts.options()), counts.cumsum(0)}), d_sae),
+          {}};
+}
+
+Selection to_selection(const RowLists& lists, const at::Tensor& h, Storage storage,
+                       bool keep_is_activation) {
+  const auto kept = static_cast<double>(lists.total());
+  auto pattern = lists.pattern(h.size(1));
+  if (!wants_dense(storage, kept, static_cast<double>(h.numel()), h.device())) return {pattern, {}};
+  at::Tensor keep;
+  if (!keep_is_activation) {
+    keep = at::zeros({h.numel()}, h.options().dtype(at::kBool));
+    keep.index_fill_(0, pattern->tokens() * h.size(1) + pattern->indices, true);
+    keep = keep.view(h.sizes());
+  }
+  return {Pattern::dense(h.size(0), h.size(1)), keep};
+}
+
+bool has_cpu_kernel(const at::Tensor& h) {
+  return h.is_cpu() && (h.scalar_type() == at::kFloat || h.scalar_type() == at::kDouble);
+}
+
+/// Whether a sample of the rows is so dense that listing all of them would be a waste.
+bool looks_dense(const at::Tensor& h, const at::Tensor& threshold, Storage storage) {
+  if (storage != Storage::kAuto) return storage == Storage::kDense;
+  const std::int64_t stride = std::max<std::int64_t>(1, h.size(0) / 32);
+  const at::Tensor sample = h.slice(0, 0, h.size(0), stride);
+  return (sample > threshold).sum().item<double>() >
+         dense_above(h.device()) * static_cast<double>(sample.numel());
+}
+
+}  // namespace
+
+double dense_above(const at::Device& device) {
+  // Measured on CPUs by `sae bench`; on a GPU dense products win much earlier.
+  return device.is_cpu() ? 0.10 : 0.01;
+}
+
+Selection select_above(const at::Tensor& h, const at::Tensor& threshold, Storage storage) {
+  const at::NoGradGuard no_grad;
+  if (looks_dense(h, threshold, storage)) return {Pattern::dense(h.size(0), h.size(1)), {}};
+  if (!has_cpu_kernel(h)) return from_mask(h > threshold, Storage::kSparse, true);
+  const at::Tensor values = h.contiguous();
+  const at::Tensor limits = threshold.to(h.dtype()).contiguous();
+  const std::int64_t d_sae = h.size(1);
+  RowLists lists(h.size(0));
+  AT_DISPATCH_FLOATING_TYPES(h.scalar_type(), "select_above", [&] {
+    const auto* data = values.const_data_ptr<scalar_t>();
+    const auto* limit = limits.const_data_ptr<scalar_t>();
+    const bool one_limit = limits.dim() == 0;
+    for_each_row(h, [&](std::int64_t b, Positions& scratch) {
+      const scalar_t* row = data + b * d_sae;
+      const std::int64_t count = one_limit
+                                     ? rows::positions_above(d_sae, row, *limit, scratch.data())
+                                     : rows::positions_above(d_sae, row, limit, scratch.data());
+      lists[b].assign(scratch.begin(), scratch.begin() + count);
+    });
+  });
+  return to_selection(lists, h, storage, true);
+}
+
+Selection select_positive(const at::Tensor& h, Storage storage) {
+  return select_above(h, at::zeros({}, h.options()), storage);
+}
+
+Selection select_top_k(const at::Tensor& h, std::int64_t k, Storage storage) {
+  const at::NoGradGuard no_grad;
+  const std::int64_t d_sae = h.size(1);
+  k = std::min(k, d_sae);
+  if (!has_cpu_kernel(h)) {
+    const auto [values, places] = at::topk(h, k, /*dim=*/1, /*largest=*/true, /*sorted=*/false);
+    const at::Tensor keep = at::zeros(h.sizes(), h.options().dtype(at::kBool));
+    return from_mask(keep.scatter(1, places, values > 0), storage, false);
+  }
+  const at::Tensor values = h.contiguous();
+  RowLists lists(h.size(0));
+  AT_DISPATCH_FLOATING_TYPES(h.scalar_type(), "select_top_k", [&] {
+    const auto* data = values.const_data_ptr<scalar_t>();
+    at::parallel_for(0, h.size(0), 8, [&](std::int64_t begin, std::int64_t end) {
+      Positions scratch(static_cast<std::size_t>(d_sae));
+      scalar_t guess = 0;  // most rows resemble the one before: look near its k-th value first
+      for (std::int64_t b = begin; b < end; ++b) {
+        const scalar_t* row = data + b * d_sae;
+        std::int64_t count = rows::positions_above(d_sae, row, guess, scratch.data());
+        if (count < k && guess > 0) {
+          count = rows::positions_above(d_sae, row, scalar_t(0), scratch.data());
+        }
+        const auto first = scratch.begin();
+        if (count > k) {
+          std::nth_element(first, first + (k - 1), first + count,
+                           [row](std::int64_t i, std::int64_t j) {
+                             return row[i] > row[j] || (row[i] == row[j] && i < j);
+                           });
+          guess = row[scratch[static_cast<std::size_t>(k - 1)]] * scalar_t(0.8);
+          std::sort(first, first + k);
+          count = k;
+        }
+        lists[b].assign(first, first + count);
+      }
+    });
+  });
+  return to_selection(lists, h, storage, false);
+}
+
+Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, double hint,
+                             Storage storage) {
+  const at::NoGradGuard no_grad;
+  const std::int64_t d_sae = h.size(1);
+  if (!has_cpu_kernel(h)) {
+    const at::Tensor flat = h.reshape({-1});
+    const auto [values, places] =
+        at::topk(flat, std::min(count, flat.size(0)), 0, /*largest=*/true, /*sorted=*/false);
+    const at::Tensor keep = at::zeros(flat.sizes(), h.options().dtype(at::kBool));
+    return from_mask(keep.scatter(0, places, values > 0).view(h.sizes()), storage, false);
+  }
+  const at::Tensor values = h.contiguous();
+  RowLists lists(h.size(0));
+  AT_DISPATCH_FLOATING_TYPES(h.scalar_type(), "select_batch_top_k", [&] {
+    const auto* data = values.const_data_ptr<scalar_t>();
+    const auto collect = [&](scalar_t floor) {
+      for_each_row(h, [&](std::int64_t b, Positions& scratch) {
+        const std::int64_t found =
+            rows::positions_above(d_sae, data + b * d_sae, floor, scratch.data());
+        lists[b].assign(scratch.begin(), scratch.begin() + found);
+      });
+      return lists.total();
+    };
+    std::int64_t found = collect(static_cast<scalar_t>(std::max(hint, 0.0)));
+    if (found < count && hint > 0) found = collect(0);
+    if (found <= count) return;
+    std::vector<scalar_t> candidates;
+    candidates.reserve(static_cast<std::size_t>(found));
+    for (std::int64_t b = 0; b < h.size(0); ++b) {
+      for (const std::int64_t i : lists[b]) candidates.push_back(data[b * d_sae + i]);
+    }
+    const auto last = candidates.begin() + (count - 1);
+    std::nth_element(candidates.begin(), last, candidates.end(), std::greater<>());
+    const scalar_t limit = *last;
+    std::int64_t ties = std::count(candidates.begin(), last + 1, limit);  // how many equals fit
+    for (std::int64_t b = 0; b < h.size(0); ++b) {
+      std::erase_if(lists[b], [&](std::int64_t i) {
+        const scalar_t value = data[b * d_sae + i];
+        return value < limit || (value == limit && ties-- <= 0);
+      });
+    }
+  });
+  return to_selection(lists, h, storage, false);
+}
+
+}  // namespace sae
