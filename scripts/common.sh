@@ -1,0 +1,142 @@
+# shellcheck shell=bash
+# Sourced by the other scripts: messages, packages, LibTorch, and how many jobs fit this machine.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf '%s\n' "$*"; }
+fail() {
+  printf '%s\n' "$@" >&2
+  exit 1
+}
+
+# need_packages PACKAGE...: installs Debian packages, or says how to.
+need_packages() {
+  local sudo=()
+  if ! command -v apt-get >/dev/null; then
+    fail "Missing here: what Debian calls $*." "Install it with this system's package manager, then run this again."
+  fi
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! sudo -n true 2>/dev/null; then
+      fail "Missing packages, and no right to install them: $*" "Run this, then the script again:" \
+        "  sudo apt-get update && sudo apt-get install -y --no-install-recommends $*"
+    fi
+    sudo=(sudo -n)
+  fi
+  local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=300)
+  say "Installing with apt: $*"
+  "${apt[@]}" update -qq || say "apt-get update failed; trying with the package lists of before."
+  # Of some hundred lines, the sizes and what went wrong.
+  "${apt[@]}" install --no-install-recommends "$@" 2>&1 |
+    { grep -E '^(Need to get|After this|E:|W:|Err)' || true; } || fail "apt-get could not install: $*"
+}
+
+# has_header PATH: whether a compiler of this machine would find it.
+has_header() {
+  local prefixes prefix
+  IFS=: read -ra prefixes <<<"/usr:/usr/local:${CONDA_PREFIX:-}:${CMAKE_PREFIX_PATH:-}"
+  for prefix in "${prefixes[@]}"; do
+    if [ -n "$prefix" ] && [ -e "$prefix/include/$1" ]; then return 0; fi
+  done
+  return 1
+}
+
+need_build_tools() {
+  local missing=()
+  command -v "${CXX:-c++}" >/dev/null || missing+=(g++)
+  command -v cmake >/dev/null || missing+=(cmake)
+  command -v ninja >/dev/null || missing+=(ninja-build)
+  has_header CLI/CLI.hpp || missing+=(libcli11-dev)
+  has_header spdlog/spdlog.h || missing+=(libspdlog-dev)
+  has_header nlohmann/json.hpp || missing+=(nlohmann-json3-dev)
+  has_header gtest/gtest.h || missing+=(libgtest-dev)
+  if [ ${#missing[@]} -gt 0 ]; then need_packages "${missing[@]}"; fi
+}
+
+has_nvidia_driver() { [ -e /proc/driver/nvidia ] || nvidia-smi >/dev/null 2>&1; }
+
+# find_torch [CMAKE_OPTION...]: prints "VERSION CPU|CUDA FOLDER" of the LibTorch that a build would use.
+find_torch() {
+  local found
+  found=$(cmake "$@" -P scripts/cmake/LibTorch.cmake 2>/dev/null) && printf '%s\n' "${found#found }"
+}
+
+# install_torch cpu|cuda: LibTorch into the cache that all clones share. A venv is made aside and
+# renamed when it is complete, so one that was interrupted is never taken for an installation.
+install_torch() (
+  version=${SAE_TORCH_VERSION:-$(sed -n 's/^set(sae_torch_default \([0-9.]*\)).*/\1/p' scripts/cmake/LibTorch.cmake)}
+  cache=${XDG_CACHE_HOME:-$HOME/.cache}/sae.cpp
+  venv=$cache/torch-$version
+  cuda=$([ "$1" = cuda ] && echo ON || echo OFF)
+  mkdir -p "$cache"
+  exec 9>"$cache/lock"
+  if ! flock -n 9; then
+    say "Waiting for another installation of LibTorch to finish."
+    flock 9
+    if find_torch "-DSAE_CUDA=$cuda" >/dev/null; then exit 0; fi
+  fi
+  python3 -c 'import ensurepip' 2>/dev/null || need_packages python3-venv
+
+  rm -rf "$venv.partial"
+  trap 'rm -rf "$venv.partial"' EXIT
+  python3 -m venv "$venv.partial"
+  pip=("$venv.partial/bin/python" -m pip --disable-pip-version-check install --no-input --no-user)
+  [ -t 1 ] || pip+=(--quiet)
+  unavailable="pip could not install torch==$version for $(python3 --version). Another version: SAE_TORCH_VERSION=2.15.0 $0"
+  usable() { Torch_DIR=$(echo "$venv.partial"/lib/python3*/site-packages/torch/share/cmake/Torch) find_torch "-DSAE_CUDA=$cuda"; }
+  if [ "$1" = cpu ]; then
+    say "Installing LibTorch $version for the CPU into $venv: 545 MB to download, 1.3 GB on disk."
+    "${pip[@]}" --no-deps "torch==$version" || fail "$unavailable"
+    # Of CUDA, libtorch_cpu.so needs these two libraries and no more. The wheel says which versions.
+    "$venv.partial/bin/python" - <<'PY' | xargs "${pip[@]}" || fail "pip could not install the CUDA runtime and profiler libraries."
+import re
+from importlib.metadata import requires
+for requirement in requires("torch"):
+    requirement = requirement.split(";")[0].strip()
+    if requirement.startswith("cuda-toolkit["):
+        print(re.sub(r"\[.*\]", "[cudart,cupti]", requirement))
+    elif re.match(r"nvidia-cuda-(runtime|cupti)-", requirement):
+        print(requirement)
+PY
+  fi
+  if [ "$1" = cuda ] || ! usable >/dev/null; then
+    say "Installing LibTorch $version with CUDA into $venv: 2.7 GB to download, 4.7 GB on disk."
+    "${pip[@]}" "torch==$version" || fail "$unavailable"
+    usable >/dev/null || fail "The installed torch==$version cannot be used: $(usable 2>&1)"
+  fi
+  # The scripts of a venv hold its path.
+  grep -rlIF "$venv.partial" "$venv.partial/bin" | xargs -d '\n' -r sed -i "s|/torch-$version\.partial|/torch-$version|g"
+  rm -rf "$venv.old"
+  if [ -e "$venv" ]; then mv "$venv" "$venv.old"; fi
+  mv "$venv.partial" "$venv"
+  rm -rf "$venv.old"
+)
+
+# need_torch: what is found is used; with an NVIDIA driver our own CPU installation is not enough.
+need_torch() {
+  local found kind=cpu
+  if [ "${SAE_CUDA:-AUTO}" != OFF ] && has_nvidia_driver; then kind=cuda; fi
+  [ "${SAE_CUDA:-AUTO}" != ON ] || kind=cuda
+  found=$(find_torch "-DSAE_CUDA=${SAE_CUDA:-AUTO}") || found=
+  if [ -z "$found" ] || { [ "$kind" = cuda ] && [[ "$found" == *" CPU "*"/sae.cpp/torch-"* ]]; }; then
+    install_torch "$kind"
+    found=$(find_torch "-DSAE_CUDA=${SAE_CUDA:-AUTO}") || cmake -P scripts/cmake/LibTorch.cmake
+  fi
+  say "LibTorch $found"
+}
+
+# Compiling a file that includes LibTorch takes 1.3 GB.
+jobs() {
+  local by_memory
+  by_memory=$(awk '/^MemAvailable/ { print int($2 / 1500000) }' /proc/meminfo)
+  if [ "$by_memory" -lt "$(nproc)" ]; then echo $((by_memory > 1 ? by_memory : 1)); else nproc; fi
+}
+
+# build FOLDER [CMAKE_OPTION...]
+build() {
+  local folder=$1 generator=()
+  shift
+  [ -e "$folder/CMakeCache.txt" ] || generator=(-G Ninja)
+  cmake -S . -B "$folder" "${generator[@]}" "-DSAE_TORCH_VERSION=${SAE_TORCH_VERSION:-}" \
+    "-DSAE_CUDA=${SAE_CUDA:-AUTO}" "$@" >/dev/null
+  cmake --build "$folder" --parallel "$(jobs)"
+}
