@@ -14,7 +14,16 @@ using Entry = ConfigNode::Entry;
 using Kind = Entry::Kind;
 using Json = nlohmann::ordered_json;
 
+void require_utf8(std::string_view text, const std::string& name, const std::string& what) {
+  try {
+    Json(std::string(text)).dump();
+  } catch (const Json::exception&) {
+    throw ConfigError(name + ": the " + what + " is not UTF-8");
+  }
+}
+
 std::vector<std::string> split_path(std::string_view path, const std::string& name) {
+  require_utf8(path, name, "path");
   std::vector<std::string> keys;
   for (std::size_t begin = 0; begin <= path.size();) {
     const std::size_t end = std::min(path.find('.', begin), path.size());
@@ -83,14 +92,10 @@ Entry::Pointer parse_right_side(std::string_view text, const std::string& name) 
     const bool structured = text.starts_with('{') || text.starts_with('[') || text.starts_with('"');
     if (structured || is_huge_number(std::string(text))) throw;
   }
+  require_utf8(text, name, "value");
   auto entry = std::make_shared<Entry>();
   entry->scalar = std::string(text);
   entry->source = std::make_shared<const std::string>(name);
-  try {
-    entry->scalar.dump();
-  } catch (const Json::exception&) {
-    throw ConfigError(name + ": the value is not UTF-8");
-  }
   return entry;
 }
 

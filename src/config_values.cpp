@@ -73,7 +73,13 @@ void read_scalar(const ConfigNode& node, const FieldDoc& doc, double& value) {
 
 void read_scalar(const ConfigNode& node, const FieldDoc& doc, std::string& value) {
   const Json& scalar = node.entry()->scalar;
-  if (!scalar.is_string()) fail_kind(node, doc);
+  if (!scalar.is_string()) {
+    const bool from_shell = node.entry()->source->starts_with("--set ");
+    if (from_shell && scalar.is_number()) {
+      node.fail("got " + node.got() + ", expected a string; write '\"" + node.got() + "\"'");
+    }
+    fail_kind(node, doc);
+  }
   value = scalar.get<std::string>();
   require(node, complaint(doc, value));
 }

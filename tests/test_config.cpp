@@ -511,7 +511,7 @@ TEST(ConfigSet, FallsBackToStrings) {
 TEST(ConfigSet, IsNamedAsThePlaceOfItsErrors) {
   EXPECT_EQ(set_error("model.k=fast"), "--set model.k: got \"fast\", expected an integer >= 1");
   EXPECT_EQ(set_error("model.k=0"), "--set model.k: got 0, expected >= 1");
-  EXPECT_EQ(set_error("model.name=5"), "--set model.name: got 5, expected a string");
+  EXPECT_EQ(set_error("model.name=5"), "--set model.name: got 5, expected a string; write '\"5\"'");
   EXPECT_EQ(set_error("model.kk=1"), "--set model.kk: unknown key; did you mean 'k'?");
   EXPECT_EQ(set_error("sed=1"), "--set sed: unknown key; did you mean 'seed'?");
   EXPECT_EQ(set_error("model.mask={\"decya\": 1}"),
@@ -536,6 +536,7 @@ TEST(ConfigSet, ReportsBadPathsAndValues) {
             "--set model.mask: at character 11: got '}', expected a value");
   EXPECT_EQ(set_error("model.mask={\"a\": 1, \"a\": 2}"), "--set model.mask: a: duplicate key");
   EXPECT_EQ(set_error("model.name=\xff"), "--set model.name: the value is not UTF-8");
+  EXPECT_EQ(set_error("model.\xff=1"), "--set model.\ufffd: the path is not UTF-8");
   const auto list = with_set(minimal(), "model.prefixes=[1,2]");
   for (const char* index : {"2", "-1", "x", "1x", "99999999999999999999"}) {
     EXPECT_EQ(config_error([&] { with_set(list, "model.prefixes." + std::string(index) + "=1"); }),
