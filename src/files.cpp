@@ -206,6 +206,10 @@ void MappedFile::check_unchanged() const {
   }
 }
 
+void MappedFile::expect_random_access() const {
+  if (size_ > 0) madvise(const_cast<char*>(data_), size_, MADV_RANDOM);
+}
+
 void MappedFile::will_need(std::size_t begin, std::size_t size) const {
   static const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   if (size == 0 || begin + size > size_) return;

@@ -88,7 +88,8 @@ class Sha256 {
 std::string sha256_hex(std::string_view bytes);
 std::string sha256_of_file(const std::filesystem::path& path);
 
-/// A file's bytes as memory, read on demand. The file must keep its size while mapped.
+/// A file's bytes as memory, read on demand. Reading what another process has meanwhile cut off is
+/// a bus error, so check_unchanged comes before each use.
 class MappedFile {
  public:
   explicit MappedFile(std::filesystem::path path);
@@ -102,6 +103,9 @@ class MappedFile {
   /// Throws DataError if the file under this path is no longer the one that was mapped, or has
   /// changed size or modification time. Costs one stat call.
   void check_unchanged() const;
+
+  /// Tells the kernel that reads will be far apart, so that it reads no more than is asked for.
+  void expect_random_access() const;
 
   /// Tells the kernel that bytes [begin, begin + size) are wanted soon.
   void will_need(std::size_t begin, std::size_t size) const;
