@@ -1,0 +1,42 @@
+#include "report/sections.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "report/svg.h"
+
+namespace sae::report {
+
+std::string section(const std::string& title, const std::string& note, const std::string& body) {
+  return "<section>\n<h2>" + escaped(title) + "</h2>\n" +
+         (note.empty() ? "" : "<p class=\"note\">" + escaped(note) + "</p>\n") + body +
+         "</section>\n";
+}
+
+std::string grid(const std::string& figures, const char* css) {
+  return std::string("<div class=\"") + css + "\">\n" + figures + "</div>\n";
+}
+
+std::string capital(std::string text) {
+  if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 32);
+  return text;
+}
+
+bool wide(const std::vector<Series>& series, double Point::*of) {
+  double low = HUGE_VAL, high = 0;
+  for (const Series& one : series) {
+    for (const Point& point : one.points) {
+      low = std::min(low, point.*of);
+      high = std::max(high, point.*of);
+    }
+  }
+  return low > 0 && high > 4 * low;
+}
+
+std::string members_of(const std::vector<Series>& series) {
+  std::string text;
+  for (const Series& one : series) text += (text.empty() ? "" : ", ") + one.label;
+  return text;
+}
+
+}  // namespace sae::report

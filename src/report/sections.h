@@ -1,0 +1,34 @@
+// The sections of the report in the order of the page. Each is complete HTML with its heading, or
+// an empty string when the comparison has nothing for it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "report/chart.h"
+#include "sae/results.h"
+
+namespace sae::report {
+
+std::string title_section(const ComparisonResult& result);
+std::string sparsity_section(const ComparisonResult& result);   ///< charts against L0
+std::string matched_section(const ComparisonResult& result);    ///< the table at matched L0
+std::string trade_off_section(const ComparisonResult& result);  ///< absorption against variance
+std::string training_section(const ComparisonResult& result);
+std::string firing_section(const ComparisonResult& result);
+std::string mask_section(const ComparisonResult& result);
+std::string settings_section(const ComparisonResult& result);
+std::string runs_section(const ComparisonResult& result);
+std::string origin_section(const ComparisonResult& result);  ///< command and versions
+
+// Shared by the sections.
+std::string section(const std::string& title, const std::string& note, const std::string& body);
+std::string grid(const std::string& figures, const char* css = "figures");
+std::string capital(std::string text);
+/// Values a factor of four apart are easier told apart on a logarithmic axis.
+bool wide(const std::vector<Series>& series, double Point::*of);
+std::string members_of(const std::vector<Series>& series);  ///< their labels
+
+extern const char* const kStyle;
+
+}  // namespace sae::report

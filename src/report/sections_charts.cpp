@@ -1,0 +1,129 @@
+// Charts of what the members reached.
+#include <algorithm>
+
+#include "numbers.h"
+#include "report/groups.h"
+#include "report/sections.h"
+#include "report/svg.h"
+
+namespace sae::report {
+namespace {
+
+int most_seeds(const ComparisonResult& result) {
+  int most = 0;
+  for (const Member& member : result.members) {
+    for (const GridPoint& point : grid_points(result, member.label)) {
+      most = std::max(most, point.l0.seeds);
+    }
+  }
+  return most;
+}
+
+std::string spread_note(const ComparisonResult& result) {
+  return most_seeds(result) > 1
+             ? "Means over seeds; whiskers are one standard deviation over seeds either way."
+             : "One seed a member: no spread is known.";
+}
+
+std::string seeds_text(int seeds) {
+  return seeds == 1 ? " (1 seed)" : " (" + std::to_string(seeds) + " seeds)";
+}
+
+const char* direction(Better better) {
+  return better == Better::kHigher  ? " Higher is better."
+         : better == Better::kLower ? " Lower is better."
+                                    : "";
+}
+
+/// One line a member: a metric over its grid points.
+std::string against_l0(const ComparisonResult& result, const MetricInfo& metric) {
+  Chart chart;
+  for (std::size_t i = 0; i < result.members.size(); ++i) {
+    Series series{result.members[i].label, look_of(result, i), {}};
+    for (const GridPoint& point : grid_points(result, series.label)) {
+      const auto value = over_runs(point, metric.name);
+      if (!value) continue;
+      series.points.push_back({point.l0.mean, value->mean, value->sd,
+                               series.label + ", L0 " + brief(point.l0.mean) + ": " + metric.label +
+                                   " " + with_sd(*value) + seeds_text(value->seeds)});
+    }
+    if (!series.points.empty()) chart.series.push_back(series);
+  }
+  if (chart.series.empty()) return "";
+  chart.title = capital(metric.label) + " against L0." + direction(metric.better);
+  chart.description = "Line chart of " + metric.label + " over L0, one line for each of " +
+                      members_of(chart.series) + ". The numbers are in the table below.";
+  chart.x_title = "L0, active latents per token";
+  chart.y_title = capital(metric.label);
+  chart.log_x = wide(chart.series, &Point::x);
+  if (metric.better == Better::kLower) chart.y_low = 0;
+  return draw(chart, "l0-" + metric.name);
+}
+
+std::optional<MetricInfo> measured(const ComparisonResult& result, const std::string& name) {
+  for (const MetricInfo& metric : measured_metrics(result)) {
+    if (metric.name == name) return metric;
+  }
+  return std::nullopt;
+}
+
+/// The trade-off at one level; empty unless two members can be placed.
+std::string trade_off(const ComparisonResult& result, const MetricInfo& absorption, double level) {
+  Chart chart;
+  for (std::size_t i = 0; i < result.members.size(); ++i) {
+    const std::string& label = result.members[i].label;
+    const auto x = metric_at(result, label, "explained_variance", level);
+    const auto y = metric_at(result, label, absorption.name, level);
+    if (!x || !y || x->outside || y->outside) continue;
+    chart.series.push_back({label,
+                            look_of(result, i),
+                            {{x->mean, y->mean, y->sd,
+                              label + ": " + absorption.label + " " + with_sd(*y) +
+                                  ", explained variance " + with_sd(*x)}}});
+  }
+  if (chart.series.size() < 2) return "";
+  chart.scatter = true;
+  chart.small = true;
+  chart.title = "At L0 " + trimmed(level, 3);
+  chart.description = "Scatter of " + absorption.label + " over explained variance at L0 " +
+                      trimmed(level, 3) + ", one point for each of " + members_of(chart.series) +
+                      ".";
+  chart.x_title = "Explained variance";
+  chart.y_title = capital(absorption.label);
+  chart.y_low = 0;
+  return draw(chart, "trade-" + trimmed(level, 3));
+}
+
+}  // namespace
+
+std::string sparsity_section(const ComparisonResult& result) {
+  const auto absorption = absorption_metric(result);
+  std::string figures;
+  if (absorption) figures += against_l0(result, *absorption);
+  if (const auto variance = measured(result, "explained_variance")) {
+    figures += against_l0(result, *variance);
+  }
+  const auto cosine = measured(result, "cosine");
+  if (cosine && !absorption) figures += against_l0(result, *cosine);
+  if (figures.empty()) return "";
+  std::string legend = "<ul class=\"legend\">\n";
+  for (std::size_t i = 0; i < result.members.size(); ++i) {
+    legend += "<li>" + swatch(look_of(result, i)) + escaped(result.members[i].label) + "</li>\n";
+  }
+  return section("Against sparsity", spread_note(result), legend + "</ul>\n" + grid(figures));
+}
+
+std::string trade_off_section(const ComparisonResult& result) {
+  const auto absorption = absorption_metric(result);
+  if (!absorption || !measured(result, "explained_variance")) return "";
+  std::string figures;
+  for (const double level : matched_levels(result)) {
+    figures += trade_off(result, *absorption, level);
+  }
+  if (figures.empty()) return "";
+  return section("Absorption against explained variance",
+                 "Interpolated to the same L0; down and to the right is better.",
+                 grid(figures, "figures many"));
+}
+
+}  // namespace sae::report
