@@ -25,9 +25,11 @@ need_packages() {
   local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=300)
   say "Installing with apt: $*"
   "${apt[@]}" update -qq || say "apt-get update failed; trying with the package lists of before."
-  # Of some hundred lines, the sizes and what went wrong.
-  "${apt[@]}" install --no-install-recommends "$@" 2>&1 |
-    { grep -E '^(Need to get|After this|E:|W:|Err)' || true; } || fail "apt-get could not install: $*"
+  local log
+  log=$(mktemp)
+  "${apt[@]}" install --no-install-recommends "$@" 2>&1 | tee "$log" |
+    { grep -E '^(Need to get|After this)' || true; } || fail "$(tail -n 20 "$log")" "apt-get could not install: $*"
+  rm "$log"
 }
 
 # has_header PATH: whether a compiler of this machine would find it.
@@ -49,6 +51,8 @@ need_build_tools() {
   has_header spdlog/spdlog.h || missing+=(libspdlog-dev)
   has_header nlohmann/json.hpp || missing+=(nlohmann-json3-dev)
   has_header gtest/gtest.h || missing+=(libgtest-dev)
+  # For the venv that LibTorch goes into, if it has to.
+  find_torch >/dev/null || python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
   if [ ${#missing[@]} -gt 0 ]; then need_packages "${missing[@]}"; fi
 }
 
@@ -74,20 +78,22 @@ install_torch() (
     flock 9
     if find_torch "-DSAE_CUDA=$cuda" >/dev/null; then exit 0; fi
   fi
-  python3 -c 'import ensurepip' 2>/dev/null || need_packages python3-venv
 
   rm -rf "$venv.partial"
   trap 'rm -rf "$venv.partial"' EXIT
   python3 -m venv "$venv.partial"
   pip=("$venv.partial/bin/python" -m pip --disable-pip-version-check install --no-input --no-user)
   [ -t 1 ] || pip+=(--quiet)
-  unavailable="pip could not install torch==$version for $(python3 --version). Another version: SAE_TORCH_VERSION=2.15.0 $0"
-  usable() { Torch_DIR=$(echo "$venv.partial"/lib/python3*/site-packages/torch/share/cmake/Torch) find_torch "-DSAE_CUDA=$cuda"; }
+  unavailable="pip could not install torch==$version for $(python3 --version). SAE_TORCH_VERSION chooses another version."
+  usable() {
+    cmake "-DSAE_CUDA=$cuda" "-DTorch_DIR=$(echo "$venv.partial"/lib/python3*/site-packages/torch/share/cmake/Torch)" \
+      -P scripts/cmake/LibTorch.cmake
+  }
   if [ "$1" = cpu ]; then
     say "Installing LibTorch $version for the CPU into $venv: 545 MB to download, 1.3 GB on disk."
     "${pip[@]}" --no-deps "torch==$version" || fail "$unavailable"
     # Of CUDA, libtorch_cpu.so needs these two libraries and no more. The wheel says which versions.
-    "$venv.partial/bin/python" - <<'PY' | xargs "${pip[@]}" || fail "pip could not install the CUDA runtime and profiler libraries."
+    "$venv.partial/bin/python" - <<'PY' | xargs -r "${pip[@]}" --no-warn-conflicts || fail "pip could not install the CUDA runtime and profiler libraries."
 import re
 from importlib.metadata import requires
 for requirement in requires("torch"):
@@ -98,10 +104,10 @@ for requirement in requires("torch"):
         print(requirement)
 PY
   fi
-  if [ "$1" = cuda ] || ! usable >/dev/null; then
+  if [ "$1" = cuda ] || ! usable >/dev/null 2>&1; then
     say "Installing LibTorch $version with CUDA into $venv: 2.7 GB to download, 4.7 GB on disk."
     "${pip[@]}" "torch==$version" || fail "$unavailable"
-    usable >/dev/null || fail "The installed torch==$version cannot be used: $(usable 2>&1)"
+    usable >/dev/null || fail "The installed torch==$version cannot be used."
   fi
   # The scripts of a venv hold its path.
   grep -rlIF "$venv.partial" "$venv.partial/bin" | xargs -d '\n' -r sed -i "s|/torch-$version\.partial|/torch-$version|g"
@@ -131,12 +137,17 @@ jobs() {
   if [ "$by_memory" -lt "$(nproc)" ]; then echo $((by_memory > 1 ? by_memory : 1)); else nproc; fi
 }
 
-# build FOLDER [CMAKE_OPTION...]
-build() {
+# configure FOLDER [CMAKE_OPTION...]
+configure() {
   local folder=$1 generator=()
   shift
   [ -e "$folder/CMakeCache.txt" ] || generator=(-G Ninja)
   cmake -S . -B "$folder" "${generator[@]}" "-DSAE_TORCH_VERSION=${SAE_TORCH_VERSION:-}" \
     "-DSAE_CUDA=${SAE_CUDA:-AUTO}" "$@" >/dev/null
-  cmake --build "$folder" --parallel "$(jobs)"
+}
+
+# build FOLDER [CMAKE_OPTION...]
+build() {
+  configure "$@"
+  cmake --build "$1" --parallel "$(jobs)"
 }
