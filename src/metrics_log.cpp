@@ -71,6 +71,7 @@ std::string to_json_line(const MetricsRow& row) {
 MetricsLog::MetricsLog(const std::filesystem::path& path) : path_(path) {
   file_.reset(std::fopen(path.c_str(), "a+b"));
   if (!file_) fail_write(path);
+  if (!std::filesystem::is_regular_file(path)) return;
   if (std::fseek(file_.get(), -1, SEEK_END) == 0 && std::fgetc(file_.get()) != '\n') {
     throw DataError(path.string() +
                     ": last line is torn; truncate the file to the step to resume from");

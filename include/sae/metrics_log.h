@@ -18,7 +18,7 @@ using MetricValues = std::map<std::string, double>;
 /// What was logged at one step.
 struct MetricsRow {
   std::int64_t step = 0;
-  MetricValues values;
+  MetricValues values{};
 
   bool operator==(const MetricsRow& other) const = default;
 };

@@ -14,7 +14,7 @@ namespace sae {
 struct Progress {
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
-  std::string label;       ///< which run, when there are several; may be empty
+  std::string label{};     ///< which run, when there are several; may be empty
   std::int64_t step = 0;   ///< steps done
   std::int64_t total = 0;  ///< 0: not known
   double loss = kUnknown;

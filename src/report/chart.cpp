@@ -23,7 +23,7 @@ struct Frame {
 
 Frame make_frame(double width, double height, double label_room) {
   Frame frame{width, height, 46, 0, 26, 0};
-  frame.right = frame.width - (label_room > 0 ? label_room + 16 : 18);
+  frame.right = frame.width - (label_room > 0 ? label_room + 20 : 18);
   frame.bottom = frame.height - 42;
   return frame;
 }
