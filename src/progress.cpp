@@ -32,11 +32,13 @@ std::string duration(double seconds) {
   return std::to_string(total / 3600) + ":" + two(total / 60 % 60) + tail;
 }
 
+/// Two or three digits: 999, 1.5k, 51k, 2.5M.
 std::string with_unit(double value) {
-  if (value >= 999.5e6) return fixed(value / 1e9, 1) + "G";
-  if (value >= 999.5e3) return fixed(value / 1e6, 1) + "M";
-  if (value >= 1e3) return fixed(value / 1e3, 1) + "k";
-  return fixed(value, 0);
+  for (const char* unit : {"", "k", "M"}) {
+    if (value < 999.5) return fixed(value, value < 9.95 && *unit != '\0' ? 1 : 0) + unit;
+    value /= 1000;
+  }
+  return fixed(value, value < 9.95 ? 1 : 0) + "G";
 }
 
 std::size_t terminal_columns() {

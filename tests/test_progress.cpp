@@ -22,7 +22,7 @@ Progress example() {
 
 TEST(Progress, ShowsEverythingInOneLineOfATerminal) {
   EXPECT_EQ(format_progress(example()),
-            "topk  1200/3000  loss 0.213  L0 31.9  EV 0.842  dead 1.2%  51.3k tok/s  ETA 0:41");
+            "topk  1200/3000  loss 0.213  L0 31.9  EV 0.842  dead 1.2%  51k tok/s  ETA 0:41");
   EXPECT_LE(format_progress(example()).size(), 79u);
 }
 
@@ -32,8 +32,8 @@ TEST(Progress, LeavesOutWhatIsNotKnown) {
 }
 
 TEST(Progress, DropsTheLeastImportantPartsFirstAndNeverExceedsTheWidth) {
-  EXPECT_EQ(format_progress(example(), 70),
-            "topk  1200/3000  loss 0.213  L0 31.9  EV 0.842  51.3k tok/s  ETA 0:41");
+  EXPECT_EQ(format_progress(example(), 68),
+            "topk  1200/3000  loss 0.213  L0 31.9  EV 0.842  51k tok/s  ETA 0:41");
   EXPECT_EQ(format_progress(example(), 40), "topk  1200/3000  L0 31.9  ETA 0:41");
   Progress large = example();
   large.label = std::string(100, 'x');
@@ -51,6 +51,7 @@ TEST(Progress, FormatsDurationsAndRatesOfEverySize) {
   EXPECT_EQ(eta(2 * 86400 + 5 * 3600.0), "0  ETA 2d05h");
   const auto rate = [](double rate) { return format_progress({.tokens_per_s = rate}); };
   EXPECT_EQ(rate(999), "0  999 tok/s");
+  EXPECT_EQ(rate(999.6), "0  1.0k tok/s");
   EXPECT_EQ(rate(1.5e6), "0  1.5M tok/s");
   EXPECT_EQ(rate(2.5e9), "0  2.5G tok/s");
 }

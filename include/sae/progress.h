@@ -25,7 +25,7 @@ struct Progress {
   double seconds_left = kUnknown;  ///< ProgressLine estimates it when not given
 };
 
-/// "topk  1200/3000 40%  loss 0.213  L0 31.9  EV .842  dead 1.2%  51.3k tok/s  ETA 0:41", never
+/// "topk  1200/3000 40%  loss 0.213  L0 31.9  EV .842  dead 1.2%  51k tok/s  ETA 0:41", never
 /// longer than `columns`: the least important parts go first.
 std::string format_progress(const Progress& progress, std::size_t columns = 79);
 
