@@ -51,7 +51,9 @@ inline ComparisonResult example_comparison(const ExampleOptions& options = {}) {
       for (int seed = 0; seed < options.seeds; ++seed) {
         RunResult run;
         run.member = kind.member.label;
-        run.point = {{"model.target_l0", std::to_string(static_cast<int>(target * 10)) + "e-1"}};
+        const int tenths = static_cast<int>(target * 10);
+        run.point = {
+            {"model.target_l0", std::to_string(tenths / 10) + "." + std::to_string(tenths % 10)}};
         run.seed = seed;
         run.name = kind.member.label + "-l" + std::to_string(level) + "-s" + std::to_string(seed);
         run.wall_s = 20 + 3 * noise();
