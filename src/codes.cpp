@@ -3,7 +3,10 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
+#include <algorithm>
+#include <functional>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "sparse_ops.h"
@@ -38,14 +41,8 @@ const at::Tensor& Pattern::tokens() const {
 
 const Pattern::ByLatent& Pattern::by_latent() const {
   if (by_latent_.offsets.defined()) return by_latent_;
+  if (!indices.is_cpu()) return by_latent_ = sparse::reference::by_latent(*this);
   const std::int64_t entries = indices.size(0);
-  if (!indices.is_cpu()) {
-    by_latent_.entries = std::get<1>(at::sort(indices, /*stable=*/true));
-    by_latent_.tokens = tokens().index_select(0, by_latent_.entries);
-    by_latent_.offsets =
-        at::cat({at::zeros({1}, indices.options()), at::bincount(indices, {}, d_sae).cumsum(0)});
-    return by_latent_;
-  }
   // A counting sort: two sweeps, stable, so each latent's entries stay in token order.
   at::Tensor sorted = at::empty({entries}, indices.options());
   at::Tensor sorted_tokens = at::empty({entries}, indices.options());
@@ -137,6 +134,8 @@ const Pattern& kept_pattern(AutogradContext* ctx,
   return static_cast<const Pattern&>(*hold);
 }
 
+/// Under autocast only the encoder's forward product and dense decoding are of lower precision:
+/// picked values and reconstructions come back in the precision of the weights.
 /// (dh) -> dW_enc = dh^T (x - b_dec), db_enc = sum_b dh, db_dec = -db_enc W_enc.
 class Pick : public torch::autograd::Function<Pick> {
  public:
@@ -146,9 +145,9 @@ class Pick : public torch::autograd::Function<Pick> {
     (void)b_enc;
     keep_pattern(ctx, pattern);
     ctx->save_for_backward({W_enc, b_dec, x});
-    if (pattern->is_dense) return h.detach();
+    if (pattern->is_dense) return h.detach().to(W_enc.scalar_type());
     const at::Tensor flat = pattern->tokens() * pattern->d_sae + pattern->indices;
-    return h.reshape({-1}).index_select(0, flat);
+    return h.reshape({-1}).index_select(0, flat).to(W_enc.scalar_type());
   }
 
   static tensor_list backward(AutogradContext* ctx, tensor_list grads) {
@@ -173,7 +172,7 @@ class Decode : public torch::autograd::Function<Decode> {
                             const at::Tensor& b_dec, const c10::intrusive_ptr<Pattern>& pattern) {
     keep_pattern(ctx, pattern);
     ctx->save_for_backward({values, W_dec});
-    if (pattern->is_dense) return at::addmm(b_dec, values, W_dec);
+    if (pattern->is_dense) return at::addmm(b_dec, values, W_dec).to(W_dec.scalar_type());
     return sparse::gather_sum(*pattern, values, W_dec).add_(b_dec);
   }
 
@@ -206,7 +205,7 @@ Codes split_by_width(const Codes& codes, const std::vector<std::int64_t>& widths
   const auto groups = static_cast<std::int64_t>(widths.size());
   const at::Tensor group = group_of_latent(widths, pattern.indices.device());
   const at::Tensor row = group.index_select(0, pattern.indices) * codes.batch() + pattern.tokens();
-  const at::Tensor order = std::get<1>(at::sort(row, /*stable=*/true));
+  const at::Tensor order = at::argsort(row, /*stable=*/true, /*dim=*/0);
   at::Tensor offsets = at::cat(
       {at::zeros({1}, row.options()), at::bincount(row, {}, groups * codes.batch()).cumsum(0)});
   return {
@@ -227,8 +226,9 @@ at::Tensor decode(const Codes& codes, const at::Tensor& W_dec, const at::Tensor&
 
 std::vector<at::Tensor> decode_prefixes(const Codes& codes, const std::vector<std::int64_t>& widths,
                                         const at::Tensor& W_dec, const at::Tensor& b_dec) {
-  if (widths.empty() || widths.back() != codes.d_sae()) {
-    throw std::invalid_argument("decode_prefixes: widths must end with d_sae = " +
+  const bool ascending = std::is_sorted(widths.begin(), widths.end(), std::less_equal<>());
+  if (widths.empty() || !ascending || widths.front() < 1 || widths.back() != codes.d_sae()) {
+    throw std::invalid_argument("decode_prefixes: widths must ascend and end with d_sae = " +
                                 std::to_string(codes.d_sae()));
   }
   if (widths.size() == 1) return {decode(codes, W_dec, b_dec)};

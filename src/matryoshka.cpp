@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <functional>
 #include <string>
 
 #include "sae/error.h"
@@ -21,14 +22,10 @@ std::vector<std::int64_t> resolved_widths(const MatryoshkaOptions& options) {
   }
   const bool ascending = std::is_sorted(widths.begin(), widths.end(), std::less_equal<>());
   if (!ascending || widths.front() < 1 || widths.back() != d_sae) {
-    throw ConfigError("model.widths: got [" +
-                      [&] {
-                        std::string text;
-                        for (const std::int64_t width : widths) {
-                          text += (text.empty() ? "" : ", ") + std::to_string(width);
-                        }
-                        return text;
-                      }() +
+    std::string got;
+    for (const std::int64_t width : widths)
+      got += (got.empty() ? "" : ", ") + std::to_string(width);
+    throw ConfigError("model.widths: got [" + got +
                       "], expected ascending sizes that end with d_sae = " + std::to_string(d_sae));
   }
   return widths;

@@ -5,9 +5,13 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <functional>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "row_kernels.h"
+#include "select_reference.h"
 
 namespace sae {
 namespace {
@@ -74,6 +78,24 @@ Selection from_mask(const at::Tensor& keep, Storage storage, bool keep_is_activa
           {}};
 }
 
+/// True at the `count` largest positive entries along the last dimension, the first among equals.
+at::Tensor largest_positive(const at::Tensor& h, std::int64_t count) {
+  const at::Tensor value = at::where(h > 0, h, at::zeros({}, h.options()));  // NaN counts as 0
+  const at::Tensor limit =
+      std::get<0>(at::topk(value, count, /*dim=*/-1, /*largest=*/true, /*sorted=*/false))
+          .amin(-1, /*keepdim=*/true);
+  const at::Tensor above = value > limit;
+  const at::Tensor equal = (value == limit).logical_and(value > 0);
+  const at::Tensor room = count - above.sum(-1, /*keepdim=*/true);
+  return above.logical_or(equal.logical_and(equal.cumsum(-1, at::kInt) <= room));
+}
+
+void check_count(const char* place, std::int64_t count) {
+  if (count >= 1) return;
+  throw std::invalid_argument(std::string(place) + ": got " + std::to_string(count) +
+                              ", expected at least 1 entry to keep");
+}
+
 Selection to_selection(const RowLists& lists, const at::Tensor& h, Storage storage,
                        bool keep_is_activation) {
   const auto kept = static_cast<double>(lists.total());
@@ -111,7 +133,7 @@ double dense_above(const at::Device& device) {
 Selection select_above(const at::Tensor& h, const at::Tensor& threshold, Storage storage) {
   const at::NoGradGuard no_grad;
   if (looks_dense(h, threshold, storage)) return {Pattern::dense(h.size(0), h.size(1)), {}};
-  if (!has_cpu_kernel(h)) return from_mask(h > threshold, Storage::kSparse, true);
+  if (!has_cpu_kernel(h)) return reference::select_above(h, threshold, Storage::kSparse);
   const at::Tensor values = h.contiguous();
   const at::Tensor limits = threshold.to(h.dtype()).contiguous();
   const std::int64_t d_sae = h.size(1);
@@ -136,14 +158,11 @@ Selection select_positive(const at::Tensor& h, Storage storage) {
 }
 
 Selection select_top_k(const at::Tensor& h, std::int64_t k, Storage storage) {
+  check_count("select_top_k", k);
   const at::NoGradGuard no_grad;
   const std::int64_t d_sae = h.size(1);
   k = std::min(k, d_sae);
-  if (!has_cpu_kernel(h)) {
-    const auto [values, places] = at::topk(h, k, /*dim=*/1, /*largest=*/true, /*sorted=*/false);
-    const at::Tensor keep = at::zeros(h.sizes(), h.options().dtype(at::kBool));
-    return from_mask(keep.scatter(1, places, values > 0), storage, false);
-  }
+  if (!has_cpu_kernel(h)) return reference::select_top_k(h, k, storage);
   const at::Tensor values = h.contiguous();
   RowLists lists(h.size(0));
   AT_DISPATCH_FLOATING_TYPES(h.scalar_type(), "select_top_k", [&] {
@@ -176,15 +195,10 @@ Selection select_top_k(const at::Tensor& h, std::int64_t k, Storage storage) {
 
 Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, double hint,
                              Storage storage) {
+  check_count("select_batch_top_k", count);
   const at::NoGradGuard no_grad;
   const std::int64_t d_sae = h.size(1);
-  if (!has_cpu_kernel(h)) {
-    const at::Tensor flat = h.reshape({-1});
-    const auto [values, places] =
-        at::topk(flat, std::min(count, flat.size(0)), 0, /*largest=*/true, /*sorted=*/false);
-    const at::Tensor keep = at::zeros(flat.sizes(), h.options().dtype(at::kBool));
-    return from_mask(keep.scatter(0, places, values > 0).view(h.sizes()), storage, false);
-  }
+  if (!has_cpu_kernel(h)) return reference::select_batch_top_k(h, count, storage);
   const at::Tensor values = h.contiguous();
   RowLists lists(h.size(0));
   AT_DISPATCH_FLOATING_TYPES(h.scalar_type(), "select_batch_top_k", [&] {
@@ -197,7 +211,7 @@ Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, double hin
       });
       return lists.total();
     };
-    std::int64_t found = collect(static_cast<scalar_t>(std::max(hint, 0.0)));
+    std::int64_t found = collect(static_cast<scalar_t>(hint > 0 ? hint : 0));  // 0 for NaN
     if (found < count && hint > 0) found = collect(0);
     if (found <= count) return;
     std::vector<scalar_t> candidates;
@@ -219,4 +233,21 @@ Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, double hin
   return to_selection(lists, h, storage, false);
 }
 
+namespace reference {
+
+Selection select_above(const at::Tensor& h, const at::Tensor& threshold, Storage storage) {
+  return from_mask(h > threshold, storage, /*keep_is_activation=*/true);
+}
+
+Selection select_top_k(const at::Tensor& h, std::int64_t k, Storage storage) {
+  return from_mask(largest_positive(h, std::min(k, h.size(1))), storage, false);
+}
+
+Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, Storage storage) {
+  const at::Tensor flat = h.reshape({-1});
+  const at::Tensor keep = largest_positive(flat, std::min(count, flat.size(0)));
+  return from_mask(keep.view(h.sizes()), storage, false);
+}
+
+}  // namespace reference
 }  // namespace sae

@@ -161,5 +161,13 @@ at::Tensor scatter_sum(const Pattern& pattern, const at::Tensor& values, const a
                                            values);
 }
 
+Pattern::ByLatent by_latent(const Pattern& pattern) {
+  const at::Tensor& latents = pattern.indices;
+  const at::Tensor entries = at::argsort(latents, /*stable=*/true, /*dim=*/0);
+  return {entries, pattern.tokens().index_select(0, entries),
+          at::cat({at::zeros({1}, latents.options()),
+                   at::bincount(latents, {}, pattern.d_sae).cumsum(0)})};
+}
+
 }  // namespace reference
 }  // namespace sae::sparse

@@ -1,6 +1,6 @@
 // The three products of sparse codes with a dictionary, on any device.
 //
-// On the CPU float and double have own kernels (kernels_cpu.cpp); elsewhere, and as their
+// On the CPU float and double have own kernels (row_kernels.h); elsewhere, and as their
 // reference in tests, the at::_embedding_bag family does the same.
 #pragma once
 
@@ -26,6 +26,7 @@ namespace reference {
 at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at::Tensor& weight);
 at::Tensor gather_dot(const Pattern& pattern, const at::Tensor& rows, const at::Tensor& weight);
 at::Tensor scatter_sum(const Pattern& pattern, const at::Tensor& values, const at::Tensor& rows);
+Pattern::ByLatent by_latent(const Pattern& pattern);
 }  // namespace reference
 
 }  // namespace sae::sparse
