@@ -75,10 +75,12 @@ class Stores : public testing::Test {
  protected:
   fs::path path(const std::string& name = "store") const { return folder_.path() / name; }
 
-  /// `rows` rows [rows, 4] in shards of 10, contexts of `context` tokens if that is above 0.
+  /// `rows` rows [rows, 4] in shards of 10, or 10 shards of a larger store; contexts of `context`
+  /// tokens if that is above 0.
   fs::path write_store(std::int64_t rows, std::int64_t context = 0,
                        at::ScalarType dtype = at::kFloat) {
-    StoreWriter writer(path(), 4, dtype, {{"model", "test"}}, 10);
+    StoreWriter writer(path(), 4, dtype, {{"model", "test"}},
+                       std::max<std::int64_t>(10, rows / 10));
     const at::Tensor ids = at::arange(rows);
     if (context > 0) {
       writer.append(ramp(rows, 4), ids, ids.div(context, "floor"));
@@ -360,6 +362,17 @@ TEST_F(Stores, AWriterRefusesWhatDoesNotFit) {
   EXPECT_EQ(message_of([&] { writer.append(large); }),
             path().string() + ": activation 4 is not finite in f16");
   EXPECT_THROW(StoreWriter(path("x"), 4, at::kDouble, nullptr), std::invalid_argument);
+}
+
+TEST(HarvestedStore, ReadsWhatThePythonScriptWrote) {
+  const ActivationStore store(fs::path(SAE_SOURCE_DIR) / "tests/golden/harvested");
+  EXPECT_EQ(store.size(), 46);
+  EXPECT_EQ(store.d_in(), 8);
+  EXPECT_EQ(store.dtype(), at::kBFloat16);
+  EXPECT_EQ(store.source().at("hook_name"), "blocks.1.hook_resid_post");
+  EXPECT_NEAR(store.rows(0, 46).norm(2, 1).mean().item<double>(), *store.mean_norm(), 1e-5);
+  EXPECT_EQ(store.context(29, 2)[1].item<int>(), 5);
+  EXPECT_GT(store.tokens(0, 46).min().item<int>(), 2);
 }
 
 // --- StoreSource ------------------------------------------------------------------------------
