@@ -44,19 +44,32 @@ TruthEvaluation::State::State(std::shared_ptr<const World> shared_world, const T
     : world(std::move(shared_world)), options(given_options) {
   const at::NoGradGuard no_grad;
   const std::int64_t d = world->d_in();
-  const std::int64_t n = world->features();
+  const std::size_t n = index(world->features());
   d_sae = given.W_dec.defined() && given.W_dec.dim() == 2 ? given.W_dec.size(0) : 0;
   W_dec = checked(given.W_dec, "W_dec", {d_sae, d});
   b_dec = checked(given.b_dec, "b_dec", {d});
   if (given.W_enc.defined()) W_enc = checked(given.W_enc, "W_enc", {d_sae, d});
+  match();
 
+  fired.assign(index(d_sae), 0);
+  hits.assign(index(d_sae), 0);
+  feature_on.assign(n, 0);
+  sums.resize(parents.size());
+  activation.assign(n, 0);
+  code.assign(index(d_sae), 0);
+  child_on.assign(n, 0);
+  signal.resize(index(d));
+  rebuilt.resize(index(d));
+}
+
+void TruthEvaluation::State::match() {
+  const std::int64_t n = world->features();
   const at::Tensor row_norms = W_dec.square().sum(1).sqrt();
   norms.assign(row_norms.const_data_ptr<float>(), row_norms.const_data_ptr<float>() + d_sae);
   const at::Tensor unit = W_dec / row_norms.clamp_min(1e-12).unsqueeze(1);
   const at::Tensor cosines = at::mm(unit, world->dictionary().t());  // [F, N]
   const at::Tensor sizes = cosines.abs();
-  const Assignment found =
-      assign({sizes.const_data_ptr<float>(), static_cast<std::size_t>(sizes.numel())}, d_sae, n);
+  const Assignment found = assign({sizes.const_data_ptr<float>(), index(sizes.numel())}, d_sae, n);
   latent_of = found.row_of_column;
   mcc = mean(found.total, std::min(d_sae, n));
   const at::Tensor best = sizes.argmax(1);
@@ -71,16 +84,6 @@ TruthEvaluation::State::State(std::shared_ptr<const World> shared_world, const T
   }
   const at::Tensor chosen = torch::tensor(at::IntArrayRef(parents), torch::kInt64);
   parent_cosines = cosines.index_select(1, chosen).t().contiguous();
-
-  fired.assign(index(d_sae), 0);
-  hits.assign(index(d_sae), 0);
-  feature_on.assign(index(n), 0);
-  sums.resize(parents.size());
-  activation.assign(index(n), 0);
-  code.assign(index(d_sae), 0);
-  child_on.assign(index(n), 0);
-  signal.resize(index(d));
-  rebuilt.resize(index(d));
 }
 
 void TruthEvaluation::State::add_sample(SparseView truth, SparseView latents, std::int64_t row) {

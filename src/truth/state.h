@@ -48,6 +48,7 @@ struct TruthEvaluation::State {
   State(std::shared_ptr<const World> shared_world, const TruthSubject& given,
         const TruthOptions& given_options);
 
+  void match();
   void add_sample(SparseView truth, SparseView latents, std::int64_t row);
   void count_firing(SparseView truth, SparseView latents, std::int64_t row);
   void reconstruct(SparseView truth, SparseView latents, std::int64_t row);
