@@ -104,10 +104,15 @@ Levels levels_of(const ComparisonResult& result, const std::string& member) {
 }  // namespace
 
 std::vector<MetricsRow> thinned(const std::vector<MetricsRow>& history, std::size_t most) {
-  if (history.size() <= most || most < 2) return history;
+  const auto drawn = [](const std::string& name) {
+    const std::string plain = name.rfind("eval.", 0) == 0 ? name.substr(5) : name;
+    return plain == "l0" || plain == "explained_variance" || name.rfind("mask.", 0) == 0;
+  };
+  const std::size_t size = std::min(history.size(), std::max<std::size_t>(most, 2));
   std::vector<MetricsRow> rows;
-  for (std::size_t i = 0; i < most; ++i) {
-    rows.push_back(history[i * (history.size() - 1) / (most - 1)]);
+  for (std::size_t i = 0; i < size; ++i) {
+    rows.push_back(history[size == 1 ? 0 : i * (history.size() - 1) / (size - 1)]);
+    std::erase_if(rows.back().values, [&](const auto& entry) { return !drawn(entry.first); });
   }
   return rows;
 }

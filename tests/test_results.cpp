@@ -220,6 +220,13 @@ TEST(Results, ThinsAHistoryEvenlyAndKeepsItsEnds) {
   for (int i = 0; i <= 10; ++i) EXPECT_EQ(rows[static_cast<std::size_t>(i)].step, 100 * i);
   EXPECT_EQ(thinned(history, 5000).size(), 1001u);
   EXPECT_TRUE(thinned({}, 10).empty());
+  EXPECT_EQ(thinned({{3, {}}}, 10).size(), 1u);
+}
+
+TEST(Results, KeepsOfAHistoryWhatTheReportDraws) {
+  const MetricsRow row{1, {{"l0", 4}, {"eval.l0", 5}, {"loss", 1}, {"mask.theta", 2}, {"dead", 0}}};
+  EXPECT_EQ(thinned({row}).at(0).values,
+            (MetricValues{{"l0", 4}, {"eval.l0", 5}, {"mask.theta", 2}}));
 }
 
 TEST(Results, PrintsATableForATerminal) {

@@ -26,9 +26,9 @@ struct FiringHistogram {
 ///   l0 explained_variance cosine nmse l2_ratio; dead (a share of the latents, 0 to 1);
 ///   with ground truth: mcc uniqueness precision recall f1 miss_on miss_off
 ///   absorption_full_micro absorption_full_macro absorption_fraction
-/// and in `history`: l0 explained_variance loss dead; preferred where present: the same names with
-/// the prefix "eval." (held-out); for a mask: mask.theta mask.masked mask.drift
-/// mask.importance_q05 _q25 _q50 _q75 _q95 (masked: share of latents masked, 0 to 1).
+/// and in `history`: l0 explained_variance, or in their place, where present, the held-out eval.l0
+/// eval.explained_variance; for a mask: mask.theta mask.masked (share of latents masked, 0 to 1)
+/// mask.drift mask.importance_q05 _q25 _q50 _q75 _q95.
 struct RunResult {
   std::string name;                          ///< unique; also its folder under runs/
   std::string member;                        ///< label of a Member
@@ -77,8 +77,10 @@ RunResult run_from_json(std::string_view text, const std::string& place);
 /// results.csv: one row a run, one column per axis and metric; RFC 4180 quoting.
 std::string to_csv(const ComparisonResult& result);
 
-/// At most `most` rows, evenly spaced, the first and the last among them.
-std::vector<MetricsRow> thinned(const std::vector<MetricsRow>& history, std::size_t most = 200);
+/// What the report draws of a history: at most `most` rows, evenly spaced, the first and the last
+/// among them, and of each row l0, explained_variance, their "eval." forms and mask.*. The whole of
+/// it stays in the run's metrics.jsonl.
+std::vector<MetricsRow> thinned(const std::vector<MetricsRow>& history, std::size_t most = 120);
 
 /// Which way a metric is better.
 enum class Better { kHigher, kLower, kNeither };
