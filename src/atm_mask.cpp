@@ -61,7 +61,7 @@ at::Tensor AtmMask::importance() const {
   at::Tensor sum = at::zeros_like(magnitude_);
   for (std::size_t j = 0; j < 3; ++j) {
     const double weight = options_.importance == "mean" ? 1.0 / 3 : options_.weights[j];
-    sum += weight * signals[j] / signals[j].mean().clamp_min(1e-30);
+    sum += weight * signals[j] / signals[j].mean(at::kDouble).clamp_min(1e-30);
   }
   return sum;
 }
@@ -73,14 +73,17 @@ double AtmMask::threshold_at(std::int64_t step) const {
 }
 
 at::Tensor AtmMask::theta(std::int64_t step) const {
-  const at::Tensor value = importance();
-  return value.mean() + threshold_at(step) * value.std(/*unbiased=*/false);
+  const at::NoGradGuard no_grad;
+  // In float64, so that a sum's order, which depends on the number of threads, does not show.
+  const at::Tensor value = importance().to(at::kDouble);
+  const at::Tensor limit = value.mean() + threshold_at(step) * value.std(/*unbiased=*/false);
+  return limit.to(magnitude_.scalar_type());
 }
 
 at::Tensor AtmMask::mask_probability(std::int64_t step) const {
   const at::NoGradGuard no_grad;
   const at::Tensor value = importance();
-  const at::Tensor limit = value.mean() + threshold_at(step) * value.std(/*unbiased=*/false);
+  const at::Tensor limit = theta(step);
   // A theta of zero or less masks nothing: the quotient below would change its sign.
   const at::Tensor shortfall = ((limit - value) / limit).clamp_min(0);
   return at::where(limit > 0, 1 - at::exp(-options_.rate * shortfall), at::zeros_like(value));

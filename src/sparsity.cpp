@@ -6,6 +6,11 @@
 #include <utility>
 
 namespace sae {
+namespace {
+
+constexpr double kHorizon = 100;  // steps that the controller looks ahead
+
+}  // namespace
 
 SparsityControl::SparsityControl(SparsityOptions options)
     : torch::nn::Module("SparsityControl"), options_(std::move(options)) {
@@ -27,11 +32,10 @@ void SparsityControl::observe(const at::Tensor& l0) {
   const double target = *options_.target_l0;
   const at::Tensor now = l0.to(state_.options());
   const at::Tensor old_mean = at::where(state_.select(0, 0) < 0, now, state_.select(0, 0));
-  const at::Tensor mean = old_mean.lerp(now, 0.01);
+  const at::Tensor mean = old_mean.lerp(now, 0.05);
   const at::Tensor trend = state_.select(0, 1).lerp(mean - old_mean, 0.05);
-  const at::Tensor error = mean - target;
-  const at::Tensor gain = at::where(error * trend < 0, 0.01, 1.0);
-  const at::Tensor change = options_.target_rate * gain * at::tanh(10 / target * error);
+  const at::Tensor error = mean + kHorizon * trend - target;
+  const at::Tensor change = options_.target_rate * at::tanh(10 / target * error);
   const at::Tensor multiplier = (state_.select(0, 2) * (1 + change)).clamp(1e-3, 1e3);
   state_.copy_(at::stack({mean, trend, multiplier}));
 }

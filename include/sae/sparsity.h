@@ -30,12 +30,12 @@ struct SparsityOptions {
 
 /// lambda(step), and the controller behind `target_l0`. With L the L0 of a step and L* the target:
 ///
-///     mean  <- 0.99 mean + 0.01 L          trend <- 0.95 trend + 0.05 (change of mean)
-///     e     = mean - L*                    gain  = 0.01 if e is already shrinking, else 1
-///     lambda <- lambda (1 + rate * gain * sign(e) tanh(10 |e| / L*)),  within a factor of 1000
+///     mean  <- 0.95 mean + 0.05 L          trend <- 0.95 trend + 0.05 (change of mean)
+///     e     = mean + 100 trend - L*        where L0 is heading, against where it should be
+///     lambda <- lambda (1 + rate tanh(10 e / L*)),  within a factor of 1000
 ///
-/// (the form of SAELens' tuner for its synthetic benchmark; the rate is an option here, since it
-/// bounds how far lambda can travel in a short run).
+/// SAELens' tuner is alike, but slows down a hundredfold whenever the error shrinks at all, which a
+/// run of a few thousand steps cannot afford. The rate bounds how far lambda can travel in a run.
 ///
 /// State: one float64 [3] buffer (mean, trend, multiplier), registered.
 class SparsityControl : public torch::nn::Module {

@@ -1,0 +1,372 @@
+#include "commands.h"
+
+#include <spdlog/spdlog.h>
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "sae/compare.h"
+#include "sae/config.h"
+#include "sae/config_reference.h"
+#include "sae/error.h"
+#include "sae/evaluate_command.h"
+#include "sae/info.h"
+#include "sae/progress.h"
+#include "sae/run.h"
+#include "sae/synth.h"
+
+namespace sae_cli {
+
+std::atomic<int> stop_signal = 0;
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kStoppedBySignal = 128;  // plus the signal, as shells have it
+
+/// A configuration file with --set, --threads and --device applied, in this order.
+struct ConfigArguments {
+  std::string file;
+  std::vector<std::string> sets;
+
+  sae::ConfigNode read(const Common& common, const std::string& prefix = "") const {
+    sae::ConfigNode config = sae::read_config(file);
+    for (const std::string& set : sets) config = sae::with_set(config, set);
+    if (common.threads >= 0) {
+      config = sae::with_set(config, prefix + "threads=" + std::to_string(common.threads));
+    }
+    if (!common.device.empty()) {
+      config = sae::with_set(config, prefix + "device=\"" + common.device + "\"");
+    }
+    return config;
+  }
+};
+
+void add_common(CLI::App* command, Common& common) {
+  command->add_flag("-q,--quiet", common.quiet, "No progress, no table");
+  command->add_flag("--json", common.json, "Print the result as JSON");
+  command->add_option("--threads", common.threads, "CPU threads (0: all cores)")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--device", common.device, "auto, cpu, cuda or cuda:N");
+}
+
+void add_config(CLI::App* command, ConfigArguments& config) {
+  command->add_option("CONFIG", config.file, "Configuration file (JSON)")->required();
+  command
+      ->add_option("--set", config.sets,
+                   "Change an option: a.b=value, where value is JSON or else a string; repeatable")
+      ->take_all();
+}
+
+/// Numbers in two columns, names in the order of the map.
+void print_metrics(const sae::MetricValues& metrics) {
+  for (const auto& [name, value] : metrics) std::printf("%-28s %.5g\n", name.c_str(), value);
+}
+
+Json json_of(const sae::MetricValues& metrics) {
+  Json json = Json::object();
+  for (const auto& [name, value] : metrics)
+    json[name] = std::isfinite(value) ? Json(value) : Json();
+  return json;
+}
+
+double value_of(const sae::MetricValues& values, const char* name) {
+  const auto found = values.find(name);
+  return found == values.end() ? sae::Progress::kUnknown : found->second;
+}
+
+/// The latest logged values of a run, drawn as often as the line wants.
+class TrainProgress {
+ public:
+  explicit TrainProgress(bool quiet) : line_(sae::progress_style(quiet)) {}
+
+  void update(const sae::StepReport& report, std::int64_t total) {
+    if (report.values.contains("loss")) {
+      shown_.loss = value_of(report.values, "loss");
+      shown_.l0 = value_of(report.values, "l0");
+      shown_.explained_variance = value_of(report.values, "explained_variance");
+      shown_.dead = value_of(report.values, "dead");
+      shown_.tokens_per_s = value_of(report.values, "tokens_per_s");
+    }
+    shown_.step = report.step;
+    shown_.total = total;
+    line_.update(shown_);
+  }
+  void clear() { line_.clear(); }
+
+ private:
+  sae::ProgressLine line_;
+  sae::Progress shown_;
+};
+
+int stopped(const std::string& how_to_go_on) {
+  spdlog::warn("stopped; everything is saved. Go on with: {}", how_to_go_on);
+  return kStoppedBySignal + stop_signal;
+}
+
+void add_train(CLI::App& app, Common& common, std::function<int()>& action) {
+  struct Arguments {
+    ConfigArguments config;
+    std::string out;
+    bool resume = false;
+  };
+  auto given = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("train", "Train one autoencoder");
+  add_config(command, given->config);
+  command->add_option("--out", given->out, "Folder of the run (default: runs/<config's name>)");
+  command->add_flag("--resume", given->resume, "Go on from the newest checkpoint in the folder");
+  add_common(command, common);
+  command->footer(
+      "Examples:\n"
+      "  sae train configs/topk.json\n"
+      "  sae train configs/atm.json --set model.mask.threshold=0.5 --out runs/atm-low\n"
+      "  sae train configs/atm.json --out runs/atm-low --resume");
+  command->callback([given, &common, &action] {
+    action = [given, &common] {
+      const std::filesystem::path out =
+          given->out.empty()
+              ? std::filesystem::path("runs") / std::filesystem::path(given->config.file).stem()
+              : std::filesystem::path(given->out);
+      const sae::RunOptions options = sae::read_run(given->config.read(common));
+      TrainProgress progress(common.quiet);
+      const sae::RunOutcome outcome =
+          sae::train(options, out, given->resume,
+                     {.on_step = [&](const sae::StepReport& report,
+                                     std::int64_t total) { progress.update(report, total); },
+                      .should_stop = [] { return stop_signal != 0; }});
+      progress.clear();
+      if (!outcome.finished) {
+        return stopped("sae train " + given->config.file + " --out " + out.string() + " --resume");
+      }
+      if (common.json) {
+        std::cout << Json{{"folder", out.string()},
+                          {"steps", outcome.step},
+                          {"metrics", json_of(outcome.metrics)}}
+                         .dump(2)
+                  << "\n";
+      } else if (!common.quiet) {
+        print_metrics(outcome.metrics);
+        std::printf("\nautoencoder: %s\n", (out / "sae").c_str());
+      }
+      return 0;
+    };
+  });
+}
+
+void add_eval(CLI::App& app, Common& common, std::function<int()>& action) {
+  auto given = std::make_shared<sae::EvaluateArguments>();
+  CLI::App* command = app.add_subcommand("eval", "Evaluate a trained autoencoder");
+  command->add_option("SAE", given->path, "Folder of an autoencoder or of a run")->required();
+  command->add_option("--data", given->data,
+                      "A store, a world's preset, or a data group as JSON (default: held-out data "
+                      "of the training)");
+  command->add_option("--set", given->sets, "Change an option: eval.tokens=100000; repeatable")
+      ->take_all();
+  add_common(command, common);
+  command->footer(
+      "Examples:\n"
+      "  sae eval runs/topk\n"
+      "  sae eval runs/topk --data acts/heldout --set eval.tokens=100000 --json");
+  command->callback([given, &common, &action] {
+    action = [given, &common] {
+      given->device = common.device;
+      given->threads = common.threads;
+      const sae::Evaluation result = sae::evaluate_path(*given);
+      if (common.json) {
+        std::cout << json_of(result.values).dump(2) << "\n";
+      } else {
+        print_metrics(result.values);
+      }
+      return 0;
+    };
+  });
+}
+
+void add_compare(CLI::App& app, Common& common, std::function<int()>& action) {
+  struct Arguments {
+    ConfigArguments config;
+    std::string out;
+  };
+  auto given = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("compare", "Train and compare many on the same data");
+  add_config(command, given->config);
+  command->add_option("--out", given->out, "Folder (default: runs/<config's name>)");
+  add_common(command, common);
+  command->footer(
+      "An interrupted comparison goes on where it stopped when the command is repeated.\n\n"
+      "Examples:\n"
+      "  sae compare configs/compare/quick.json\n"
+      "  sae compare configs/compare/full.json --set base.train.steps=500 --out runs/short");
+  command->callback([given, &common, &action] {
+    action = [given, &common] {
+      const std::filesystem::path out =
+          given->out.empty()
+              ? std::filesystem::path("runs") / std::filesystem::path(given->config.file).stem()
+              : std::filesystem::path(given->out);
+      sae::ComparisonPlan plan = sae::plan_comparison(given->config.read(common, "base."));
+      if (common.threads > 0) plan.basics.jobs = common.threads;
+      std::string command_line = "sae compare " + given->config.file;
+      for (const std::string& set : given->config.sets) command_line += " --set '" + set + "'";
+      sae::ProgressLine line(sae::progress_style(common.quiet));
+      const std::string runs = std::to_string(plan.runs.size());
+      const sae::CompareOutcome outcome =
+          sae::compare(plan, out, command_line,
+                       {.on_progress =
+                            [&](std::int64_t done, std::int64_t total, std::int64_t finished) {
+                              sae::Progress progress;
+                              progress.label = std::to_string(finished) + "/" + runs + " runs";
+                              progress.step = done;
+                              progress.total = total;
+                              line.update(progress);
+                            },
+                        .should_stop = [] { return stop_signal != 0; }});
+      line.clear();
+      if (!outcome.finished) return stopped(command_line + " --out " + out.string());
+      if (common.json) {
+        std::cout << sae::to_json(outcome.result) << "\n";
+      } else if (!common.quiet) {
+        std::cout << sae::results_table(outcome.result)
+                  << "\nreport: " << (out / "report.html").string() << "\n";
+      }
+      return 0;
+    };
+  });
+}
+
+void add_synth(CLI::App& app, Common& common, std::function<int()>& action) {
+  struct Arguments {
+    std::string preset = "small";
+    std::int64_t tokens = 100'000;
+    std::vector<std::string> sets;
+    std::string out;
+  };
+  auto given = std::make_shared<Arguments>();
+  CLI::App* command =
+      app.add_subcommand("synth", "Write a synthetic world with its ground truth as a store");
+  command->add_option("--preset", given->preset, "pair, tiny, small, small-zipf, synth16k, custom");
+  command->add_option("--tokens", given->tokens, "Samples to write");
+  command
+      ->add_option("--set", given->sets, "Change an option of the world: bias_norm=0; repeatable")
+      ->take_all();
+  command->add_option("--out", given->out, "Folder of the store")->required();
+  add_common(command, common);
+  command->footer("Example:\n  sae synth --preset small-zipf --tokens 1000000 --out acts/zipf");
+  command->callback([given, &common, &action] {
+    action = [given, &common] {
+      sae::ProgressLine line(sae::progress_style(common.quiet));
+      const sae::SynthOptions options = sae::read_synth(given->preset, given->tokens, given->sets);
+      const std::int64_t total = options.tokens;
+      sae::write_world(options, given->out, [&](std::int64_t done) {
+        sae::Progress progress;
+        progress.label = "samples";
+        progress.step = done;
+        progress.total = total;
+        line.update(progress);
+      });
+      line.clear();
+      if (common.json) {
+        std::cout << Json{{"folder", given->out}, {"tokens", total}}.dump(2) << "\n";
+      } else if (!common.quiet) {
+        std::printf("%lld samples in %s\n", static_cast<long long>(total), given->out.c_str());
+      }
+      return 0;
+    };
+  });
+}
+
+void print_facts(const Json& facts, const std::string& indent = "") {
+  for (const auto& [name, value] : facts.items()) {
+    if (value.is_object()) {
+      std::cout << indent << name << "\n";
+      print_facts(value, indent + "  ");
+    } else {
+      std::cout << indent << name << ": "
+                << (value.is_string() ? value.get<std::string>() : value.dump()) << "\n";
+    }
+  }
+}
+
+void add_info(CLI::App& app, Common& common, std::function<int()>& action) {
+  auto path = std::make_shared<std::string>();
+  CLI::App* command =
+      app.add_subcommand("info", "Say what a run, autoencoder, store or checkpoint holds");
+  command->add_option("PATH", *path, "Folder or file")->required();
+  add_common(command, common);
+  command->footer("Example:\n  sae info runs/topk --json");
+  command->callback([path, &common, &action] {
+    action = [path, &common] {
+      const Json facts = sae::describe_path(*path);
+      if (common.json) {
+        std::cout << facts.dump(2) << "\n";
+      } else {
+        print_facts(facts);
+      }
+      return 0;
+    };
+  });
+}
+
+void add_config_command(CLI::App& app, Common& common, std::function<int()>& action) {
+  CLI::App* command = app.add_subcommand("config", "Print, check or describe configurations");
+  command->require_subcommand(1);
+  command->footer("Examples:\n  sae config print topk\n  sae config check configs/atm.json");
+
+  auto only = std::make_shared<std::string>();
+  CLI::App* print = command->add_subcommand("print", "Every option: default, range and meaning");
+  print->add_option("WHICH", *only,
+                    "An architecture, or run, model, data, train, eval, compare (default: all)");
+  print->callback([only, &action] {
+    action = [only] {
+      std::cout << sae::config_reference(*only);
+      return 0;
+    };
+  });
+
+  auto given = std::make_shared<ConfigArguments>();
+  CLI::App* check = command->add_subcommand("check", "Check a configuration and print it resolved");
+  add_config(check, *given);
+  add_common(check, common);
+  check->callback([given, &common, &action] {
+    action = [given, &common] {
+      const sae::ConfigNode document = sae::read_config(given->file);
+      if (document.has("members")) {
+        const sae::ComparisonPlan plan = sae::plan_comparison(given->read(common, "base."));
+        if (!common.quiet) {
+          for (const sae::PlannedRun& run : plan.runs) std::cout << run.name << "\n";
+        }
+      } else {
+        const Json resolved = sae::resolve_run(sae::read_run(given->read(common)));
+        if (!common.quiet) std::cout << resolved.dump(2) << "\n";
+      }
+      return 0;
+    };
+  });
+
+  command->add_subcommand("schema", "JSON Schema of a run's configuration, for editors")
+      ->callback([&action] {
+        action = [] {
+          std::cout << sae::config_schema().dump(2) << "\n";
+          return 0;
+        };
+      });
+}
+
+}  // namespace
+
+void add_commands(CLI::App& app, std::function<int()>& action) {
+  static Common common;
+  add_train(app, common, action);
+  add_eval(app, common, action);
+  add_compare(app, common, action);
+  add_synth(app, common, action);
+  add_info(app, common, action);
+  add_config_command(app, common, action);
+}
+
+}  // namespace sae_cli

@@ -1,0 +1,78 @@
+// A comparison: many runs on the same batches, and what they show side by side.
+//
+//     {"title": ..., "base": {a run's configuration},
+//      "levels": [4, 5.6, 8], "seeds": [0, 1, 2], "axes": {"train.lr": [1e-3, 3e-3]},
+//      "members": [{"name": "topk", "config": {"model": {"architecture": "topk"}},
+//                   "level": "model.k", "axes": {}}, ...]}
+//
+// A member's configuration is merged into the base; `level` is the path that the levels (usually
+// L0) are written to; further axes are any paths with lists of values. The folder it makes holds
+// runs/<name>/ (run.h), comparison.json, results.json, results.csv and report.html.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "sae/config.h"
+#include "sae/fields.h"
+#include "sae/results.h"
+#include "sae/run.h"
+
+namespace sae {
+
+struct CompareBasics {
+  std::string title = "Comparison";
+  std::vector<double> levels;
+  std::vector<std::int64_t> seeds = {0};
+  std::int64_t jobs = 0;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("title", self.title, non_empty, "heads the report");
+    visit("levels", self.levels, above(0), "values that every member's `level` path takes");
+    visit("seeds", self.seeds, at_least(0), "seeds of the runs; each is a run of its own");
+    visit("jobs", self.jobs, at_least(0),
+          "runs trained at a time, on one thread each; 0: as many as threads");
+  }
+};
+
+/// One run of the grid.
+struct PlannedRun {
+  std::string name;                          ///< also the folder's name
+  std::string member;                        ///< label
+  std::map<std::string, std::string> point;  ///< axis -> value as JSON text
+  RunOptions options;
+};
+
+struct ComparisonPlan {
+  CompareBasics basics;
+  std::vector<Member> members;
+  std::vector<PlannedRun> runs;
+  std::string settings;  ///< the configuration as it was read, JSON text
+};
+
+/// Reads a comparison strictly and expands its grid; every run's configuration is checked.
+ComparisonPlan plan_comparison(const ConfigNode& document);
+
+struct CompareHooks {
+  /// After every chunk of steps: steps done and to do over all runs, and how many have finished.
+  std::function<void(std::int64_t done, std::int64_t total, std::int64_t finished)> on_progress;
+  std::function<bool()> should_stop;
+};
+
+struct CompareOutcome {
+  bool finished = false;  ///< false: stopped; the same command goes on from here
+  ComparisonResult result;
+};
+
+/// Trains what has not been trained yet, evaluates, and writes results and report. Runs whose data
+/// agree are trained on the same batches, each drawn once. A run that diverges is recorded as
+/// failed and does not stop the others. ConfigError if `folder` holds another comparison.
+CompareOutcome compare(const ComparisonPlan& plan, const std::filesystem::path& folder,
+                       const std::string& command, const CompareHooks& hooks = {});
+
+}  // namespace sae
