@@ -31,7 +31,8 @@ struct StoreOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("path", self.path, any, "activation store: a folder, a .safetensors or a .npy file");
+    visit("path", self.path, non_empty,
+          "activation store: a folder, a .safetensors or a .npy file");
     visit("held_out", self.held_out, unit_interval(),
           "share of the contexts (of the tokens, if contexts are unknown) kept for evaluation");
     visit("split_seed", self.split_seed, at_least(0),
