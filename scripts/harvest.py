@@ -418,6 +418,9 @@ def main(argv=None):
     except ImportError as error:
         print(f"harvest.py: {error}; --help says how to install what it needs", file=sys.stderr)
         return 1
+    except RuntimeError as error:  # PyTorch's: no such device, out of memory, ...
+        print(f"harvest.py: {' '.join(str(error).split())[:300]}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("harvest.py: interrupted; nothing was kept", file=sys.stderr)
         return 130

@@ -149,6 +149,7 @@ class Harvest(unittest.TestCase):
             ({"--tokens": 1000}, 3, "--tokens 1000: the text holds only"),
             ({"--context": 2}, 3, "--context 2 leaves no room beside special tokens"),
             ({"--context": 512}, 3, "shorter than one window of 512 tokens"),
+            ({"--device": "abacus"}, 1, "harvest.py: Expected one of cpu, cuda"),
             ({"--context": 0}, 2, "--context must be at least 1, got 0"),
         ]
         for change, status, message in cases:
