@@ -1,7 +1,5 @@
 #include "commands.h"
 
-#include <spdlog/spdlog.h>
-
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -10,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "log.h"
 #include "sae/compare.h"
 #include "sae/config.h"
 #include "sae/config_reference.h"
@@ -106,7 +105,7 @@ class TrainProgress {
 };
 
 int stopped(const std::string& how_to_go_on) {
-  spdlog::warn("stopped; everything is saved. Go on with: {}", how_to_go_on);
+  log_warning("stopped; everything is saved. Go on with: " + how_to_go_on);
   return kStoppedBySignal + stop_signal;
 }
 

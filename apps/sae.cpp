@@ -1,14 +1,13 @@
 // sae: train, evaluate and compare sparse autoencoders from the command line.
-#include <spdlog/sinks/stdout_color_sinks.h>
-#include <spdlog/spdlog.h>
-
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "commands.h"
+#include "log.h"
 #include "sae/config.h"
 #include "sae/error.h"
 #include "sae/version.h"
@@ -58,8 +57,8 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    spdlog::error("{}; see sae {}--help", error.what(),
-                  argc > 1 && argv[1][0] != '-' ? std::string(argv[1]) + " " : "");
+    const std::string command = argc > 1 && argv[1][0] != '-' ? std::string(argv[1]) + " " : "";
+    sae_cli::log_error(std::string(error.what()) + "; see sae " + command + "--help");
     return kConfig;
   }
   return action();
@@ -74,20 +73,19 @@ std::string first_line(const char* what) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  spdlog::set_default_logger(spdlog::stderr_color_st("sae"));
-  spdlog::set_pattern("%^%l%$: %v");
+  sae_cli::open_log();
   std::signal(SIGINT, on_signal);
   std::signal(SIGTERM, on_signal);
   try {
     return run(argc, argv);
   } catch (const sae::ConfigError& error) {
-    spdlog::error("{}", error.what());
+    sae_cli::log_error(error.what());
     return kConfig;
   } catch (const sae::DataError& error) {
-    spdlog::error("{}", error.what());
+    sae_cli::log_error(error.what());
     return kData;
   } catch (const std::exception& error) {
-    spdlog::error("{}", first_line(error.what()));
+    sae_cli::log_error(first_line(error.what()));
     return kOther;
   }
 }

@@ -17,11 +17,13 @@ using Json = nlohmann::ordered_json;
 struct MemberBasics {
   std::string name;
   std::string level;
+  std::vector<double> levels;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("name", self.name, non_empty, "label of the member");
     visit("level", self.level, any, "path that the levels are written to, such as model.k");
+    visit("levels", self.levels, above(0), "levels of this member; []: the comparison's");
   }
 };
 
@@ -156,8 +158,9 @@ ComparisonPlan plan_comparison(const ConfigNode& document) {
     }
     std::vector<Axis> axes = read_axes(member);
     axes.insert(axes.begin(), common.begin(), common.end());
-    if (!basics.level.empty() && !plan.basics.levels.empty()) {
-      const ConfigNode levels = document.at("levels");
+    const bool own_levels = !basics.levels.empty();
+    if (!basics.level.empty() && (own_levels || !plan.basics.levels.empty())) {
+      const ConfigNode levels = (own_levels ? member : document).at("levels");
       Axis axis{basics.level, {}, true};
       for (std::size_t j = 0; j < levels.size(); ++j) axis.values.push_back(levels.at(j));
       axes.push_back(std::move(axis));
