@@ -318,6 +318,21 @@ TEST(WorldTables, CountOnlyMagnitudesAboveZeroAsFiring) {
   expect_rates(tables, collect(tables, lazy(tables, 1), 100'000));
 }
 
+TEST(WorldTables, LetNoChildOfMagnitudeZeroCompete) {
+  WorldOptions options = custom(5, 1);
+  options.roots = 1;
+  options.children = 4;
+  options.depth = 1;
+  options.rule = "compete";
+  options.root_rate = 1;
+  options.child_rate = 0.9;
+  options.spread_mean = 1;
+  const WorldTables tables = make_tables(options);
+  const Totals totals = collect(tables, lazy(tables, 1), 100'000);
+  EXPECT_GT(*std::min_element(totals.sum.begin(), totals.sum.end()), 0);
+  expect_rates(tables, totals);
+}
+
 TEST(WorldTables, SpreadMagnitudesLikeAFoldedNormal) {
   const WorldTables tables = make_tables(preset("synth16k"));
   double sum = 0;
