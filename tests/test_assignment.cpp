@@ -80,6 +80,70 @@ TEST(Assignment, EqualsBruteForceOnSmallMatricesOfEveryShape) {
   }
 }
 
+/// The textbook Hungarian method with row and column potentials, rows <= columns: slow, and nothing
+/// in common with the code under test.
+double hungarian(const std::vector<float>& scores, std::size_t rows, std::size_t columns) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  std::vector<double> u(rows + 1);
+  std::vector<double> v(columns + 1);
+  std::vector<std::size_t> row_of(columns + 1);  // 1-based; 0: none
+  for (std::size_t row = 1; row <= rows; ++row) {
+    std::vector<double> slack(columns + 1, kInfinity);
+    std::vector<std::size_t> from(columns + 1);
+    std::vector<char> used(columns + 1);
+    std::size_t column = 0;
+    row_of[0] = row;
+    do {
+      used[column] = 1;
+      const std::size_t i = row_of[column];
+      double delta = kInfinity;
+      std::size_t next = 0;
+      for (std::size_t j = 1; j <= columns; ++j) {
+        if (used[j]) continue;
+        const double reduced = -double{scores[(i - 1) * columns + j - 1]} - u[i] - v[j];
+        if (reduced < slack[j]) {
+          slack[j] = reduced;
+          from[j] = column;
+        }
+        if (slack[j] < delta) {
+          delta = slack[j];
+          next = j;
+        }
+      }
+      for (std::size_t j = 0; j <= columns; ++j) {
+        if (used[j]) {
+          u[row_of[j]] += delta;
+          v[j] -= delta;
+        } else {
+          slack[j] -= delta;
+        }
+      }
+      column = next;
+    } while (row_of[column] != 0);
+    for (; column != 0; column = from[column]) row_of[column] = row_of[from[column]];
+  }
+  double total = 0;
+  for (std::size_t j = 1; j <= columns; ++j) {
+    if (row_of[j] != 0) total += double{scores[(row_of[j] - 1) * columns + j - 1]};
+  }
+  return total;
+}
+
+TEST(Assignment, EqualsTheHungarianMethodOnLargerMatrices) {
+  std::uint64_t index = 5000;
+  for (const std::int64_t columns : {40, 43, 80}) {
+    for (const std::uint64_t levels : {0U, 3U, 10U, 50U}) {  // ties leave much to the last phase
+      for (int repeat = 0; repeat < 10; ++repeat) {
+        const auto scores = random_scores(index++, 40 * columns, levels);
+        const Assignment found = assign(scores, 40, columns);
+        expect_consistent(found, scores, 40, columns);
+        ASSERT_NEAR(found.total, hungarian(scores, 40, static_cast<std::size_t>(columns)), 1e-6)
+            << columns << " columns, " << levels << " levels";
+      }
+    }
+  }
+}
+
 TEST(Assignment, IsNotGreedy) {
   const std::vector<float> scores = {10, 9,  //
                                      9, 0};
