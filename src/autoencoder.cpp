@@ -8,6 +8,14 @@
 
 namespace sae {
 
+namespace {
+
+/// Norm of the first decoder rows where norms are free: SAELens' default. A small one lets the L1
+/// penalty shape the latents before they are large.
+constexpr double kFreeInitNorm = 0.1;
+
+}  // namespace
+
 at::Tensor squared_error(const at::Tensor& x, const at::Tensor& x_hat) {
   return (x_hat - x).square().sum() / x.size(0);
 }
@@ -39,6 +47,7 @@ void Autoencoder::initialise(std::uint64_t seed) {
     for (std::int64_t d = 0; d < d_in(); ++d) *value++ = static_cast<float>(rng.normal());
   }
   rows /= rows.norm(2, /*dim=*/1, /*keepdim=*/true);
+  if (!unit_norm_decoder()) rows *= kFreeInitNorm;
   W_dec.copy_(rows);
   W_enc.copy_(rows);
   b_enc.zero_();

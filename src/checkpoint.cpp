@@ -40,7 +40,9 @@ std::vector<fs::path> checkpoints_in(const fs::path& folder) {
   return found;
 }
 
-bool holds_what_it_lists(const fs::path& checkpoint) {
+}  // namespace
+
+bool is_intact(const fs::path& checkpoint) {
   try {
     const Json manifest = Json::parse(read_file(checkpoint / "MANIFEST.json"));
     for (const char* name : kFiles) {
@@ -54,8 +56,6 @@ bool holds_what_it_lists(const fs::path& checkpoint) {
   }
 }
 
-}  // namespace
-
 std::int64_t checkpoint_step(const fs::path& checkpoint) {
   const std::string name = checkpoint.filename().string();
   std::int64_t step = -1;
@@ -66,7 +66,7 @@ std::int64_t checkpoint_step(const fs::path& checkpoint) {
 void save_checkpoint(const fs::path& folder, const Trainer& trainer, std::int64_t keep) {
   const fs::path target = folder / step_folder(trainer.steps_done());
   if (fs::exists(target)) {
-    if (holds_what_it_lists(target)) return;
+    if (is_intact(target)) return;
     fs::remove_all(target);
   }
   StagedDirectory staged(target);
@@ -88,13 +88,17 @@ void save_checkpoint(const fs::path& folder, const Trainer& trainer, std::int64_
   write_file_atomically(staged.path() / "MANIFEST.json", manifest.dump(2) + "\n");
   staged.commit();
 
-  const std::vector<fs::path> all = checkpoints_in(folder);
-  for (std::size_t i = static_cast<std::size_t>(keep); i < all.size(); ++i) fs::remove_all(all[i]);
+  // What claims to be newer was found damaged when training went on from an older one.
+  std::int64_t kept = 0;
+  for (const fs::path& checkpoint : checkpoints_in(folder)) {
+    const bool newer = checkpoint_step(checkpoint) > trainer.steps_done();
+    if (newer || ++kept > keep) fs::remove_all(checkpoint);
+  }
 }
 
 std::optional<fs::path> newest_checkpoint(const fs::path& folder) {
   for (const fs::path& checkpoint : checkpoints_in(folder)) {
-    if (holds_what_it_lists(checkpoint)) return checkpoint;
+    if (is_intact(checkpoint)) return checkpoint;
   }
   return std::nullopt;
 }

@@ -81,17 +81,27 @@ Json read_json(const fs::path& path) {
   }
 }
 
+/// What must agree for a comparison to go on: everything but where and how it is computed.
+Json identity(Json settings) {
+  settings.erase("jobs");
+  if (!settings["base"].is_object()) return settings;
+  settings["base"].erase("threads");
+  settings["base"].erase("device");
+  return settings;
+}
+
 /// A folder for this comparison: new, or one that it was started in before.
 void claim_folder(const ComparisonPlan& plan, const fs::path& folder) {
   const fs::path record = folder / "comparison.json";
   if (fs::exists(record)) {
-    if (read_json(record) == Json::parse(plan.settings)) return;
+    if (identity(read_json(record)) == identity(Json::parse(plan.settings))) return;
     throw ConfigError(folder.string() + ": holds another comparison; choose another --out");
   }
+  remove_stale_staging(folder);  // of a process killed between the next two lines
   if (fs::exists(folder) && !fs::is_empty(folder)) {
     throw ConfigError(folder.string() + ": exists and is no comparison; choose another --out");
   }
-  fs::create_directories(folder);
+  create_output_folder(folder);
   write_file_atomically(record, plan.settings + "\n");
 }
 

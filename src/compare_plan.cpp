@@ -159,6 +159,9 @@ ComparisonPlan plan_comparison(const ConfigNode& document) {
     std::vector<Axis> axes = read_axes(member);
     axes.insert(axes.begin(), common.begin(), common.end());
     const bool own_levels = !basics.levels.empty();
+    if (own_levels && basics.level.empty()) {
+      member.at("levels").fail("got levels without a \"level\", the path that they are written to");
+    }
     if (!basics.level.empty() && (own_levels || !plan.basics.levels.empty())) {
       const ConfigNode levels = (own_levels ? member : document).at("levels");
       Axis axis{basics.level, {}, true};

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fields_json.h"
+#include "sae/error.h"
 #include "sae/store.h"
 
 namespace sae {
@@ -37,18 +38,32 @@ Data open_world(const SyntheticFields& fields, std::uint64_t run_seed) {
 }
 
 Data open_store(const StoreFields& fields, std::uint64_t run_seed) {
-  const StoreOptions& options = fields.get<StoreOptions>();
+  StoreOptions options = fields.get<StoreOptions>();
   auto store = std::make_shared<const ActivationStore>(options.path, options.verify);
+  auto held_out = store;
+  Split held_out_split = Split::kHeldOut;
+  if (options.held_out_path) {
+    if (*options.held_out_path != options.path) {
+      held_out = std::make_shared<const ActivationStore>(*options.held_out_path, options.verify);
+    }
+    if (held_out->d_in() != store->d_in()) {
+      throw DataError(*options.held_out_path + ": activations have width " +
+                      std::to_string(held_out->d_in()) + ", those of " + options.path + " have " +
+                      std::to_string(store->d_in()));
+    }
+    options.held_out = 0;  // all of each
+    held_out_split = Split::kTrain;
+  }
   const std::uint64_t seed = stream_seed(fields.get<StreamOptions>(), run_seed);
   Data data;
   data.d_in = store->d_in();
   data.train = [store, options, seed] {
     return std::make_unique<StoreSource>(store, options, Split::kTrain, seed);
   };
-  data.held_out = [store, options] {
+  data.held_out = [held_out, held_out_split, options] {
     StoreOptions unhurried = options;
     unhurried.prefetch = 0;
-    return std::make_unique<StoreSource>(store, unhurried, Split::kHeldOut, /*seed=*/0);
+    return std::make_unique<StoreSource>(held_out, unhurried, held_out_split, /*seed=*/0);
   };
   data.source = std::make_shared<Json>(Json{
       {"kind", "store"}, {"store", store->source().is_null() ? Json() : Json(store->source())}});

@@ -30,7 +30,8 @@ ConfigNode data_group(const std::string& text, const Json& training) {
   }
   if (text.front() == '{') return parse_config(text, "--data");
   if (fs::exists(text)) {
-    return config_from_json(Json{{"kind", "store"}, {"path", text}, {"held_out", 1}}, "--data");
+    return config_from_json(Json{{"kind", "store"}, {"path", text}, {"held_out_path", text}},
+                            "--data");
   }
   return config_from_json(Json{{"kind", "synthetic"}, {"preset", text}}, "--data");
 }
@@ -42,7 +43,12 @@ Evaluation evaluate_path(const EvaluateArguments& arguments) {
                           ? arguments.threads
                           : static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));
   fs::path folder = arguments.path;
-  if (fs::exists(folder / "sae" / "config.json")) folder /= "sae";
+  if (fs::exists(folder / "sae" / "config.json")) {
+    folder /= "sae";
+  } else if (fs::exists(folder / "metrics.jsonl")) {
+    throw DataError(folder.string() + ": is a run that has not been finished; finish it with " +
+                    "sae train CONFIG --out " + folder.string() + " --resume");
+  }
   const SaeFolder loaded = load_sae(folder);
   const Json training = loaded.config->value("training", Json::object());
   ConfigNode document = config_from_json(Json{{"data", data_group(arguments.data, training).json()},
@@ -54,7 +60,9 @@ Evaluation evaluate_path(const EvaluateArguments& arguments) {
   }
   const auto options = read_fields<EvalOptions>(document.at("eval"));
   loaded.sae->to(parse_device(arguments.device.empty() ? "auto" : arguments.device));
-  return evaluate(*loaded.sae, open_data(document.at("data"), training.value("seed", 0)), options);
+  return evaluate(*loaded.sae,
+                  open_data(document.at("data"), training.value("seed", std::uint64_t{0})),
+                  options);
 }
 
 }  // namespace sae

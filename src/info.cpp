@@ -84,13 +84,14 @@ Json describe_store(const fs::path& path) {
 
 }  // namespace
 
-Json describe_path(const fs::path& path) {
+Json describe_path(const fs::path& path) try {
   if (!fs::exists(path)) throw DataError(path.string() + ": no such file or folder");
   if (fs::is_regular_file(path) || fs::exists(path / "manifest.json")) return describe_store(path);
   if (fs::exists(path / "comparison.json")) return describe_comparison(path);
   if (fs::exists(path / "MANIFEST.json")) {
     return {{"kind", "checkpoint"},
             {"step", checkpoint_step(path)},
+            {"complete", is_intact(path)},
             {"state", parse(path / "state.json")}};
   }
   if (fs::exists(path / "config.json")) {
@@ -99,6 +100,8 @@ Json describe_path(const fs::path& path) {
   }
   throw DataError(path.string() +
                   ": is no run, autoencoder, checkpoint, comparison or activation store");
+} catch (const Json::exception& error) {
+  throw DataError(path.string() + ": damaged: " + error.what());
 }
 
 }  // namespace sae

@@ -3,6 +3,11 @@
 #include <torch/types.h>
 
 namespace sae {
+namespace {
+
+constexpr double kZeroNorm = 1e-6;  // an x this short has no direction to compare with
+
+}  // namespace
 
 ReconstructionMetrics::ReconstructionMetrics(std::int64_t d_sae) : d_sae_(d_sae) {}
 
@@ -15,11 +20,15 @@ void ReconstructionMetrics::add(const at::Tensor& x_in, const at::Tensor& x_hat_
   const at::Tensor norm_hat = x_hat.norm(2, /*dim=*/1);
   const at::Tensor dot = (x * x_hat).sum(1);
   const at::Tensor fired = codes.sum_per_latent((codes.values().detach() > 0).to(x.dtype()));
-  const at::Tensor safe = norm.clamp_min(1e-12);
+  const at::Tensor nonzero = norm > kZeroNorm;
+  const at::Tensor ratio = norm_hat / norm;
+  const at::Tensor cosine = dot / (norm * norm_hat.clamp_min(1e-12));
+  const at::Tensor none = at::zeros({}, x.options());
   const at::Tensor sums =
       at::stack({(x - x_hat).square().sum(at::kDouble), x.square().sum(at::kDouble),
-                 (dot / (safe * norm_hat.clamp_min(1e-12))).sum(at::kDouble),
-                 (norm_hat / safe).sum(at::kDouble), fired.sum(at::kDouble)});
+                 at::where(nonzero, cosine, none).sum(at::kDouble),
+                 at::where(nonzero, ratio, none).sum(at::kDouble), fired.sum(at::kDouble),
+                 nonzero.sum().to(at::kDouble)});
   const at::Tensor total = x.sum(at::IntArrayRef{0}, /*keepdim=*/false, at::kDouble);
   if (tokens_ == 0) {
     sums_ = sums;
@@ -44,8 +53,8 @@ MetricValues ReconstructionMetrics::values() const {
           {"explained_variance", 1 - mean[0] / (mean[1] - center)},
           {"nmse", mean[0] / mean[1]},
           {"mse", mean[0]},
-          {"cosine", mean[2]},
-          {"l2_ratio", mean[3]},
+          {"cosine", mean[2] / mean[5]},
+          {"l2_ratio", mean[3] / mean[5]},
           {"dead", silent / static_cast<double>(d_sae_)}};
 }
 

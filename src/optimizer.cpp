@@ -50,7 +50,7 @@ void Adam::step(double learning_rate) {
 void Adam::forget(const at::Tensor& which) {
   const at::NoGradGuard no_grad;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (parameters_[i].size(0) != sae_->d_sae()) continue;  // b_dec belongs to no latent
+    if (names_[i] == "b_dec") continue;  // the only parameter whose rows are not latents
     first_[i].index_fill_(0, which, 0);
     second_[i].index_fill_(0, which, 0);
   }

@@ -3,11 +3,14 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <torch/types.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -25,9 +28,14 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
+/// Whether the model group leaves its width to the data.
+bool wants_width(const ConfigNode& model) {
+  return !model.has("d_in") || model.at("d_in").is_null();
+}
+
 /// The model group with d_in filled in from the data, or checked against it.
 ConfigNode complete_model(const ConfigNode& model, std::int64_t d_in) {
-  if (!model.has("d_in") || model.at("d_in").is_null()) {
+  if (wants_width(model)) {
     return with_value(model, "d_in", config_from_json(Json{{"d_in", d_in}}, "data").at("d_in"),
                       "data");
   }
@@ -64,6 +72,13 @@ std::string first_difference(const Json& a, const Json& b, const std::string& pa
   return path + " is " + a.dump() + " there and " + b.dump() + " here";
 }
 
+void require_same(const fs::path& folder, const Json& before, const Json& config) {
+  const std::string difference = first_difference(identity(before), identity(config));
+  if (difference.empty()) return;
+  throw ConfigError(folder.string() + ": is a run of another configuration: " + difference +
+                    "; choose another --out");
+}
+
 bool is_fresh(const fs::path& folder) {
   if (!fs::exists(folder)) return true;
   if (!fs::is_directory(folder)) {
@@ -79,6 +94,25 @@ Json json_of(const MetricValues& values) {
   Json json = Json::object();
   for (const auto& [name, value] : values) json[name] = std::isfinite(value) ? Json(value) : Json();
   return json;
+}
+
+/// What a run that was finished before came to, from its summary.
+RunOutcome finished_before(const RunOptions& options, const fs::path& folder) {
+  const Json before = read_config((folder / "config.json").string()).json();
+  Json config = resolve_run(options);
+  if (config["model"]["d_in"].is_null()) config["model"]["d_in"] = before.at("model").at("d_in");
+  require_same(folder, before, config);
+  const fs::path summary_path = folder / "summary.json";
+  try {
+    const Json summary = Json::parse(read_file(summary_path));
+    RunOutcome outcome{true, summary.at("steps").get<std::int64_t>(), {}};
+    for (const auto& [name, value] : summary.at("metrics").items()) {
+      outcome.metrics[name] = value.is_null() ? NAN : value.get<double>();
+    }
+    return outcome;
+  } catch (const Json::exception& error) {
+    throw DataError(summary_path.string() + ": " + error.what());
+  }
 }
 
 }  // namespace
@@ -101,6 +135,16 @@ at::Device parse_device(const std::string& name) {
   throw ConfigError("device: got '" + name + "', expected auto, cpu, cuda or cuda:N");
 }
 
+void create_output_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (!error && access(folder.c_str(), W_OK) != 0) error.assign(errno, std::generic_category());
+  if (error) {
+    throw ConfigError(folder.string() + ": cannot write here: " + error.message() +
+                      "; choose another --out");
+  }
+}
+
 RunOptions read_run(const ConfigNode& document) {
   const auto group = [&](const char* name) {
     return document.has(name)
@@ -113,16 +157,16 @@ RunOptions read_run(const ConfigNode& document) {
   RunOptions options{std::move(basics), document.at("model"), document.at("data"), std::move(train),
                      std::move(eval)};
   resolve_data(options.data);
-  resolve_model(options.model.has("d_in") ? options.model : complete_model(options.model, 1));
+  resolve_model(wants_width(options.model) ? complete_model(options.model, 1) : options.model);
   options.train.train.total_steps();
   return options;
 }
 
 Json resolve_run(const RunOptions& options) {
   Json config = write_fields(options.basics);
-  const ConfigNode& model = options.model;
-  config["model"] = resolve_model(model.has("d_in") ? model : complete_model(model, 1));
-  if (!model.has("d_in")) config["model"]["d_in"] = nullptr;
+  const bool open = wants_width(options.model);
+  config["model"] = resolve_model(open ? complete_model(options.model, 1) : options.model);
+  if (open) config["model"]["d_in"] = nullptr;
   config["data"] = resolve_data(options.data);
   config["train"] = write_fields(options.train);
   config["eval"] = write_fields(options.eval);
@@ -152,7 +196,7 @@ void TrainingRun::open_folder(bool resume) {
   const Json config = resolved();
   const fs::path config_path = folder_ / "config.json";
   if (is_fresh(folder_)) {
-    fs::create_directories(folder_);
+    create_output_folder(folder_);
     write_file_atomically(config_path, config.dump(2) + "\n");
   } else if (!resume) {
     throw ConfigError(folder_.string() +
@@ -161,12 +205,7 @@ void TrainingRun::open_folder(bool resume) {
     if (!fs::exists(config_path)) {
       throw ConfigError(folder_.string() + ": exists and is no run; choose another --out");
     }
-    const Json before = read_config(config_path.string()).json();
-    const std::string difference = first_difference(identity(before), identity(config));
-    if (!difference.empty()) {
-      throw ConfigError(folder_.string() + ": is a run of another configuration: " + difference +
-                        "; choose another --out");
-    }
+    require_same(folder_, read_config(config_path.string()).json(), config);
     remove_stale_staging(folder_);
     const auto checkpoint = newest_checkpoint(folder_ / "checkpoints");
     if (checkpoint) load_checkpoint(*checkpoint, *trainer_);
@@ -247,6 +286,7 @@ Evaluation TrainingRun::finish() {
 
 RunOutcome train(const RunOptions& options, const fs::path& folder, bool resume,
                  const RunHooks& hooks) {
+  if (resume && TrainingRun::is_complete(folder)) return finished_before(options, folder);
   at::set_num_threads(options.basics.threads > 0
                           ? static_cast<int>(options.basics.threads)
                           : static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fields_json.h"
+#include "sae/error.h"
 #include "sae/store.h"
 #include "sae/synthetic.h"
 
@@ -60,6 +61,9 @@ void write_world(const SynthOptions& options, const std::filesystem::path& folde
   const at::ScalarType dtype = options.dtype == "f32"   ? at::kFloat
                                : options.dtype == "f16" ? at::kHalf
                                                         : at::kBFloat16;
+  if (std::filesystem::exists(folder)) {
+    throw ConfigError(folder.string() + ": exists already; choose another --out");
+  }
   StoreWriter writer(folder, world->d_in(), dtype,
                      {{"world", nlohmann::json(world_json)}, {"stream_seed", options.stream_seed}});
   writer.add_file("world.json", world_json.dump(2) + "\n");

@@ -152,7 +152,7 @@ Trainer::Pass Trainer::run_parts(const at::Tensor& x, Step step) {
 }
 
 StepReport Trainer::step(const at::Tensor& x_in) {
-  if (x_in.dim() != 2 || x_in.size(1) != sae_->d_in()) {
+  if (x_in.dim() != 2 || x_in.size(0) == 0 || x_in.size(1) != sae_->d_in()) {
     throw std::invalid_argument(c10::str("Trainer::step: got activations ", x_in.sizes(),
                                          ", expected [B, ", sae_->d_in(), "]"));
   }
@@ -217,7 +217,9 @@ MetricValues Trainer::measure(const Pass& pass) const {
   const at::Tensor importance = mask->importance().to(at::kDouble);
   const at::Tensor before = pass.importance_before.to(at::kDouble);
   const double size = before.norm().item<double>();
-  values["mask.theta"] = mask->theta(step_ - 1).item<double>();
+  if (mask->options().draw == "bernoulli") {  // a nested draw knows no threshold
+    values["mask.theta"] = mask->theta(step_ - 1).item<double>();
+  }
   values["mask.masked"] = 1 - pass.last.mask.mean().item<double>();
   values["mask.drift"] = size > 0 ? (importance - before).norm().item<double>() / size : NAN;
   constexpr std::pair<double, const char*> kQuantiles[] = {{0.05, "mask.importance_q05"},

@@ -76,7 +76,7 @@ class Autoencoder : public torch::nn::Module {
   EncoderWeights encoder() const { return {W_enc, b_enc, b_dec}; }
   bool unit_norm_decoder() const { return options_.decoder_norm == "unit"; }
 
-  /// Parameters from random unit decoder rows, W_enc = W_dec, b_enc = 0; b_dec stays as it is.
+  /// Random decoder rows of norm 1 (0.1 if norms are free), W_enc = W_dec, b_enc = 0; b_dec stays.
   void initialise(std::uint64_t seed);
 
   Codes encode(const at::Tensor& x) const;      ///< inference, [B, D] -> codes; no gradient

@@ -30,12 +30,15 @@ struct CheckpointOptions {
   }
 };
 
-/// Writes the trainer's state under `folder` (".../checkpoints") and deletes all but the newest
-/// `keep`. If writing fails the older checkpoints are all still there.
+/// Writes the trainer's state under `folder` (".../checkpoints"), then deletes all but the newest
+/// `keep` and whatever claims a later step. If writing fails the older checkpoints are still there.
 void save_checkpoint(const std::filesystem::path& folder, const Trainer& trainer,
                      std::int64_t keep);
 
-/// The newest checkpoint in `folder` whose manifest and checksums hold; nothing if there is none.
+/// Whether the files of `checkpoint` have the sizes and checksums that its manifest states.
+bool is_intact(const std::filesystem::path& checkpoint);
+
+/// The newest intact checkpoint in `folder`; nothing if there is none.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& folder);
 
 /// Brings the trainer to the state of `checkpoint`. DataError if it belongs to another model.

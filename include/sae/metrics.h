@@ -16,8 +16,8 @@ namespace sae {
 ///     explained_variance  1 - E||x - x_hat||^2 / E||x - mean x||^2
 ///     nmse                E||x - x_hat||^2 / E||x||^2
 ///     mse                 E||x - x_hat||^2, summed over D
-///     cosine              mean cos(x, x_hat)
-///     l2_ratio            mean ||x_hat|| / ||x||
+///     cosine              mean cos(x, x_hat), over tokens with ||x|| > 1e-6
+///     l2_ratio            mean ||x_hat|| / ||x||, over these tokens
 ///     dead                share of latents that never fired
 ///
 /// Sums are kept in float64 on the device of the data; nothing is read back before `values`.
@@ -34,7 +34,7 @@ class ReconstructionMetrics {
  private:
   std::int64_t d_sae_;
   std::int64_t tokens_ = 0;
-  at::Tensor sums_;   // [5] error, ||x||^2, cosine, l2 ratio, active entries
+  at::Tensor sums_;   // [6] error, ||x||^2, cosine, l2 ratio, active entries, tokens not zero
   at::Tensor total_;  // [D] sum of x
   at::Tensor fired_;  // [F]
 };

@@ -71,6 +71,9 @@ nlohmann::ordered_json resolve_run(const RunOptions& options);
 /// "auto", "cpu", "cuda", "cuda:1" as a device; ConfigError if there is no such one here.
 at::Device parse_device(const std::string& name);
 
+/// Creates a folder for results; ConfigError if nothing can be written there.
+void create_output_folder(const std::filesystem::path& folder);
+
 /// One run in its folder. Drive it with batches from `data().train()`, in order, starting at
 /// `trainer().steps_done()` batches.
 class TrainingRun {
@@ -124,7 +127,8 @@ struct RunOutcome {
   MetricValues metrics;  ///< final ones, if finished
 };
 
-/// Trains to the end, or until the hook says stop.
+/// Trains to the end, or until the hook says stop. With `resume`, a run that is finished stays as
+/// it is and its outcome is returned.
 RunOutcome train(const RunOptions& options, const std::filesystem::path& folder, bool resume,
                  const RunHooks& hooks = {});
 

@@ -25,6 +25,7 @@ namespace sae {
 struct StoreOptions {
   std::string path;
   double held_out = 0.05;
+  std::optional<std::string> held_out_path;
   std::int64_t split_seed = 0;
   bool verify = true;
   std::int64_t prefetch = 2;
@@ -35,6 +36,8 @@ struct StoreOptions {
           "activation store: a folder, a .safetensors or a .npy file");
     visit("held_out", self.held_out, unit_interval(),
           "share of the contexts (of the tokens, if contexts are unknown) kept for evaluation");
+    visit("held_out_path", self.held_out_path, non_empty,
+          "another store to evaluate on; training then uses all of `path`");
     visit("split_seed", self.split_seed, at_least(0),
           "chooses which are held out; apart from `seed`, so that all runs are judged on the same");
     visit("verify", self.verify, any, "check the shards' checksums when the store is opened");

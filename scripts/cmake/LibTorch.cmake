@@ -134,6 +134,17 @@ function(sae_find_torch)
   cmake -DCMAKE_PREFIX_PATH=/path/to/libtorch ...  (an unpacked zip, a conda or a Python environment)" PARENT_SCOPE)
 endfunction()
 
+# The OpenMP runtime that LibTorch itself loads: libgomp of a wheel, libiomp5 or libomp of others.
+function(sae_torch_openmp out)
+  execute_process(COMMAND ldd "${SAE_TORCH_ROOT}/lib/libtorch_cpu.so" OUTPUT_VARIABLE text
+                  ERROR_QUIET)
+  set(found)
+  if(text MATCHES "lib(gomp|iomp5|omp)[^ \t\n]* => ([^\n]+) \\(0x")
+    set(found "${CMAKE_MATCH_2}")
+  endif()
+  set(${out} "${found}" PARENT_SCOPE)
+endfunction()
+
 # Defines sae::torch for the LibTorch that sae_find_torch found.
 function(sae_add_torch_target)
   add_library(sae::torch INTERFACE IMPORTED GLOBAL)
@@ -149,6 +160,13 @@ function(sae_add_torch_target)
                                                  "${SAE_TORCH_ROOT}/lib/lib${library}.so")
     set_property(TARGET sae::torch APPEND PROPERTY INTERFACE_LINK_LIBRARIES sae::${library})
   endforeach()
+  # at::parallel_for is compiled into its caller and runs on one thread without -fopenmp. Two OpenMP
+  # runtimes in a process would each bring threads of their own, so it is LibTorch's that is linked.
+  sae_torch_openmp(openmp)
+  if(openmp AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    set_property(TARGET sae::torch APPEND PROPERTY INTERFACE_LINK_LIBRARIES "${openmp}")
+    set_property(TARGET sae::torch PROPERTY INTERFACE_COMPILE_OPTIONS -fopenmp)
+  endif()
   set_property(TARGET sae::torch PROPERTY INTERFACE_INCLUDE_DIRECTORIES "${SAE_TORCH_ROOT}/include"
                                           "${SAE_TORCH_ROOT}/include/torch/csrc/api/include")
 endfunction()
