@@ -118,8 +118,8 @@ Losses JumpRelu::penalties(const Forward& pass, Step step) const {
   return all;
 }
 
-void JumpRelu::observe_more(const BatchStatistics& batch, Step) {
-  if (options_.sparsity_loss != "target") sparsity_->observe(batch.active);
+void JumpRelu::observe_more(const BatchStatistics& batch, Step step) {
+  if (options_.sparsity_loss != "target") sparsity_->observe(batch.active, step.index);
 }
 
 void JumpRelu::fold_more(double scale) {

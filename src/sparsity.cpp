@@ -26,8 +26,8 @@ at::Tensor SparsityControl::coefficient(std::int64_t step) const {
   return (state_.select(0, 2) * (options_.sparsity * warm)).to(at::kFloat);
 }
 
-void SparsityControl::observe(const at::Tensor& l0) {
-  if (!options_.target_l0) return;
+void SparsityControl::observe(const at::Tensor& l0, std::int64_t step) {
+  if (!options_.target_l0 || step < options_.sparsity_warmup_steps) return;
   const at::NoGradGuard no_grad;
   const double target = *options_.target_l0;
   const at::Tensor now = l0.to(state_.options());

@@ -22,8 +22,8 @@ Losses Standard::penalties(const Forward& pass, Step step) const {
   return {{"sparsity", sparsity_->coefficient(step.index) * l1}};
 }
 
-void Standard::observe_more(const BatchStatistics& batch, Step) {
-  sparsity_->observe(batch.active);
+void Standard::observe_more(const BatchStatistics& batch, Step step) {
+  sparsity_->observe(batch.active, step.index);
 }
 
 at::Tensor Standard::resample(const Forward& pass, Step step) {

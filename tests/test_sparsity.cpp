@@ -30,7 +30,7 @@ TEST(SparsityControl, StaysWhereItIsWithoutATarget) {
   SparsityOptions options;
   options.sparsity = 0.5;
   SparsityControl control(options);
-  for (int step = 0; step < 10; ++step) control.observe(at::scalar_tensor(1000));
+  for (int step = 0; step < 10; ++step) control.observe(at::scalar_tensor(1000), 0);
   EXPECT_EQ(lambda(control), 0.5);
 }
 
@@ -40,13 +40,13 @@ TEST(SparsityControl, MovesByTheEquationsOfItsHeader) {
   options.target_l0 = 10;
   options.target_rate = 0.01;
   SparsityControl control(options);
-  control.observe(at::scalar_tensor(14.0));  // mean 14, trend 0
+  control.observe(at::scalar_tensor(14.0), 0);  // mean 14, trend 0
   double multiplier = 1 + 0.01 * std::tanh(4.0);
   EXPECT_NEAR(lambda(control), 2 * multiplier, 1e-6);
-  control.observe(at::scalar_tensor(4.0));  // mean 13.5, trend -.025
+  control.observe(at::scalar_tensor(4.0), 0);  // mean 13.5, trend -.025
   multiplier *= 1 + 0.01 * std::tanh(13.5 - 2.5 - 10);
   EXPECT_NEAR(lambda(control), 2 * multiplier, 1e-6);
-  control.observe(at::scalar_tensor(30.0));  // mean 14.325, trend -.02375 + .04125
+  control.observe(at::scalar_tensor(30.0), 0);  // mean 14.325, trend -.02375 + .04125
   multiplier *= 1 + 0.01 * std::tanh(14.325 + 1.75 - 10);
   EXPECT_NEAR(lambda(control), 2 * multiplier, 1e-6);
 }
@@ -62,7 +62,7 @@ double steered_l0(double sparsity, double target, double lag) {
   for (int step = 0; step < 2900; ++step) {
     l0 += (60 / (1 + 2 * lambda(control)) - l0) / lag;
     const double noise = (step * 7919 % 13 - 6) / 300.0;
-    control.observe(at::scalar_tensor(l0 * (1 + noise)));
+    control.observe(at::scalar_tensor(l0 * (1 + noise)), 0);
   }
   return l0;
 }
@@ -83,8 +83,8 @@ TEST(SparsityControl, StaysWithinAFactorOfAThousand) {
   SparsityControl up(options);
   SparsityControl down(options);
   for (int step = 0; step < 200; ++step) {
-    up.observe(at::scalar_tensor(50.0 + step));
-    down.observe(at::scalar_tensor(0.0));
+    up.observe(at::scalar_tensor(50.0 + step), 0);
+    down.observe(at::scalar_tensor(0.0), 0);
   }
   EXPECT_NEAR(lambda(up), 1e3, 1e-3);
   EXPECT_NEAR(lambda(down), 1e-3, 1e-9);
@@ -96,16 +96,25 @@ TEST(SparsityControl, KeepsItsStateInOneBuffer) {
   SparsityControl control(options);
   SparsityControl other(options);
   const at::Tensor held = control.coefficient(0);
-  for (int step = 0; step < 20; ++step) control.observe(at::scalar_tensor(9.0 + step % 3));
+  for (int step = 0; step < 20; ++step) control.observe(at::scalar_tensor(9.0 + step % 3), 0);
   EXPECT_EQ(held.item<double>(), 1) << "a coefficient in use does not move";
   ASSERT_EQ(control.named_buffers().size(), 1U);
   other.named_buffers()["state"].copy_(control.named_buffers()["state"]);
   for (int step = 0; step < 5; ++step) {
-    control.observe(at::scalar_tensor(3.0));
-    other.observe(at::scalar_tensor(3.0));
+    control.observe(at::scalar_tensor(3.0), 0);
+    other.observe(at::scalar_tensor(3.0), 0);
     EXPECT_EQ(lambda(control), lambda(other));
   }
 }
 
 }  // namespace
+
+TEST(SparsityControl, StartsToSteerOnlyWhenTheWarmUpIsOver) {
+  SparsityControl control({.sparsity = 2, .sparsity_warmup_steps = 10, .target_l0 = 5.0});
+  for (int step = 0; step < 10; ++step) control.observe(at::scalar_tensor(100.0), step);
+  EXPECT_DOUBLE_EQ(control.coefficient(10).item<double>(), 2);
+  control.observe(at::scalar_tensor(100.0), 10);
+  EXPECT_GT(control.coefficient(11).item<double>(), 2);
+}
+
 }  // namespace sae

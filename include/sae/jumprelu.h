@@ -46,8 +46,10 @@ struct JumpReluOptions {
 ///
 /// `sparsity_loss: tanh` and the pre-activation loss on dead latents are Anthropic's (January 2025
 /// update); `target` is the paper's appendix, lambda (L0 / target_l0 - 1)^2. With the other two,
-/// `target_l0` steers lambda (sparsity.h). Thresholds are positive: a trained value below 0 counts
-/// as 0. State: the threshold parameter [F].
+/// `target_l0` steers lambda (sparsity.h); since Adam moves thresholds by at most the learning rate
+/// a step, `target`, which pulls from both sides, meets a wanted L0 more closely in short runs.
+/// Thresholds are positive: a trained value below 0 counts as 0. State: the threshold parameter
+/// [F].
 class JumpRelu : public Autoencoder {
  public:
   static constexpr const char* kArchitecture = "jumprelu";

@@ -43,7 +43,9 @@ class SparsityControl : public torch::nn::Module {
   explicit SparsityControl(SparsityOptions options);
 
   at::Tensor coefficient(std::int64_t step) const;  ///< lambda, []
-  void observe(const at::Tensor& l0);               ///< [] L0 of one step, once per step
+  /// [] L0 of step `step`, once per step. Steering begins when the warm-up is over: before, L0 says
+  /// nothing about lambda.
+  void observe(const at::Tensor& l0, std::int64_t step);
 
  private:
   SparsityOptions options_;
