@@ -29,10 +29,28 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kStoppedBySignal = 128;  // plus the signal, as shells have it
 
+/// `text` as one word of a shell's command line.
+std::string shell_word(const std::string& text) {
+  const bool plain = text.find_first_not_of(
+                         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./=,:") ==
+                     std::string::npos;
+  if (plain && !text.empty()) return text;
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
 /// A configuration file with --set, --threads and --device applied, in this order.
 struct ConfigArguments {
   std::string file;
   std::vector<std::string> sets;
+
+  /// The command line that says the same, where and how it is computed left out.
+  std::string command_line(const std::string& verb) const {
+    std::string line = "sae " + verb + " " + shell_word(file);
+    for (const std::string& set : sets) line += " --set " + shell_word(set);
+    return line;
+  }
 
   sae::ConfigNode read(const Common& common, const std::string& prefix = "") const {
     sae::ConfigNode config = sae::read_config(file);
@@ -48,7 +66,7 @@ struct ConfigArguments {
 };
 
 void add_common(CLI::App* command, Common& common) {
-  command->add_flag("-q,--quiet", common.quiet, "No progress, no table");
+  command->add_flag("-q,--quiet", common.quiet, "Print nothing but errors and JSON");
   command->add_flag("--json", common.json, "Print the result as JSON");
   command->add_option("--threads", common.threads, "CPU threads (0: all cores)")
       ->check(CLI::NonNegativeNumber);
@@ -125,7 +143,7 @@ void add_train(CLI::App& app, Common& common, std::function<int()>& action) {
       "Examples:\n"
       "  sae train configs/topk.json\n"
       "  sae train configs/atm.json --set model.mask.threshold=0.5 --out runs/atm-low\n"
-      "  sae train configs/atm.json --out runs/atm-low --resume");
+      "  sae train configs/topk.json --resume        after a stop or a kill");
   command->callback([given, &common, &action] {
     action = [given, &common] {
       const std::filesystem::path out =
@@ -141,7 +159,8 @@ void add_train(CLI::App& app, Common& common, std::function<int()>& action) {
                       .should_stop = [] { return stop_signal != 0; }});
       progress.clear();
       if (!outcome.finished) {
-        return stopped("sae train " + given->config.file + " --out " + out.string() + " --resume");
+        return stopped(given->config.command_line("train") + " --out " + shell_word(out.string()) +
+                       " --resume");
       }
       if (common.json) {
         std::cout << Json{{"folder", out.string()},
@@ -179,7 +198,7 @@ void add_eval(CLI::App& app, Common& common, std::function<int()>& action) {
       const sae::Evaluation result = sae::evaluate_path(*given);
       if (common.json) {
         std::cout << json_of(result.values).dump(2) << "\n";
-      } else {
+      } else if (!common.quiet) {
         print_metrics(result.values);
       }
       return 0;
@@ -201,7 +220,7 @@ void add_compare(CLI::App& app, Common& common, std::function<int()>& action) {
       "An interrupted comparison goes on where it stopped when the command is repeated.\n\n"
       "Examples:\n"
       "  sae compare configs/compare/quick.json\n"
-      "  sae compare configs/compare/full.json --set base.train.steps=500 --out runs/short");
+      "  sae compare configs/compare/full.json --set seeds=[0] --out runs/one-seed");
   command->callback([given, &common, &action] {
     action = [given, &common] {
       const std::filesystem::path out =
@@ -210,8 +229,7 @@ void add_compare(CLI::App& app, Common& common, std::function<int()>& action) {
               : std::filesystem::path(given->out);
       sae::ComparisonPlan plan = sae::plan_comparison(given->config.read(common, "base."));
       if (common.threads > 0) plan.basics.jobs = common.threads;
-      std::string command_line = "sae compare " + given->config.file;
-      for (const std::string& set : given->config.sets) command_line += " --set '" + set + "'";
+      const std::string command_line = given->config.command_line("compare");
       sae::ProgressLine line(sae::progress_style(common.quiet));
       const std::string runs = std::to_string(plan.runs.size());
       const sae::CompareOutcome outcome =
@@ -226,7 +244,7 @@ void add_compare(CLI::App& app, Common& common, std::function<int()>& action) {
                             },
                         .should_stop = [] { return stop_signal != 0; }});
       line.clear();
-      if (!outcome.finished) return stopped(command_line + " --out " + out.string());
+      if (!outcome.finished) return stopped(command_line + " --out " + shell_word(out.string()));
       if (common.json) {
         std::cout << sae::to_json(outcome.result) << "\n";
       } else if (!common.quiet) {
@@ -303,7 +321,7 @@ void add_info(CLI::App& app, Common& common, std::function<int()>& action) {
       const Json facts = sae::describe_path(*path);
       if (common.json) {
         std::cout << facts.dump(2) << "\n";
-      } else {
+      } else if (!common.quiet) {
         print_facts(facts);
       }
       return 0;

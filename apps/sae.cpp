@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <csignal>
 #include <functional>
+#include <memory>
+#include <sstream>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "commands.h"
@@ -24,6 +27,50 @@ void on_signal(int signal) {
   sae_cli::stop_signal = signal;
 }
 
+/// Help within 80 columns: CLI11 does not break lines.
+class Help : public CLI::Formatter {
+ public:
+  std::string make_option_desc(const CLI::Option* option) const override {
+    return wrapped(option->get_description());
+  }
+  std::string make_subcommand(const CLI::App* command) const override {
+    std::ostringstream out;
+    CLI::detail::format_help(out, command->get_name(), wrapped(command->get_description()),
+                             column_width_);
+    return out.str();
+  }
+
+ private:
+  std::string wrapped(const std::string& text) const {
+    const std::size_t width = 80 - column_width_;
+    std::istringstream words(text);
+    std::string lines;
+    std::size_t used = 0;
+    for (std::string word; words >> word;) {
+      const bool fits = used + 1 + word.size() <= width;
+      lines += used == 0 ? "" : fits ? " " : "\n";
+      used = fits && used > 0 ? used + 1 + word.size() : word.size();
+      lines += word;
+    }
+    return lines;
+  }
+};
+
+/// What an option that does not exist was probably meant to be, as the end of a sentence.
+std::string suggest_option(const CLI::App& app) {
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command->get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  for (const std::string& word : app.remaining(/*recurse=*/true)) {
+    const std::string near = sae::nearest_name(word.substr(0, word.find('=')), names);
+    if (!near.empty()) return "; did you mean '" + near + "'?";
+  }
+  return "";
+}
+
 /// CLI11 says "a subcommand is required" to a misspelt one; this says which was meant.
 void suggest_command(const CLI::App& app, int argc, char** argv) {
   if (argc < 2 || argv[1][0] == '-') return;
@@ -37,14 +84,21 @@ void suggest_command(const CLI::App& app, int argc, char** argv) {
                          (near.empty() ? "" : "; did you mean '" + near + "'?"));
 }
 
+/// The first line of a message: LibTorch appends a backtrace of its own.
+std::string first_line(const char* what) {
+  const std::string text = what;
+  return text.substr(0, text.find('\n'));
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Train, evaluate and compare sparse autoencoders.", "sae");
   app.set_version_flag(
       "--version", std::string("sae ") + sae::kVersion + " (LibTorch " + sae::kTorchVersion + ")");
   app.require_subcommand(1);
+  app.formatter(std::make_shared<Help>());
   app.footer(
-      "Exit status: 0 done, 2 configuration or usage, 3 data, 1 anything else, 128 + signal when\n"
-      "stopped by one.\n\n"
+      "Exit status: 0 done, 2 configuration or usage, 3 data or files, 1 anything else,\n"
+      "128 + signal when stopped by one.\n\n"
       "Examples:\n"
       "  sae compare configs/compare/quick.json     the six architectures side by side\n"
       "  sae train configs/topk.json --out runs/topk\n"
@@ -58,16 +112,12 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     const std::string command = argc > 1 && argv[1][0] != '-' ? std::string(argv[1]) + " " : "";
-    sae_cli::log_error(std::string(error.what()) + "; see sae " + command + "--help");
+    const std::string hint = suggest_option(app);
+    sae_cli::log_error(first_line(error.what()) +
+                       (hint.empty() ? "; see sae " + command + "--help" : hint));
     return kConfig;
   }
   return action();
-}
-
-/// The first line of a message: LibTorch appends a backtrace of its own.
-std::string first_line(const char* what) {
-  const std::string text = what;
-  return text.substr(0, text.find('\n'));
 }
 
 }  // namespace
@@ -83,6 +133,9 @@ int main(int argc, char** argv) {
     return kConfig;
   } catch (const sae::DataError& error) {
     sae_cli::log_error(error.what());
+    return kData;
+  } catch (const std::system_error& error) {  // a full disk, a file that cannot be written
+    sae_cli::log_error(first_line(error.what()));
     return kData;
   } catch (const std::exception& error) {
     sae_cli::log_error(first_line(error.what()));

@@ -157,6 +157,9 @@ RunOptions read_run(const ConfigNode& document) {
   RunOptions options{std::move(basics), document.at("model"), document.at("data"), std::move(train),
                      std::move(eval)};
   resolve_data(options.data);
+  if (!options.model.is_object()) {
+    options.model.fail("got " + options.model.got() + ", expected an object");
+  }
   resolve_model(wants_width(options.model) ? complete_model(options.model, 1) : options.model);
   options.train.train.total_steps();
   return options;

@@ -191,12 +191,14 @@ void Trainer::check(const Pass& pass, const at::Tensor& x) const {
   if (!x.is_cpu() && pass.metrics.tokens() == 0) return;
   const double loss = pass.total.item<double>();
   const double error = pass.losses.front().second.item<double>();
-  const auto tokens = static_cast<double>(x.size(0));
-  const double variance = (x - x.mean(0)).square().sum().item<double>() / tokens;
   if (!std::isfinite(loss)) diverged("the loss is not finite");
-  if (variance > 0 && error > options_.divergence * variance) {
-    diverged("the reconstruction error is " + std::to_string(error / variance) +
-             " times the variance of the batch");
+  const double square = x.square().sum().item<double>() / static_cast<double>(x.size(0));
+  // ReLU over F random unit rows starts at x_hat of about F / 2D x, which is no divergence.
+  const auto width = static_cast<double>(sae_->d_sae()) / static_cast<double>(2 * sae_->d_in());
+  const double limit = options_.divergence * square * std::max(1.0, width * width);
+  if (square > 0 && error > limit) {
+    diverged("the reconstruction error is " + std::to_string(error / square) +
+             " times the mean squared norm of the batch");
   }
 }
 

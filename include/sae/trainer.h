@@ -49,7 +49,8 @@ struct TrainOptions {
           "first tokens of the data, from which input scale and b_dec are found");
     visit("log_every", self.log_every, at_least(1), "steps between logged metrics");
     visit("divergence", self.divergence, above(1),
-          "stop when the error exceeds this many times the variance of the batch");
+          "stop when the error exceeds this many times the mean squared norm of the batch; "
+          "more from F > 2D on, where it starts at (F / 2D)^2 times it");
   }
 
   /// Number of steps that `steps` or `tokens` asks for; ConfigError unless exactly one is given.
