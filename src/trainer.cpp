@@ -193,10 +193,7 @@ void Trainer::check(const Pass& pass, const at::Tensor& x) const {
   const double error = pass.losses.front().second.item<double>();
   if (!std::isfinite(loss)) diverged("the loss is not finite");
   const double square = x.square().sum().item<double>() / static_cast<double>(x.size(0));
-  // ReLU over F random unit rows starts at x_hat of about F / 2D x, which is no divergence.
-  const auto width = static_cast<double>(sae_->d_sae()) / static_cast<double>(2 * sae_->d_in());
-  const double limit = options_.divergence * square * std::max(1.0, width * width);
-  if (square > 0 && error > limit) {
+  if (square > 0 && error > options_.divergence * square) {
     diverged("the reconstruction error is " + std::to_string(error / square) +
              " times the mean squared norm of the batch");
   }

@@ -27,7 +27,8 @@ struct AutoencoderOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("d_in", self.d_in, at_least(1), "D, width of the activations");
+    visit("d_in", self.d_in, at_least(1),
+          "D, width of the activations; a run takes it from its data if left out");
     visit("d_sae", self.d_sae, at_least(1), "F, number of latents");
     visit("mask", self.mask, any, "adaptive temporal mask on the latents; null: none");
     visit(

@@ -30,7 +30,7 @@ struct TrainOptions {
   std::string b_dec_init = "geometric_median";
   std::int64_t calibration_tokens = 8192;
   std::int64_t log_every = 100;
-  double divergence = 100;
+  double divergence = 1e4;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -49,8 +49,7 @@ struct TrainOptions {
           "first tokens of the data, from which input scale and b_dec are found");
     visit("log_every", self.log_every, at_least(1), "steps between logged metrics");
     visit("divergence", self.divergence, above(1),
-          "stop when the error exceeds this many times the mean squared norm of the batch; "
-          "more from F > 2D on, where it starts at (F / 2D)^2 times it");
+          "stop when the error exceeds this many times the mean squared norm of the batch");
   }
 
   /// Number of steps that `steps` or `tokens` asks for; ConfigError unless exactly one is given.
