@@ -85,6 +85,7 @@ std::string value_text(const FieldDoc& doc) {
   if (doc.required) return "required";
   if (doc.default_value.empty()) return "";
   const Json value = Json::parse(doc.default_value);
+  if (value.is_object() && !doc.fields.empty()) return "{...}";  // each of them has its own row
   return value.is_string() && value != "" ? value.get<std::string>() : doc.default_value;
 }
 
