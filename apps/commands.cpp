@@ -52,6 +52,12 @@ struct ConfigArguments {
     return line;
   }
 
+  /// `--out`, or runs/<the configuration's name>.
+  std::filesystem::path folder(const std::string& out) const {
+    if (!out.empty()) return out;
+    return std::filesystem::path("runs") / std::filesystem::path(file).stem();
+  }
+
   sae::ConfigNode read(const Common& common, const std::string& prefix = "") const {
     sae::ConfigNode config = sae::read_config(file);
     for (const std::string& set : sets) config = sae::with_set(config, set);
@@ -146,10 +152,7 @@ void add_train(CLI::App& app, Common& common, std::function<int()>& action) {
       "  sae train configs/topk.json --resume        after a stop or a kill");
   command->callback([given, &common, &action] {
     action = [given, &common] {
-      const std::filesystem::path out =
-          given->out.empty()
-              ? std::filesystem::path("runs") / std::filesystem::path(given->config.file).stem()
-              : std::filesystem::path(given->out);
+      const std::filesystem::path out = given->config.folder(given->out);
       const sae::RunOptions options = sae::read_run(given->config.read(common));
       TrainProgress progress(common.quiet);
       const sae::RunOutcome outcome =
@@ -223,10 +226,7 @@ void add_compare(CLI::App& app, Common& common, std::function<int()>& action) {
       "  sae compare configs/compare/full.json --set seeds=[0] --out runs/one-seed");
   command->callback([given, &common, &action] {
     action = [given, &common] {
-      const std::filesystem::path out =
-          given->out.empty()
-              ? std::filesystem::path("runs") / std::filesystem::path(given->config.file).stem()
-              : std::filesystem::path(given->out);
+      const std::filesystem::path out = given->config.folder(given->out);
       sae::ComparisonPlan plan = sae::plan_comparison(given->config.read(common, "base."));
       if (common.threads > 0) plan.basics.jobs = common.threads;
       const std::string command_line = given->config.command_line("compare");
