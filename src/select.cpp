@@ -126,8 +126,8 @@ bool looks_dense(const at::Tensor& h, const at::Tensor& threshold, Storage stora
 }  // namespace
 
 double dense_above(const at::Device& device) {
-  // CPU: a training pass breaks even at 0.25 with D x F of 128 x 256 and 384 x 2048, whose rows are
-  // read from the cache, at 0.08 with 768 x 16384; a wrong choice costs at most about half more.
+  // CPU, on one thread: a training pass breaks even at about 0.25 with D x F of 128 x 256 and
+  // 384 x 2048, whose rows are read from the cache, and by extrapolation at 0.08 with 768 x 16384.
   // The GPU's value is a guess: dense products win much earlier there.
   return device.is_cpu() ? 0.15 : 0.01;
 }

@@ -81,7 +81,8 @@ struct AtmMaskOptions {
 /// g = B * dL_rec/d(f m) is taken before masking, so a masked latent still earns importance;
 /// theta <= 0 masks nothing; a draw that keeps fewer than min_keep * F latents gets the most
 /// important masked ones back; a cycle of steps alternates two values of c. `draw: nested` and
-/// `paths: both` are ours altogether: nested keeps the floor(F^u) most important latents, which
+/// `paths: both` (the mean of both errors, so that its scale does not jump when the warm-up ends)
+/// are ours altogether: nested keeps the floor(F^u) most important latents, which
 /// orders the dictionary over time as Matryoshka orders it by index.
 ///
 /// State: three float32 [F] buffers and a step count, registered (they move and save with the

@@ -15,7 +15,7 @@ namespace sae {
 
 /// What a stream of random numbers is for. Values are part of reproducibility: never renumber.
 enum class Stream : std::uint32_t {
-  kInit = 1,         ///< parameters; index = tensor
+  kInit = 1,         ///< parameters; index = latent
   kShuffle = 2,      ///< data order; index = epoch
   kSplit = 3,        ///< train / held-out split
   kMask = 4,         ///< temporal masks; index = step
