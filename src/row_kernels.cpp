@@ -1,27 +1,23 @@
 #include "row_kernels.h"
 
-// One binary serves every x86-64 CPU: the loader picks the widest version that the CPU runs.
-// Sanitizers instrument code that runs before they are ready in such resolvers, so not under them.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__clang__)
-#define SAE_MULTIVERSION \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define SAE_MULTIVERSION
-#endif
+#include "positions.h"
+#include "target_clones.h"
 
 namespace sae::rows {
 namespace {
 
-constexpr int kLanes = 32;  // independent sums, so that the compiler may keep them in vectors
+constexpr int kLanes = 16;  // independent sums, so that the compiler may keep them in vectors
 
 template <class T>
-inline __attribute__((always_inline)) void axpy_loop(std::int64_t n, T a, const T* x, T* y) {
-  for (std::int64_t j = 0; j < n; ++j) y[j] += a * x[j];
+SAE_INLINE T sum_of_lanes(T* lanes) {
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
+  }
+  return lanes[0];
 }
 
 template <class T>
-inline __attribute__((always_inline)) T dot_loop(std::int64_t n, const T* x, const T* y) {
+SAE_INLINE T dot(std::int64_t n, const T* x, const T* y) {
   T lanes[kLanes] = {};
   std::int64_t j = 0;
   for (; j + kLanes <= n; j += kLanes) {
@@ -29,10 +25,55 @@ inline __attribute__((always_inline)) T dot_loop(std::int64_t n, const T* x, con
   }
   T sum = 0;
   for (; j < n; ++j) sum += x[j] * y[j];
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
+  return sum + sum_of_lanes(lanes);
+}
+
+/// Four rows at a time: x is read once for all of them, and four rows of the table, which is too
+/// large for a cache, are on their way from memory at once.
+template <class T>
+SAE_INLINE void dots_loop(std::int64_t n, const T* x, std::int64_t count, const std::int64_t* which,
+                          const T* table, T* out) {
+  std::int64_t e = 0;
+  for (; e + 4 <= count; e += 4) {
+    const T* row[4];
+    for (int r = 0; r < 4; ++r) row[r] = table + which[e + r] * n;
+    T sums[4][kLanes] = {};
+    std::int64_t j = 0;
+    for (; j + kLanes <= n; j += kLanes) {
+      for (int lane = 0; lane < kLanes; ++lane) {
+        for (int r = 0; r < 4; ++r) sums[r][lane] += x[j + lane] * row[r][j + lane];
+      }
+    }
+    for (int r = 0; r < 4; ++r) {
+      T rest = 0;
+      for (std::int64_t i = j; i < n; ++i) rest += x[i] * row[r][i];
+      out[e + r] = rest + sum_of_lanes(sums[r]);
+    }
   }
-  return sum + lanes[0];
+  for (; e < count; ++e) out[e] = dot(n, x, table + which[e] * n);
+}
+
+/// Four rows at a time, as above: the output is read and written once for all of them.
+template <class T>
+SAE_INLINE void weighted_sum_loop(std::int64_t n, std::int64_t count, const T* values,
+                                  const std::int64_t* which, const T* table, T* out) {
+  for (std::int64_t j = 0; j < n; ++j) out[j] = 0;
+  std::int64_t e = 0;
+  for (; e + 4 <= count; e += 4) {
+    const T* a = table + which[e] * n;
+    const T* b = table + which[e + 1] * n;
+    const T* c = table + which[e + 2] * n;
+    const T* d = table + which[e + 3] * n;
+    const T va = values[e], vb = values[e + 1], vc = values[e + 2], vd = values[e + 3];
+#pragma GCC ivdep
+    for (std::int64_t j = 0; j < n; ++j) out[j] += va * a[j] + vb * b[j] + vc * c[j] + vd * d[j];
+  }
+  for (; e < count; ++e) {
+    const T* a = table + which[e] * n;
+    const T va = values[e];
+#pragma GCC ivdep
+    for (std::int64_t j = 0; j < n; ++j) out[j] += va * a[j];
+  }
 }
 
 template <class T>
@@ -45,41 +86,30 @@ inline T at(const T* threshold, std::int64_t j) {
 }
 
 template <class T, class Threshold>
-inline __attribute__((always_inline)) std::int64_t above_loop(std::int64_t n, const T* x,
-                                                              Threshold threshold,
-                                                              std::int64_t* out) {
-  constexpr std::int64_t kBlock = 64;
-  std::int64_t count = 0;
-  std::int64_t j = 0;
-  for (; j + kBlock <= n; j += kBlock) {
-    int any = 0;  // most blocks hold nothing: find that out in vectors first
-    for (std::int64_t i = 0; i < kBlock; ++i) any |= x[j + i] > at(threshold, j + i);
-    if (!any) continue;
-    for (std::int64_t i = 0; i < kBlock; ++i) {
-      out[count] = j + i;
-      count += x[j + i] > at(threshold, j + i);
-    }
-  }
-  for (; j < n; ++j) {
-    out[count] = j;
-    count += x[j] > at(threshold, j);
-  }
-  return count;
+SAE_INLINE std::int64_t above_loop(std::int64_t n, const T* x, Threshold threshold,
+                                   std::int64_t* out) {
+  return collect_positions(
+      n, [=](std::int64_t j) __attribute__((always_inline)) { return x[j] > at(threshold, j); },
+      out);
 }
 
 }  // namespace
 
-SAE_MULTIVERSION void axpy(std::int64_t n, float a, const float* x, float* y) {
-  axpy_loop(n, a, x, y);
+SAE_MULTIVERSION void dots(std::int64_t n, const float* x, std::int64_t count,
+                           const std::int64_t* which, const float* table, float* out) {
+  dots_loop(n, x, count, which, table, out);
 }
-SAE_MULTIVERSION void axpy(std::int64_t n, double a, const double* x, double* y) {
-  axpy_loop(n, a, x, y);
+SAE_MULTIVERSION void dots(std::int64_t n, const double* x, std::int64_t count,
+                           const std::int64_t* which, const double* table, double* out) {
+  dots_loop(n, x, count, which, table, out);
 }
-SAE_MULTIVERSION float dot(std::int64_t n, const float* x, const float* y) {
-  return dot_loop(n, x, y);
+SAE_MULTIVERSION void weighted_sum(std::int64_t n, std::int64_t count, const float* values,
+                                   const std::int64_t* which, const float* table, float* out) {
+  weighted_sum_loop(n, count, values, which, table, out);
 }
-SAE_MULTIVERSION double dot(std::int64_t n, const double* x, const double* y) {
-  return dot_loop(n, x, y);
+SAE_MULTIVERSION void weighted_sum(std::int64_t n, std::int64_t count, const double* values,
+                                   const std::int64_t* which, const double* table, double* out) {
+  weighted_sum_loop(n, count, values, which, table, out);
 }
 SAE_MULTIVERSION std::int64_t positions_above(std::int64_t n, const float* x, float threshold,
                                               std::int64_t* out) {

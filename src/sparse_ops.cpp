@@ -5,7 +5,9 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <vector>
 
+#include "reused.h"
 #include "row_kernels.h"
 
 namespace sae::sparse {
@@ -51,7 +53,7 @@ at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at
   const at::Tensor v = values.contiguous();
   const at::Tensor w = weight.contiguous();
   const std::int64_t width = w.size(1);
-  at::Tensor out = at::zeros({pattern.batch, width}, w.options());
+  at::Tensor out = at::empty({pattern.batch, width}, w.options());
   const auto* offsets = pattern.offsets.const_data_ptr<std::int64_t>();
   const auto* indices = pattern.indices.const_data_ptr<std::int64_t>();
   AT_DISPATCH_FLOATING_TYPES(w.scalar_type(), "gather_sum", [&] {
@@ -60,9 +62,9 @@ at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at
     auto* result = out.mutable_data_ptr<scalar_t>();
     parallel_over_rows(pattern.batch, offsets, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t b = begin; b < end; ++b) {
-        for (std::int64_t e = offsets[b]; e < offsets[b + 1]; ++e) {
-          rows::axpy(width, value[e], table + indices[e] * width, result + b * width);
-        }
+        const std::int64_t e = offsets[b];
+        rows::weighted_sum(width, offsets[b + 1] - e, value + e, indices + e, table,
+                           result + b * width);
       }
     });
   });
@@ -83,9 +85,8 @@ at::Tensor gather_dot(const Pattern& pattern, const at::Tensor& rows_in, const a
     auto* result = out.mutable_data_ptr<scalar_t>();
     parallel_over_rows(pattern.batch, offsets, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t b = begin; b < end; ++b) {
-        for (std::int64_t e = offsets[b]; e < offsets[b + 1]; ++e) {
-          result[e] = rows::dot(width, row + b * width, table + indices[e] * width);
-        }
+        const std::int64_t e = offsets[b];
+        rows::dots(width, row + b * width, offsets[b + 1] - e, indices + e, table, result + e);
       }
     });
   });
@@ -98,7 +99,7 @@ at::Tensor scatter_sum(const Pattern& pattern, const at::Tensor& values,
   const at::Tensor v = values.contiguous();
   const at::Tensor r = rows_in.contiguous();
   const std::int64_t width = r.size(1);
-  at::Tensor out = at::empty({pattern.d_sae, width}, r.options());
+  at::Tensor out = reused({pattern.d_sae, width}, r.options());
   const Pattern::ByLatent& by_latent = pattern.by_latent();
   const auto* offsets = by_latent.offsets.const_data_ptr<std::int64_t>();
   const auto* entries = by_latent.entries.const_data_ptr<std::int64_t>();
@@ -108,11 +109,15 @@ at::Tensor scatter_sum(const Pattern& pattern, const at::Tensor& values,
     const auto* row = r.const_data_ptr<scalar_t>();
     auto* result = out.mutable_data_ptr<scalar_t>();
     parallel_over_rows(pattern.d_sae, offsets, [=](std::int64_t begin, std::int64_t end) {
-      std::fill(result + begin * width, result + end * width, scalar_t(0));
+      std::vector<scalar_t> of_latent;
       for (std::int64_t i = begin; i < end; ++i) {
-        for (std::int64_t e = offsets[i]; e < offsets[i + 1]; ++e) {
-          rows::axpy(width, value[entries[e]], row + tokens[e] * width, result + i * width);
+        const std::int64_t first = offsets[i];
+        const std::int64_t count = offsets[i + 1] - first;
+        of_latent.resize(static_cast<std::size_t>(count));
+        for (std::int64_t e = 0; e < count; ++e) {
+          of_latent[static_cast<std::size_t>(e)] = value[entries[first + e]];
         }
+        rows::weighted_sum(width, count, of_latent.data(), tokens + first, row, result + i * width);
       }
     });
   });

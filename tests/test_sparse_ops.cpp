@@ -29,26 +29,41 @@ std::vector<T> row(std::int64_t n, std::uint64_t index) {
 }
 
 template <class T>
-void expect_axpy_and_dot(double tolerance) {
+void expect_dots_and_sums(double tolerance) {
+  constexpr std::int64_t kRows = 5;
   for (const std::int64_t n : lengths()) {
     const std::vector<T> x = row<T>(n, 1);
-    std::vector<T> y = row<T>(n, 2);
-    double sum = 0;
-    for (std::size_t j = 0; j < y.size(); ++j) sum += static_cast<double>(x[j]) * y[j];
-    EXPECT_NEAR(rows::dot(n, x.data(), y.data()), sum, tolerance * (1 + n)) << n;
-    const std::vector<T> before = y;
-    y.push_back(T(7));  // must stay
-    rows::axpy(n, T(-1.5), x.data(), y.data());
-    for (std::size_t j = 0; j < before.size(); ++j) {
-      EXPECT_NEAR(y[j], before[j] - T(1.5) * x[j], tolerance) << n << " " << j;
+    const std::vector<T> table = row<T>(n * kRows, 2);
+    for (std::int64_t count = 0; count <= 9; ++count) {  // four at a time and the rest
+      std::vector<std::int64_t> which;
+      for (std::int64_t e = 0; e < count; ++e) which.push_back((3 * e + 1) % kRows);
+      const auto at = [&](std::size_t e, std::size_t j) {
+        return static_cast<double>(table[static_cast<std::size_t>(which[e] * n) + j]);
+      };
+      std::vector<T> dots(which.size() + 1, T(7));  // the last must stay
+      rows::dots(n, x.data(), count, which.data(), table.data(), dots.data());
+      for (std::size_t e = 0; e < which.size(); ++e) {
+        double sum = 0;
+        for (std::size_t j = 0; j < x.size(); ++j) sum += x[j] * at(e, j);
+        ASSERT_NEAR(dots[e], sum, tolerance * (1 + n)) << n << " " << e;
+      }
+      EXPECT_EQ(dots.back(), T(7));
+      const std::vector<T> values = row<T>(count, 3);
+      std::vector<T> sums(x.size() + 1, T(7));
+      rows::weighted_sum(n, count, values.data(), which.data(), table.data(), sums.data());
+      for (std::size_t j = 0; j < x.size(); ++j) {
+        double sum = 0;
+        for (std::size_t e = 0; e < which.size(); ++e) sum += values[e] * at(e, j);
+        ASSERT_NEAR(sums[j], sum, tolerance * 10) << n << " " << j;
+      }
+      EXPECT_EQ(sums.back(), T(7));
     }
-    EXPECT_EQ(y.back(), T(7));
   }
 }
 
-TEST(RowKernels, AxpyAndDotAgreeWithPlainLoopsAtEveryLength) {
-  expect_axpy_and_dot<float>(1e-5);
-  expect_axpy_and_dot<double>(1e-13);
+TEST(RowKernels, DotsAndWeightedSumsAgreeWithPlainLoopsAtEveryLength) {
+  expect_dots_and_sums<float>(1e-5);
+  expect_dots_and_sums<double>(1e-13);
 }
 
 template <class T>
