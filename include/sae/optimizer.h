@@ -1,4 +1,4 @@
-// Adam for autoencoders: one fused update, unit-norm decoder rows, clipping without a host sync.
+// Adam for autoencoders: a fused update, unit-norm decoder rows, clipping without a host sync.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -52,6 +52,9 @@ class Adam {
   std::vector<std::pair<std::string, at::Tensor>> state() const;
 
  private:
+  void step_by_rows(double learning_rate);  ///< CPU: one sweep for the norm, one for the update
+  void step_fused(double learning_rate);    ///< ATen's fused kernel, on any device
+
   std::shared_ptr<Autoencoder> sae_;
   AdamOptions options_;
   std::vector<std::string> names_;
