@@ -62,17 +62,9 @@ std::vector<at::Tensor> Autoencoder::reconstruct(const Codes& codes) const {
   return {sae::decode(codes, W_dec, b_dec)};
 }
 
-Codes Autoencoder::select_and_pick(const at::Tensor& x, bool training) const {
-  const at::Tensor h = sae::preactivations(x, encoder());
-  const Selection selection = training ? select(h) : select_inference(h);
-  const Codes picked = pick(x, encoder(), h, selection.pattern);
-  return selection.keep.defined() ? picked.with_values(picked.values() * selection.keep) : picked;
-}
-
 at::Tensor Autoencoder::preactivations_of(const at::Tensor& x, const at::Tensor& which) const {
   const EncoderWeights part{W_enc.index_select(0, which), b_enc.index_select(0, which), b_dec};
-  return pick(x, part, sae::preactivations(x, part), Pattern::dense(x.size(0), which.size(0)))
-      .values();
+  return pick(x, part, preactivations(x, part), Pattern::dense(x.size(0), which.size(0))).values();
 }
 
 at::Tensor Autoencoder::weigh_by_norm(const Codes& codes, const at::Tensor& values) const {
@@ -82,7 +74,7 @@ at::Tensor Autoencoder::weigh_by_norm(const Codes& codes, const at::Tensor& valu
 
 Codes Autoencoder::encode(const at::Tensor& x) const {
   const at::NoGradGuard no_grad;
-  const Codes h = select_and_pick(x, /*training=*/false);
+  const Codes h = sae::encode(x, encoder(), inference_rule(x.size(0)), encoding);
   Codes f = h.with_values(activate(h));
   if (!mask_) return f;
   const at::Tensor factor = mask_->inference_factor();
@@ -97,7 +89,7 @@ at::Tensor Autoencoder::decode(const Codes& codes) const {
 Forward Autoencoder::forward(const at::Tensor& x, Step step) const {
   Forward pass;
   pass.x = x;
-  pass.preactivations = select_and_pick(x, /*training=*/true);
+  pass.preactivations = sae::encode(x, encoder(), rule(x.size(0)), encoding);
   pass.latents = pass.preactivations.with_values(activate(pass.preactivations));
   pass.kept = pass.latents;
   const bool both = mask_ && mask_->options().paths == "both";

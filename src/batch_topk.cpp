@@ -12,17 +12,15 @@ BatchTopK::BatchTopK(BatchTopKOptions options)
   threshold_ = register_buffer("threshold", at::full({}, -1.0F));
 }
 
-Selection BatchTopK::select(const at::Tensor& h) const {
-  const auto count = static_cast<std::int64_t>(options_.k * static_cast<double>(h.size(0)));
-  const double hint = h.is_cpu() ? 0.7 * threshold_.item<double>() : 0;
-  return select_batch_top_k(h, std::clamp<std::int64_t>(count, 1, h.numel()), hint, storage);
+SelectionRule BatchTopK::rule(std::int64_t batch) const {
+  const auto count = static_cast<std::int64_t>(options_.k * static_cast<double>(batch));
+  return LargestOfBatch{
+      std::clamp<std::int64_t>(count, 1, std::max<std::int64_t>(1, batch * d_sae()))};
 }
 
-Selection BatchTopK::select_inference(const at::Tensor& h) const {
+SelectionRule BatchTopK::inference_rule(std::int64_t /*batch*/) const {
   // Only positive activations exist, whatever the threshold.
-  const Selection selection = select_above(h, threshold_.clamp_min(0), storage);
-  if (!selection.pattern->is_dense) return selection;
-  return {selection.pattern, h > threshold_.clamp_min(0)};
+  return Above{threshold_.clamp_min(0), /*activation_cuts=*/false};
 }
 
 Losses BatchTopK::penalties(const Forward& pass, Step) const {

@@ -1,6 +1,5 @@
 #include "sae/codes.h"
 
-#include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -9,7 +8,9 @@
 #include <string>
 #include <utility>
 
+#include "saved_pattern.h"
 #include "sparse_ops.h"
+#include "stages.h"
 
 namespace sae {
 
@@ -114,71 +115,27 @@ at::Tensor Codes::sum_per_latent(const at::Tensor& entries) const {
   return sparse::sum_per_latent(*pattern_, entries.detach());
 }
 
-at::Tensor preactivations(const at::Tensor& x, const EncoderWeights& weights) {
-  const at::NoGradGuard no_grad;
-  return at::addmm(weights.b_enc, x - weights.b_dec, weights.W_enc.t());
-}
-
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
-void keep_pattern(AutogradContext* ctx, const c10::intrusive_ptr<Pattern>& pattern) {
-  ctx->saved_data["pattern"] = c10::IValue::make_capsule(pattern);
-}
-
-const Pattern& kept_pattern(AutogradContext* ctx,
-                            c10::intrusive_ptr<torch::CustomClassHolder>& hold) {
-  hold = ctx->saved_data["pattern"].toCapsule();
-  return static_cast<const Pattern&>(*hold);
-}
-
-/// Under autocast only the encoder's forward product and dense decoding are of lower precision:
-/// picked values and reconstructions come back in the precision of the weights.
-/// (dh) -> dW_enc = dh^T (x - b_dec), db_enc = sum_b dh, db_dec = -db_enc W_enc.
-class Pick : public torch::autograd::Function<Pick> {
- public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& W_enc, const at::Tensor& b_enc,
-                            const at::Tensor& b_dec, const at::Tensor& x, const at::Tensor& h,
-                            const c10::intrusive_ptr<Pattern>& pattern) {
-    (void)b_enc;
-    keep_pattern(ctx, pattern);
-    ctx->save_for_backward({W_enc, b_dec, x});
-    if (pattern->is_dense) return h.detach().to(W_enc.scalar_type());
-    const at::Tensor flat = pattern->tokens() * pattern->d_sae + pattern->indices;
-    return h.reshape({-1}).index_select(0, flat).to(W_enc.scalar_type());
-  }
-
-  static tensor_list backward(AutogradContext* ctx, tensor_list grads) {
-    c10::intrusive_ptr<torch::CustomClassHolder> hold;
-    const Pattern& pattern = kept_pattern(ctx, hold);
-    const tensor_list saved = ctx->get_saved_variables();
-    const at::Tensor& W_enc = saved[0];
-    const at::Tensor centered = saved[2] - saved[1];
-    const at::Tensor& dh = grads[0];
-    const at::Tensor db_enc = pattern.is_dense ? dh.sum(0) : sparse::sum_per_latent(pattern, dh);
-    at::Tensor dW_enc =
-        pattern.is_dense ? at::mm(dh.t(), centered) : sparse::scatter_sum(pattern, dh, centered);
-    at::Tensor db_dec = at::mv(W_enc.t(), db_enc).neg_();
-    return {std::move(dW_enc), db_enc, std::move(db_dec), {}, {}, {}};
-  }
-};
-
-/// (g) -> dvalues = <g, W_dec>, dW_dec = f^T g, db_dec = sum_b g.
+/// (g) -> dvalues = <g, W_dec>, dW_dec = f^T g, db_dec = sum_b g. Under autocast only dense
+/// decoding is of lower precision; reconstructions come back in the precision of the weights.
 class Decode : public torch::autograd::Function<Decode> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& values, const at::Tensor& W_dec,
                             const at::Tensor& b_dec, const c10::intrusive_ptr<Pattern>& pattern) {
-    keep_pattern(ctx, pattern);
+    const StageScope stage(Stage::kDecode);
+    save_pattern(ctx, pattern);
     ctx->save_for_backward({values, W_dec});
     if (pattern->is_dense) return at::addmm(b_dec, values, W_dec).to(W_dec.scalar_type());
     return sparse::gather_sum(*pattern, values, W_dec).add_(b_dec);
   }
 
   static tensor_list backward(AutogradContext* ctx, tensor_list grads) {
-    c10::intrusive_ptr<torch::CustomClassHolder> hold;
-    const Pattern& pattern = kept_pattern(ctx, hold);
+    const auto held = saved_pattern(ctx);
+    const Pattern& pattern = *held;
     const tensor_list saved = ctx->get_saved_variables();
     const at::Tensor& values = saved[0];
     const at::Tensor& W_dec = saved[1];
@@ -214,11 +171,6 @@ Codes split_by_width(const Codes& codes, const std::vector<std::int64_t>& widths
 }
 
 }  // namespace
-
-Codes pick(const at::Tensor& x, const EncoderWeights& weights, const at::Tensor& h,
-           const c10::intrusive_ptr<Pattern>& pattern) {
-  return {pattern, Pick::apply(weights.W_enc, weights.b_enc, weights.b_dec, x, h, pattern)};
-}
 
 at::Tensor decode(const Codes& codes, const at::Tensor& W_dec, const at::Tensor& b_dec) {
   return Decode::apply(codes.values(), W_dec, b_dec, codes.pattern());

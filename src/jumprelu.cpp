@@ -75,13 +75,13 @@ at::Tensor JumpRelu::threshold() const {
   return options_.threshold_as == "log" ? threshold_parameter_.exp() : threshold_parameter_.relu();
 }
 
-Selection JumpRelu::select(const at::Tensor& h) const {
+SelectionRule JumpRelu::rule(std::int64_t /*batch*/) const {
   // Entries just below their threshold carry no activation but a gradient for it.
-  return select_above(h, threshold().detach() - options_.bandwidth / 2, storage);
+  return Above{threshold().detach() - options_.bandwidth / 2};
 }
 
-Selection JumpRelu::select_inference(const at::Tensor& h) const {
-  return select_above(h, threshold().detach(), storage);
+SelectionRule JumpRelu::inference_rule(std::int64_t /*batch*/) const {
+  return Above{threshold().detach()};
 }
 
 at::Tensor JumpRelu::activate(const Codes& preactivations) const {

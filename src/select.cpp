@@ -12,6 +12,7 @@
 
 #include "row_kernels.h"
 #include "select_reference.h"
+#include "stages.h"
 
 namespace sae {
 namespace {
@@ -90,9 +91,9 @@ at::Tensor largest_positive(const at::Tensor& h, std::int64_t count) {
   return above.logical_or(equal.logical_and(equal.cumsum(-1, at::kInt) <= room));
 }
 
-void check_count(const char* place, std::int64_t count) {
+void check_count(std::int64_t count) {
   if (count >= 1) return;
-  throw std::invalid_argument(std::string(place) + ": got " + std::to_string(count) +
+  throw std::invalid_argument("select: got " + std::to_string(count) +
                               ", expected at least 1 entry to keep");
 }
 
@@ -123,19 +124,15 @@ bool looks_dense(const at::Tensor& h, const at::Tensor& threshold, Storage stora
          dense_above(h.device()) * static_cast<double>(sample.numel());
 }
 
-}  // namespace
-
-double dense_above(const at::Device& device) {
-  // CPU, on one thread: a training pass breaks even at about 0.25 with D x F of 128 x 256 and
-  // 384 x 2048, whose rows are read from the cache, and by extrapolation at 0.08 with 768 x 16384.
-  // The GPU's value is a guess: dense products win much earlier there.
-  return device.is_cpu() ? 0.15 : 0.01;
-}
-
-Selection select_above(const at::Tensor& h, const at::Tensor& threshold, Storage storage) {
-  const at::NoGradGuard no_grad;
-  if (looks_dense(h, threshold, storage)) return {Pattern::dense(h.size(0), h.size(1)), {}};
-  if (!has_cpu_kernel(h)) return reference::select_above(h, threshold, Storage::kSparse);
+/// `activation_cuts`: a dense pattern needs no mask.
+Selection select_above(const at::Tensor& h, const at::Tensor& threshold, bool activation_cuts,
+                       Storage storage) {
+  if (looks_dense(h, threshold, storage)) {
+    return {Pattern::dense(h.size(0), h.size(1)), activation_cuts ? at::Tensor() : h > threshold};
+  }
+  if (!has_cpu_kernel(h)) {
+    return reference::select_above(h, threshold, activation_cuts, Storage::kSparse);
+  }
   const at::Tensor values = h.contiguous();
   const at::Tensor limits = threshold.to(h.dtype()).contiguous();
   const std::int64_t d_sae = h.size(1);
@@ -152,16 +149,10 @@ Selection select_above(const at::Tensor& h, const at::Tensor& threshold, Storage
       lists[b].assign(scratch.begin(), scratch.begin() + count);
     });
   });
-  return to_selection(lists, h, storage, true);
-}
-
-Selection select_positive(const at::Tensor& h, Storage storage) {
-  return select_above(h, at::zeros({}, h.options()), storage);
+  return to_selection(lists, h, storage, activation_cuts);
 }
 
 Selection select_top_k(const at::Tensor& h, std::int64_t k, Storage storage) {
-  check_count("select_top_k", k);
-  const at::NoGradGuard no_grad;
   const std::int64_t d_sae = h.size(1);
   k = std::min(k, d_sae);
   if (!has_cpu_kernel(h)) return reference::select_top_k(h, k, storage);
@@ -195,10 +186,25 @@ Selection select_top_k(const at::Tensor& h, std::int64_t k, Storage storage) {
   return to_selection(lists, h, storage, false);
 }
 
-Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, double hint,
-                             Storage storage) {
-  check_count("select_batch_top_k", count);
-  const at::NoGradGuard no_grad;
+/// A number probably below the count-th largest entry of the batch, from a sample of its rows; 0 if
+/// that is not positive. A bad guess costs time only.
+template <class T>
+T guess_batch_limit(const at::Tensor& h, std::int64_t count) {
+  constexpr std::int64_t kRows = 32;
+  if (h.numel() == 0) return 0;
+  const std::int64_t stride = std::max<std::int64_t>(1, h.size(0) / kRows);
+  const at::Tensor sample = h.slice(0, 0, h.size(0), stride).reshape({-1});
+  std::vector<T> value(sample.const_data_ptr<T>(), sample.const_data_ptr<T>() + sample.numel());
+  std::erase_if(value, [](T x) { return !(x > 0); });
+  const double share = static_cast<double>(count) / static_cast<double>(h.numel());
+  const auto place = static_cast<std::size_t>(share * static_cast<double>(sample.numel()));
+  if (place >= value.size()) return 0;
+  std::nth_element(value.begin(), value.begin() + static_cast<std::ptrdiff_t>(place), value.end(),
+                   std::greater<>());
+  return value[place] * T(0.8);
+}
+
+Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, Storage storage) {
   const std::int64_t d_sae = h.size(1);
   if (!has_cpu_kernel(h)) return reference::select_batch_top_k(h, count, storage);
   const at::Tensor values = h.contiguous();
@@ -213,8 +219,9 @@ Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, double hin
       });
       return lists.total();
     };
-    std::int64_t found = collect(static_cast<scalar_t>(hint > 0 ? hint : 0));  // 0 for NaN
-    if (found < count && hint > 0) found = collect(0);
+    const scalar_t guess = guess_batch_limit<scalar_t>(values, count);
+    std::int64_t found = collect(guess);
+    if (found < count && guess > 0) found = collect(0);
     if (found <= count) return;
     std::vector<scalar_t> candidates;
     candidates.reserve(static_cast<std::size_t>(found));
@@ -235,10 +242,37 @@ Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, double hin
   return to_selection(lists, h, storage, false);
 }
 
+}  // namespace
+
+Selection select(const at::Tensor& h, const SelectionRule& rule, Storage storage) {
+  const StageScope stage(Stage::kSelect);
+  const at::NoGradGuard no_grad;
+  if (const auto* above = std::get_if<Above>(&rule)) {
+    return select_above(h, above->threshold, above->activation_cuts, storage);
+  }
+  if (const auto* token = std::get_if<LargestOfToken>(&rule)) {
+    check_count(token->k);
+    return select_top_k(h, token->k, storage);
+  }
+  if (const auto* batch = std::get_if<LargestOfBatch>(&rule)) {
+    check_count(batch->count);
+    return select_batch_top_k(h, batch->count, storage);
+  }
+  return select_above(h, at::zeros({}, h.options()), /*activation_cuts=*/true, storage);
+}
+
+double dense_above(const at::Device& device) {
+  // CPU, on one thread: a training pass breaks even at about 0.25 with D x F of 128 x 256 and
+  // 384 x 2048, whose rows are read from the cache, and by extrapolation at 0.08 with 768 x 16384.
+  // The GPU's value is a guess: dense products win much earlier there.
+  return device.is_cpu() ? 0.15 : 0.01;
+}
+
 namespace reference {
 
-Selection select_above(const at::Tensor& h, const at::Tensor& threshold, Storage storage) {
-  return from_mask(h > threshold, storage, /*keep_is_activation=*/true);
+Selection select_above(const at::Tensor& h, const at::Tensor& threshold, bool activation_cuts,
+                       Storage storage) {
+  return from_mask(h > threshold, storage, activation_cuts);
 }
 
 Selection select_top_k(const at::Tensor& h, std::int64_t k, Storage storage) {

@@ -14,8 +14,6 @@ Standard::Standard(StandardOptions options)
   sparsity_ = register_module("sparsity", std::make_shared<SparsityControl>(options_.sparsity));
 }
 
-Selection Standard::select(const at::Tensor& h) const { return select_positive(h, storage); }
-
 Losses Standard::penalties(const Forward& pass, Step step) const {
   // The L1 term is on the masked latents: a masked one is not penalised.
   const at::Tensor l1 = weigh_by_norm(pass.kept, pass.kept.values()).sum() / pass.x.size(0);

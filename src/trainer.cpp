@@ -10,6 +10,7 @@
 
 #include "sae/error.h"
 #include "sae/metrics.h"
+#include "stages.h"
 
 namespace sae {
 namespace {
@@ -93,6 +94,9 @@ Trainer::Trainer(std::shared_ptr<Autoencoder> sae, TrainOptions options, std::ui
     throw std::invalid_argument("Trainer: got precision '" + precision +
                                 "', expected fp32 or bf16");
   }
+  sae_->encoding.screening = options_.screening == "on"    ? Screening::kOn
+                             : options_.screening == "off" ? Screening::kOff
+                                                           : Screening::kAuto;
 }
 
 void Trainer::calibrate(const at::Tensor& x_in) {
@@ -137,8 +141,12 @@ Trainer::Pass Trainer::run_parts(const at::Tensor& x, Step step) {
       pass.losses[i].second += losses[i].second.detach() * share;
     }
     if (share < 1) sum = sum * share;
-    sum.backward();
+    {
+      const StageScope stage(Stage::kBackward);
+      sum.backward();
+    }
     pass.total += sum.detach();
+    const StageScope stage(Stage::kStatistics);
     const BatchStatistics statistics = sae_->statistics(forward, share);
     if (pass.statistics.tokens == 0) {
       pass.statistics = statistics;

@@ -286,7 +286,7 @@ TEST(AtmMask, ContributionIsTheErrorGradientTimesTheActivationMaskedOrNot) {
         const Json model = masked_model(architecture, paths);
         const std::shared_ptr<Autoencoder> sae = make_sae(model);
         set_mask_statistics(*sae, 80);
-        sae->storage = storage;
+        sae->encoding.storage = storage;
         const Step step{3, 11};
         const Forward pass = sae->forward(normal({40, 5}, 6), step);
         (total(sae->losses(pass, step)) * 8).backward();

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "sae/codes.h"
+#include "sae/encoder.h"
 #include "sae_testing.h"
 
 namespace sae {
@@ -70,6 +70,12 @@ std::vector<Codes> patterns(std::int64_t batch, std::int64_t d_sae) {
           sparse_codes(at::zeros({batch, d_sae}, at::kDouble))};
 }
 
+/// h [B, F] at the entries of a pattern, shaped like its values.
+at::Tensor at_pattern(const at::Tensor& h, const Codes& like) {
+  if (like.is_dense()) return h;
+  return h.index({like.pattern()->tokens(), like.pattern()->indices});
+}
+
 at::Tensor leaf(at::IntArrayRef shape, std::uint64_t index) {
   return normal(shape, index).requires_grad_(true);
 }
@@ -90,7 +96,8 @@ TEST(Codes, PickAndDecodeHaveTheGradientsOfDenseAutograd) {
       at::Tensor x_hat;
       if (own) {
         const EncoderWeights encoder{p["W_enc"], p["b_enc"], p["b_dec"]};
-        const Codes h = pick(x, encoder, preactivations(x, encoder), like.pattern());
+        const Codes h =
+            pick(x, encoder, at_pattern(preactivations(x, encoder), like), like.pattern());
         x_hat = decode(h.with_values(h.values().square()), p["W_dec"], p["b_dec"]);
       } else {
         const at::Tensor h = at::mm(x - p["b_dec"], p["W_enc"].t()) + p["b_enc"];
@@ -163,7 +170,7 @@ TEST(Codes, SparseBackwardMakesNoMatrixOfAllActivations) {
   const at::Tensor h = preactivations(x, encoder);
   const at::Tensor on = (h > std::get<0>(h.topk(3, 1)).amin(1, true)).to(at::kDouble);
   const auto loss = [&](const c10::intrusive_ptr<Pattern>& pattern) {
-    const Codes codes = pick(x, encoder, h, pattern);
+    const Codes codes = pick(x, encoder, at_pattern(h, Codes(pattern, {})), pattern);
     return decode(codes.with_values(codes.values().relu()), W_dec, encoder.b_dec).square().sum();
   };
   const auto largest = [&](const c10::intrusive_ptr<Pattern>& pattern) {

@@ -37,28 +37,29 @@ TEST(Select, TopKTakesTheLargestPositiveEntriesAndTheFirstAmongEquals) {
   const at::Tensor h = matrix({{3, 1, 2, 4}, {-1, -2, 5, -3}, {2, 2, 2, 2}, {0, -1, 0, -1}});
   const at::Tensor expected = keeps({{1, 0, 0, 1}, {0, 0, 1, 0}, {1, 1, 0, 0}, {0, 0, 0, 0}});
   for (const Storage storage : kBoth) {
-    EXPECT_TRUE(at::equal(kept(select_top_k(h, 2, storage)), expected));
+    EXPECT_TRUE(at::equal(kept(select(h, LargestOfToken{2}, storage)), expected));
   }
-  EXPECT_TRUE(at::equal(kept(select_top_k(h, 99, Storage::kSparse)), h > 0)) << "k > F";
+  EXPECT_TRUE(at::equal(kept(select(h, LargestOfToken{99}, Storage::kSparse)), h > 0)) << "k > F";
 }
 
 TEST(Select, BatchTopKCountsOverTheBatchAndTakesTheFirstTokenAmongEquals) {
   const at::Tensor h = matrix({{1, 5, 2}, {2, -4, 9}, {2, 2, 0}});
   for (const Storage storage : kBoth) {
-    EXPECT_TRUE(at::equal(kept(select_batch_top_k(h, 4, 0, storage)),
+    EXPECT_TRUE(at::equal(kept(select(h, LargestOfBatch{4}, storage)),
                           keeps({{0, 1, 1}, {1, 0, 1}, {0, 0, 0}})));
-    EXPECT_TRUE(at::equal(kept(select_batch_top_k(h, 5, 0, storage)),
+    EXPECT_TRUE(at::equal(kept(select(h, LargestOfBatch{5}, storage)),
                           keeps({{0, 1, 1}, {1, 0, 1}, {1, 0, 0}})));
-    EXPECT_TRUE(at::equal(kept(select_batch_top_k(h, 99, 0, storage)), h > 0));
+    EXPECT_TRUE(at::equal(kept(select(h, LargestOfBatch{99}, storage)), h > 0));
   }
 }
 
 TEST(Select, AboveComparesStrictlyWithOneThresholdOrOneALatent) {
   const at::Tensor h = matrix({{0, 1, 2}, {3, -1, 0.5}});
-  EXPECT_TRUE(at::equal(kept(select_positive(h, Storage::kSparse)), keeps({{0, 1, 1}, {1, 0, 1}})));
-  EXPECT_TRUE(at::equal(kept(select_above(h, at::scalar_tensor(1), Storage::kSparse)),
+  EXPECT_TRUE(
+      at::equal(kept(select(h, Positive{}, Storage::kSparse)), keeps({{0, 1, 1}, {1, 0, 1}})));
+  EXPECT_TRUE(at::equal(kept(select(h, Above{at::scalar_tensor(1)}, Storage::kSparse)),
                         keeps({{0, 0, 1}, {1, 0, 0}})));
-  EXPECT_TRUE(at::equal(kept(select_above(h, tensor({-1, 1, 2}), Storage::kSparse)),
+  EXPECT_TRUE(at::equal(kept(select(h, Above{tensor({-1, 1, 2})}, Storage::kSparse)),
                         keeps({{1, 0, 0}, {1, 0, 0}})));
 }
 
@@ -84,17 +85,15 @@ TEST(Select, OwnLoopsEqualAtensOperatorsOnHostileInput) {
     const at::Tensor all = hostile(batch, d_sae, 30);
     for (const at::Tensor& h : {all, all.to(at::kFloat), all.t().contiguous().t()}) {
       const at::Tensor limits = normal({d_sae}, 40).to(h.scalar_type());
-      expect_same_pattern(select_above(h, limits, Storage::kSparse),
-                          reference::select_above(h, limits, Storage::kSparse));
+      expect_same_pattern(select(h, Above{limits}, Storage::kSparse),
+                          reference::select_above(h, limits, true, Storage::kSparse));
       for (const std::int64_t k : {1, 2, 5, d_sae - 1, d_sae, d_sae + 9}) {
-        expect_same_pattern(select_top_k(h, k, Storage::kSparse),
+        expect_same_pattern(select(h, LargestOfToken{k}, Storage::kSparse),
                             reference::select_top_k(h, k, Storage::kSparse));
       }
       for (const std::int64_t count : {1, 7, batch, 3 * batch, batch * d_sae, 9 * batch * d_sae}) {
         const Selection expected = reference::select_batch_top_k(h, count, Storage::kSparse);
-        for (const double hint : {0.0, -1.0, 1e-9, 0.25, 0.5, 1.0, 4.0, 1e30, double(NAN)}) {
-          expect_same_pattern(select_batch_top_k(h, count, hint, Storage::kSparse), expected);
-        }
+        expect_same_pattern(select(h, LargestOfBatch{count}, Storage::kSparse), expected);
       }
     }
   }
@@ -103,12 +102,12 @@ TEST(Select, OwnLoopsEqualAtensOperatorsOnHostileInput) {
 TEST(Select, StorageDoesNotChangeWhatIsKept) {
   const at::Tensor h = hostile(20, 50, 50);
   for (const Storage storage : {Storage::kAuto, Storage::kDense}) {
-    EXPECT_TRUE(
-        at::equal(kept(select_top_k(h, 3, storage)), kept(select_top_k(h, 3, Storage::kSparse))));
-    EXPECT_TRUE(at::equal(kept(select_batch_top_k(h, 60, 0, storage)),
-                          kept(select_batch_top_k(h, 60, 0, Storage::kSparse))));
+    EXPECT_TRUE(at::equal(kept(select(h, LargestOfToken{3}, storage)),
+                          kept(select(h, LargestOfToken{3}, Storage::kSparse))));
+    EXPECT_TRUE(at::equal(kept(select(h, LargestOfBatch{60}, storage)),
+                          kept(select(h, LargestOfBatch{60}, Storage::kSparse))));
     EXPECT_TRUE(at::equal(kept(reference::select_top_k(h, 3, storage)),
-                          kept(select_top_k(h, 3, Storage::kSparse))));
+                          kept(select(h, LargestOfToken{3}, Storage::kSparse))));
   }
 }
 
@@ -120,26 +119,26 @@ TEST(Select, StoresByMeasuredDensity) {
   const at::Tensor h = at::ones({64, kLatents}, at::kDouble);
   const auto few = static_cast<std::int64_t>(0.9 * limit * kLatents);
   const auto many = static_cast<std::int64_t>(1.1 * limit * kLatents) + 1;
-  EXPECT_FALSE(select_top_k(h, few, Storage::kAuto).pattern->is_dense);
-  EXPECT_TRUE(select_top_k(h, many, Storage::kAuto).pattern->is_dense);
-  EXPECT_FALSE(select_batch_top_k(h, 64 * few, 0, Storage::kAuto).pattern->is_dense);
-  EXPECT_TRUE(select_batch_top_k(h, 64 * many, 0, Storage::kAuto).pattern->is_dense);
+  EXPECT_FALSE(select(h, LargestOfToken{few}, Storage::kAuto).pattern->is_dense);
+  EXPECT_TRUE(select(h, LargestOfToken{many}, Storage::kAuto).pattern->is_dense);
+  EXPECT_FALSE(select(h, LargestOfBatch{64 * few}, Storage::kAuto).pattern->is_dense);
+  EXPECT_TRUE(select(h, LargestOfBatch{64 * many}, Storage::kAuto).pattern->is_dense);
   at::Tensor some = -h;
   some.slice(1, 0, few).fill_(1);
-  EXPECT_FALSE(select_positive(some, Storage::kAuto).pattern->is_dense);
+  EXPECT_FALSE(select(some, Positive{}, Storage::kAuto).pattern->is_dense);
   some.slice(1, 0, many).fill_(1);
-  EXPECT_TRUE(select_positive(some, Storage::kAuto).pattern->is_dense);
+  EXPECT_TRUE(select(some, Positive{}, Storage::kAuto).pattern->is_dense);
   // Every 32nd of the rows is looked at first; the others count too.
   some.fill_(1);
   some.slice(0, 0, 64, 2).fill_(-1);
-  const Selection uneven = select_positive(some, Storage::kAuto);
+  const Selection uneven = select(some, Positive{}, Storage::kAuto);
   EXPECT_TRUE(uneven.pattern->is_dense);
 }
 
 TEST(Select, AcceptsABatchOfNoTokens) {
   const at::Tensor h = at::zeros({0, 8}, at::kDouble);
   for (const Selection& selection :
-       {select_positive(h, Storage::kAuto), select_top_k(h, 2, Storage::kAuto)}) {
+       {select(h, Positive{}, Storage::kAuto), select(h, LargestOfToken{2}, Storage::kAuto)}) {
     EXPECT_EQ(selection.pattern->batch, 0);
     EXPECT_EQ(selection.pattern->indices.size(0), 0);
   }
@@ -147,9 +146,9 @@ TEST(Select, AcceptsABatchOfNoTokens) {
 
 TEST(Select, RefusesToKeepFewerThanOneEntry) {
   const at::Tensor h = at::ones({2, 3}, at::kDouble);
-  EXPECT_THROW(select_top_k(h, 0, Storage::kAuto), std::invalid_argument);
-  EXPECT_THROW(select_batch_top_k(h, 0, 0, Storage::kAuto), std::invalid_argument);
-  EXPECT_THROW(select_batch_top_k(h, -3, 0, Storage::kAuto), std::invalid_argument);
+  EXPECT_THROW(select(h, LargestOfToken{0}, Storage::kAuto), std::invalid_argument);
+  EXPECT_THROW(select(h, LargestOfBatch{0}, Storage::kAuto), std::invalid_argument);
+  EXPECT_THROW(select(h, LargestOfBatch{-3}, Storage::kAuto), std::invalid_argument);
 }
 
 }  // namespace

@@ -11,9 +11,8 @@
 #include <vector>
 
 #include "sae/atm_mask.h"
-#include "sae/codes.h"
+#include "sae/encoder.h"
 #include "sae/fields.h"
-#include "sae/select.h"
 
 namespace sae {
 
@@ -62,11 +61,12 @@ using Losses = std::vector<std::pair<std::string, at::Tensor>>;
 
 /// A sparse autoencoder with pre-encoder bias. See codes.h for notation and shapes.
 ///
-///     h = (x - b_dec) W_enc^T + b_enc,   f = activate(h at select(h)),   x_hat = f W_dec + b_dec
+///     h = (x - b_dec) W_enc^T + b_enc,   f = activate(h where rule keeps it),
+///     x_hat = f W_dec + b_dec
 ///
-/// An architecture says which entries are selected, what activation they get and which losses are
-/// added to the reconstruction error. Everything else is here: the masked pass, dead latents,
-/// inference. `forward` and `losses` never change the model; `observe` is the only mutation.
+/// An architecture says which entries are kept, what activation they get and which losses are added
+/// to the reconstruction error. Everything else is here: the masked pass, dead latents, inference.
+/// `forward` and `losses` never change the model; `observe` is the only mutation.
 class Autoencoder : public torch::nn::Module {
  public:
   explicit Autoencoder(AutoencoderOptions options);
@@ -110,13 +110,14 @@ class Autoencoder : public torch::nn::Module {
   /// unless norms are free.
   at::Tensor weigh_by_norm(const Codes& codes, const at::Tensor& values) const;
 
-  Storage storage = Storage::kAuto;  ///< how codes are stored; results do not depend on it
+  EncodeOptions encoding;  ///< how it is computed; results depend on it in rounding only
 
   at::Tensor W_enc, b_enc, W_dec, b_dec;  // [F, D] [F] [F, D] [D], registered parameters
 
  protected:
-  virtual Selection select(const at::Tensor& h) const = 0;  ///< training
-  virtual Selection select_inference(const at::Tensor& h) const { return select(h); }
+  /// Which pre-activations of a batch of `batch` tokens are kept in training, and in inference.
+  virtual SelectionRule rule(std::int64_t batch) const = 0;
+  virtual SelectionRule inference_rule(std::int64_t batch) const { return rule(batch); }
   virtual at::Tensor activate(const Codes& preactivations) const;  ///< default ReLU
   /// Reconstructions to train, the full one last. Default: that one alone.
   virtual std::vector<at::Tensor> reconstruct(const Codes& codes) const;
@@ -127,8 +128,6 @@ class Autoencoder : public torch::nn::Module {
   void forget_silence(const at::Tensor& which) { silent_tokens_.index_fill_(0, which, 0); }
 
  private:
-  Codes select_and_pick(const at::Tensor& x, bool training) const;
-
   AutoencoderOptions options_;
   std::shared_ptr<AtmMask> mask_;
   at::Tensor silent_tokens_;  // [F] i64

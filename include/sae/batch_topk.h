@@ -42,8 +42,8 @@ class BatchTopK : public Autoencoder {
   const at::Tensor& threshold() const { return threshold_; }  ///< [] float32; < 0: not yet known
 
  protected:
-  Selection select(const at::Tensor& h) const override;
-  Selection select_inference(const at::Tensor& h) const override;
+  SelectionRule rule(std::int64_t batch) const override;
+  SelectionRule inference_rule(std::int64_t batch) const override;
   Losses penalties(const Forward& pass, Step step) const override;
   void observe_more(const BatchStatistics& batch, Step step) override;
   void fold_more(double scale) override;

@@ -1,4 +1,4 @@
-// Codes: a batch of latent activations, and the two differentiable operations around it.
+// Codes: a batch of latent activations, and the decoder, which is differentiable in them.
 //
 // Of a batch's B x F latent activations about 99.8 % are zero, and for every architecture the
 // gradient is zero wherever the activation is. So only the encoder's forward product is dense; the
@@ -80,23 +80,6 @@ class Codes {
   c10::intrusive_ptr<Pattern> pattern_;
   at::Tensor values_;
 };
-
-/// x - b_dec for a batch and the encoder applied to it.
-struct EncoderWeights {
-  at::Tensor W_enc;  // [F, D]
-  at::Tensor b_enc;  // [F]
-  at::Tensor b_dec;  // [D]
-};
-
-/// h [B, F] for x [B, D], outside the autograd graph: what selections look at.
-at::Tensor preactivations(const at::Tensor& x, const EncoderWeights& weights);
-
-/// The pre-activations at `pattern`, differentiable in W_enc, b_enc and b_dec (not in x). `h` is
-/// what `preactivations` returned for the same arguments. Its backward is exact and, when the
-/// pattern is sparse, makes no [B, F] tensor; b_dec costs one matrix-vector product:
-///     db_dec = -(sum_b dh_b) W_enc.
-Codes pick(const at::Tensor& x, const EncoderWeights& weights, const at::Tensor& h,
-           const c10::intrusive_ptr<Pattern>& pattern);
 
 /// x_hat [B, D], differentiable in the values, W_dec and b_dec.
 at::Tensor decode(const Codes& codes, const at::Tensor& W_dec, const at::Tensor& b_dec);

@@ -60,8 +60,8 @@ class JumpRelu : public Autoencoder {
   at::Tensor threshold() const;  ///< theta [F] >= 0, differentiable
 
  protected:
-  Selection select(const at::Tensor& h) const override;  ///< the window's entries too
-  Selection select_inference(const at::Tensor& h) const override;
+  SelectionRule rule(std::int64_t batch) const override;  ///< keeps the window's entries too
+  SelectionRule inference_rule(std::int64_t batch) const override;
   at::Tensor activate(const Codes& preactivations) const override;
   Losses penalties(const Forward& pass, Step step) const override;
   void observe_more(const BatchStatistics& batch, Step step) override;

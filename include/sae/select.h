@@ -1,13 +1,16 @@
 // Selections: which entries of the pre-activations h [B, F] an architecture keeps.
 //
-// Each returns a sparse pattern, or a dense one where so many entries are kept that dense products
-// are faster (`kDenseAbove`). They are exact, outside the autograd graph, and deterministic: equal
-// values are taken in order of token, then latent.
+// An architecture states a rule; how it is carried out is decided here, given h, and by the encoder
+// (encoder.h), which need not compute all of h. Each selection returns a sparse pattern, or a dense
+// one where so many entries are kept that dense products are faster (`kDenseAbove`). They are
+// exact, outside the autograd graph, and deterministic: equal values are taken in order of token,
+// then latent.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <variant>
 
 #include "sae/codes.h"
 
@@ -19,20 +22,31 @@ enum class Storage { kAuto, kSparse, kDense };
 /// Share of kept entries above which the dense path is faster on the given device.
 double dense_above(const at::Device& device);
 
+/// Entries with h > threshold, which is one number or one per latent ([] or [F]).
+struct Above {
+  at::Tensor threshold;
+  /// Whether the architecture's activation is zero at and below the threshold by itself, so that a
+  /// dense pattern needs no mask.
+  bool activation_cuts = true;
+};
+/// Entries with h > 0; the activation is ReLU.
+struct Positive {};
+/// The k largest positive entries of each token.
+struct LargestOfToken {
+  std::int64_t k;
+};
+/// The `count` largest positive entries of the whole batch (BatchTopK).
+struct LargestOfBatch {
+  std::int64_t count;
+};
+using SelectionRule = std::variant<Above, Positive, LargestOfToken, LargestOfBatch>;
+
 struct Selection {
   c10::intrusive_ptr<Pattern> pattern;
   at::Tensor keep;  // [B, F] bool, only for a dense pattern that keeps some entries; else undefined
 };
 
-/// Entries with h > threshold: 0, or one number per latent (`threshold [F]`).
-Selection select_above(const at::Tensor& h, const at::Tensor& threshold, Storage storage);
-Selection select_positive(const at::Tensor& h, Storage storage);
-
-/// The k largest positive entries of each token.
-Selection select_top_k(const at::Tensor& h, std::int64_t k, Storage storage);
-
-/// The `count` largest positive entries of the whole batch (BatchTopK). `hint` is a guess at the
-/// smallest value kept, <= 0 for none: it changes the time taken, never the result.
-Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, double hint, Storage storage);
+/// Applies the rule to h. std::invalid_argument for counts below 1.
+Selection select(const at::Tensor& h, const SelectionRule& rule, Storage storage);
 
 }  // namespace sae

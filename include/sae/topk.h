@@ -35,9 +35,7 @@ class TopK : public Autoencoder {
   explicit TopK(TopKOptions options) : Autoencoder(options.base), options_(std::move(options)) {}
 
  protected:
-  Selection select(const at::Tensor& h) const override {
-    return select_top_k(h, options_.k, storage);
-  }
+  SelectionRule rule(std::int64_t /*batch*/) const override { return LargestOfToken{options_.k}; }
   Losses penalties(const Forward& pass, Step) const override {
     return aux_k_loss(*this, pass, options_.aux);
   }

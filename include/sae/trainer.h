@@ -31,6 +31,7 @@ struct TrainOptions {
   std::int64_t calibration_tokens = 8192;
   std::int64_t log_every = 100;
   double divergence = 1e4;
+  std::string screening = "auto";
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -50,6 +51,9 @@ struct TrainOptions {
     visit("log_every", self.log_every, at_least(1), "steps between logged metrics");
     visit("divergence", self.divergence, above(1),
           "stop when the error exceeds this many times the mean squared norm of the batch");
+    visit(
+        "screening", self.screening, one_of({"auto", "on", "off"}),
+        "screened encoder (same results up to rounding): where measured faster, everywhere, never");
   }
 
   /// Number of steps that `steps` or `tokens` asks for; ConfigError unless exactly one is given.
