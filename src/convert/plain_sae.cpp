@@ -3,7 +3,6 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -74,9 +73,6 @@ bool has_unit_decoder(const PlainSae& plain, double tolerance) {
 }
 
 PlainSae with_unit_decoder(PlainSae plain) {
-  if (plain.activation == Activation::kTopK) {
-    throw std::invalid_argument("with_unit_decoder: got topk, expected latents of any scale");
-  }
   at::Tensor norms = decoder_norms(plain);
   norms = at::where(norms > 0, norms, at::ones_like(norms));  // a row of zeros stays one
   plain.W_dec = plain.W_dec / norms.unsqueeze(1);

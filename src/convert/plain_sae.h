@@ -65,8 +65,8 @@ at::Tensor decode(const PlainSae& plain, const at::Tensor& f);  ///< [B, F] -> [
 /// W_enc b_dec, computed in float64.
 PlainSae with_subtraction(PlainSae plain, bool subtracts_b_dec);
 
-/// The same function of x whose decoder rows have norm 1. Latents are scaled by the old norms, so
-/// that this is not for kTopK, where it would change which are the largest.
+/// Decoder rows of norm 1, with h_i times the old norm of row i and thresholds likewise: the same
+/// reconstruction. Only for kTopK it may pick other latents, those of the largest scaled h.
 PlainSae with_unit_decoder(PlainSae plain);
 bool has_unit_decoder(const PlainSae& plain, double tolerance = 1e-5);
 

@@ -94,7 +94,9 @@ void take_provenance(PlainSae& plain, const nlohmann::json& object) {
 void set_hook(Json& source, const std::string& hook) {
   static const std::regex kTransformerLens(R"(blocks\.(\d{1,6})\.hook_(\w+))");
   static const std::regex kModule(R"((?:\w+\.)*(?:layers|layer|h)\.(\d{1,6})(\.mlp)?)");
+  constexpr std::size_t kLongest = 200;  // std::regex recurses once a character
   source["hook_name"] = hook;
+  if (hook.size() > kLongest) return;
   std::smatch match;
   if (std::regex_match(hook, match, kTransformerLens)) {
     source["layer"] = std::stoi(match[1]);

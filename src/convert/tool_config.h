@@ -35,6 +35,9 @@ class ToolConfig {
   std::string place_;
 };
 
+/// More inputs or latents than any SAE has: a bound for sizes that a file claims.
+inline constexpr std::int64_t kLargestSize = std::int64_t{1} << 32;
+
 /// The key under which our own knowledge of an SAE lies in a tool's configuration.
 inline constexpr const char* kOwnKey = "sae_cpp";
 
