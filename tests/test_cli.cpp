@@ -100,6 +100,7 @@ TEST_F(Command, HelpFitsATerminalAndShowsExamples) {
                                              {"compare"},
                                              {"synth"},
                                              {"info"},
+                                             {"inspect"},
                                              {"config"},
                                              {"config", "print"},
                                              {"config", "check"},
