@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 from harvesting import HarvestError
@@ -85,8 +86,9 @@ class Texts:
         self.rows = self.files = None
         if arguments.dataset:
             self.rows = load_dataset(arguments)
+            folder = Path(arguments.dataset)
             self.source = {
-                "name": arguments.dataset,
+                "name": folder.name if folder.is_dir() else arguments.dataset,
                 "config": arguments.dataset_config,
                 "split": arguments.dataset_split,
                 "column": arguments.dataset_column,
