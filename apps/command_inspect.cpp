@@ -38,7 +38,7 @@ void add_inspect(CLI::App& app, Common& common, std::function<int()>& action) {
                                                          progress.label = "tokens";
                                                          progress.step = done;
                                                          progress.total = total;
-                                                         line.update(progress);
+                                                         if (done > 0) line.update(progress);
                                                          return stop_signal == 0;
                                                        });
       line.clear();
