@@ -71,7 +71,7 @@ double input_scale(const ToolConfig& config, const fs::path& folder) {
   if (how == "none") return 1;
   if (how != "expected_average_only_in") {
     config.fail("normalize_activations is '" + how +
-                "', which scales every token by a number of its own; expected none");
+                "', expected none, or a scale that can be folded (expected_average_only_in)");
   }
   const fs::path scaler = folder / "activation_scaler.json";
   if (!fs::exists(scaler)) {
@@ -113,10 +113,12 @@ void recognise_batch_topk(PlainSae& plain, const std::string& training, const To
   plain.threshold = plain.threshold[0].clone();
 }
 
+/// `scale` has been folded into the weights already.
 void read_activation(PlainSae& plain, const std::string& architecture, const ToolConfig& config,
-                     TensorTaker& tensors) {
+                     double scale, TensorTaker& tensors) {
   const std::int64_t d_sae = plain.d_sae();
-  if (config.flag_or("rescale_acts_by_decoder_norm", false)) plain = with_unit_decoder(plain);
+  const bool rescales = config.flag_or("rescale_acts_by_decoder_norm", false);
+  if (rescales) plain = with_unit_decoder(plain);
   if (architecture == "topk") {
     plain.activation = Activation::kTopK;
     const bool nested = !config.has("k") && config.has("activation_fn_kwargs");
@@ -128,10 +130,11 @@ void read_activation(PlainSae& plain, const std::string& architecture, const Too
     recognise_batch_topk(plain, metadata.string_or("training_architecture", ""),
                          metadata.object("training_architecture_details"));
   } else if (architecture != "standard") {
-    // A checkpoint of training, which SAELens itself opens for training only.
+    // A checkpoint of training, which SAELens itself opens for training only. Its threshold is in
+    // units of the decoder's norms if these weigh the latents, and folding has divided them.
     plain.activation = Activation::kJumpRelu;
     const double threshold = std::max(tensors.take_number("topk_threshold"), 0.0);
-    plain.threshold = at::full({d_sae}, threshold, at::kFloat);
+    plain.threshold = at::full({d_sae}, rescales ? threshold / scale : threshold, at::kFloat);
     recognise_batch_topk(plain, architecture, config);
   }
 }
@@ -150,7 +153,7 @@ void read_provenance(PlainSae& plain, const ToolConfig& config, const fs::path& 
   carry("context_size", "context");
   const std::string hook = metadata.string_or("hook_name", metadata.string_or("hook_point", ""));
   if (!hook.empty()) set_hook(plain.source, hook);
-  const nlohmann::json own = metadata.object(kOwnKey).json();
+  const Json own = metadata.object(kOwnKey).json();
   if (own.empty()) return;
   plain.origin = nullptr;  // it is one of ours, written by us
   take_provenance(plain, own);
@@ -169,13 +172,13 @@ PlainSae read(const fs::path& folder) {
   plain.W_dec = tensors.take("W_dec", {d_sae, d_in});
   plain.b_dec = tensors.take("b_dec", {d_in});
   plain.subtracts_b_dec = config.flag_or("apply_b_dec_to_input", true);
-  read_activation(plain, architecture, config, tensors);
+  fold_scale(plain, scale);
+  read_activation(plain, architecture, config, scale, tensors);
   if (tensors.has("scaling_factor")) {
     const at::Tensor factor = tensors.take("scaling_factor", {d_sae});
     if (!(factor == 1).all().item<bool>()) tensors.fail("scaling_factor is not 1 everywhere");
   }
   tensors.expect_no_more();
-  fold_scale(plain, scale);
   read_provenance(plain, config, folder);
   return plain;
 }

@@ -37,7 +37,7 @@ void refuse_other_functions(const ToolConfig& config) {
 }
 
 void read_provenance(PlainSae& plain, const ToolConfig& config, const fs::path& folder) {
-  const nlohmann::json own = config.object(kOwnKey).json();
+  const Json own = config.object(kOwnKey).json();
   if (!own.empty()) return take_provenance(plain, own);
   plain.origin = Json{{"format", "sparsify"}, {"config", config.json()}};
   const fs::path place = fs::absolute(folder).lexically_normal();

@@ -12,12 +12,14 @@ namespace sae {
 
 using Json = nlohmann::ordered_json;
 
-ToolConfig::ToolConfig(const std::filesystem::path& file)
-    : ToolConfig(parse_strict_json(read_file(file), file.string()), file.string()) {
+ToolConfig::ToolConfig(const std::filesystem::path& file) : place_(file.string()) {
+  const std::string text = read_file(file);
+  parse_strict_json(text, place_);  // says what is wrong and where, but sorts the keys
+  json_ = Json::parse(text);
   if (!json_.is_object()) fail("is " + std::string(json_.type_name()) + ", expected an object");
 }
 
-ToolConfig::ToolConfig(nlohmann::json json, std::string place)
+ToolConfig::ToolConfig(Json json, std::string place)
     : json_(std::move(json)), place_(std::move(place)) {}
 
 void ToolConfig::fail(const std::string& what) const { throw DataError(place_ + ": " + what); }
@@ -67,7 +69,7 @@ bool ToolConfig::flag_or(const char* key, bool otherwise) const {
 }
 
 ToolConfig ToolConfig::object(const char* key) const {
-  if (!has(key)) return {nlohmann::json::object(), place_ + ": " + key};
+  if (!has(key)) return {Json::object(), place_ + ": " + key};
   if (!json_.at(key).is_object()) fail_at(key, "an object");
   return {json_.at(key), place_ + ": " + key};
 }
@@ -80,7 +82,7 @@ Json provenance(const PlainSae& plain) {
   return out;
 }
 
-void take_provenance(PlainSae& plain, const nlohmann::json& object) {
+void take_provenance(PlainSae& plain, const Json& object) {
   if (!object.is_object()) return;
   const auto take = [&](const char* key, Json& into) {
     const auto found = object.find(key);

@@ -16,8 +16,8 @@ class ToolConfig {
  public:
   explicit ToolConfig(const std::filesystem::path& file);  ///< DataError unless a JSON object
 
-  const nlohmann::json& json() const { return json_; }
-  bool has(const char* key) const;  ///< there, and not null
+  const nlohmann::ordered_json& json() const { return json_; }  ///< in the file's order
+  bool has(const char* key) const;                              ///< there, and not null
   std::int64_t integer(const char* key, std::int64_t low, std::int64_t high) const;
   double number(const char* key) const;
   std::string string(const char* key) const;
@@ -28,10 +28,10 @@ class ToolConfig {
   [[noreturn]] void fail(const std::string& what) const;
 
  private:
-  ToolConfig(nlohmann::json json, std::string place);
+  ToolConfig(nlohmann::ordered_json json, std::string place);
   [[noreturn]] void fail_at(const char* key, const std::string& expected) const;
 
-  nlohmann::json json_;
+  nlohmann::ordered_json json_;
   std::string place_;
 };
 
@@ -44,7 +44,7 @@ inline constexpr const char* kOwnKey = "sae_cpp";
 /// What of `plain` is not weights: {"source", "training", "converted_from"}, as far as known.
 nlohmann::ordered_json provenance(const PlainSae& plain);
 /// Takes what `provenance` wrote, and ignores anything else.
-void take_provenance(PlainSae& plain, const nlohmann::json& object);
+void take_provenance(PlainSae& plain, const nlohmann::ordered_json& object);
 
 /// Sets hook_name, layer and site of a source from a TransformerLens hook or a module's path:
 /// blocks.12.hook_resid_post, model.layers.12, h.3.mlp. What cannot be told stays away.
