@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "command_shared.h"
 #include "log.h"
 #include "sae/compare.h"
 #include "sae/config.h"
@@ -24,8 +24,6 @@ namespace sae_cli {
 std::atomic<int> stop_signal = 0;
 
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 constexpr int kStoppedBySignal = 128;  // plus the signal, as shells have it
 
@@ -70,14 +68,6 @@ struct ConfigArguments {
     return config;
   }
 };
-
-void add_common(CLI::App* command, Common& common) {
-  command->add_flag("-q,--quiet", common.quiet, "Print nothing but errors and JSON");
-  command->add_flag("--json", common.json, "Print the result as JSON");
-  command->add_option("--threads", common.threads, "CPU threads (0: all cores)")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--device", common.device, "auto, cpu, cuda or cuda:N");
-}
 
 void add_config(CLI::App* command, ConfigArguments& config) {
   command->add_option("CONFIG", config.file, "Configuration file (JSON)")->required();
@@ -165,16 +155,14 @@ void add_train(CLI::App& app, Common& common, std::function<int()>& action) {
         return stopped(given->config.command_line("train") + " --out " + shell_word(out.string()) +
                        " --resume");
       }
-      if (common.json) {
-        std::cout << Json{{"folder", out.string()},
-                          {"steps", outcome.step},
-                          {"metrics", json_of(outcome.metrics)}}
-                         .dump(2)
-                  << "\n";
-      } else if (!common.quiet) {
-        print_metrics(outcome.metrics);
-        std::printf("\nautoencoder: %s\n", (out / "sae").c_str());
-      }
+      print_result(common,
+                   Json{{"folder", out.string()},
+                        {"steps", outcome.step},
+                        {"metrics", json_of(outcome.metrics)}},
+                   [&] {
+                     print_metrics(outcome.metrics);
+                     std::printf("\nautoencoder: %s\n", (out / "sae").c_str());
+                   });
       return 0;
     };
   });
@@ -199,11 +187,7 @@ void add_eval(CLI::App& app, Common& common, std::function<int()>& action) {
       given->device = common.device;
       given->threads = common.threads;
       const sae::Evaluation result = sae::evaluate_path(*given);
-      if (common.json) {
-        std::cout << json_of(result.values).dump(2) << "\n";
-      } else if (!common.quiet) {
-        print_metrics(result.values);
-      }
+      print_result(common, json_of(result.values), [&] { print_metrics(result.values); });
       return 0;
     };
   });
@@ -287,26 +271,12 @@ void add_synth(CLI::App& app, Common& common, std::function<int()>& action) {
         line.update(progress);
       });
       line.clear();
-      if (common.json) {
-        std::cout << Json{{"folder", given->out}, {"tokens", total}}.dump(2) << "\n";
-      } else if (!common.quiet) {
+      print_result(common, Json{{"folder", given->out}, {"tokens", total}}, [&] {
         std::printf("%lld samples in %s\n", static_cast<long long>(total), given->out.c_str());
-      }
+      });
       return 0;
     };
   });
-}
-
-void print_facts(const Json& facts, const std::string& indent = "") {
-  for (const auto& [name, value] : facts.items()) {
-    if (value.is_object()) {
-      std::cout << indent << name << "\n";
-      print_facts(value, indent + "  ");
-    } else {
-      std::cout << indent << name << ": "
-                << (value.is_string() ? value.get<std::string>() : value.dump()) << "\n";
-    }
-  }
 }
 
 void add_info(CLI::App& app, Common& common, std::function<int()>& action) {
@@ -319,11 +289,7 @@ void add_info(CLI::App& app, Common& common, std::function<int()>& action) {
   command->callback([path, &common, &action] {
     action = [path, &common] {
       const Json facts = sae::describe_path(*path);
-      if (common.json) {
-        std::cout << facts.dump(2) << "\n";
-      } else if (!common.quiet) {
-        print_facts(facts);
-      }
+      print_result(common, facts, [&] { print_facts(facts); });
       return 0;
     };
   });
@@ -383,6 +349,8 @@ void add_commands(CLI::App& app, std::function<int()>& action) {
   add_compare(app, common, action);
   add_synth(app, common, action);
   add_info(app, common, action);
+  add_inspect(app, common, action);
+  add_convert(app, common, action);
   add_config_command(app, common, action);
 }
 

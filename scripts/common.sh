@@ -130,6 +130,18 @@ need_torch() {
   say "LibTorch $found"
 }
 
+# need_harvest: sets harvest_python to a Python with the packages of scripts/harvest.py.
+need_harvest() {
+  local venv=${XDG_CACHE_HOME:-$HOME/.cache}/sae.cpp/harvest
+  harvest_python=${SAE_HARVEST_PYTHON:-$venv/bin/python}
+  if [ -n "${SAE_HARVEST_PYTHON:-}" ] || "$harvest_python" -c 'import torch, transformers' 2>/dev/null; then return; fi
+  python3 -c 'import ensurepip' 2>/dev/null || need_packages python3-venv
+  say "Installing the packages of scripts/requirements-harvest.txt into $venv"
+  python3 -m venv --clear "$venv"
+  "$harvest_python" -m pip --disable-pip-version-check --quiet install -r scripts/requirements-harvest.txt ||
+    fail "pip could not install scripts/requirements-harvest.txt for $(python3 --version)."
+}
+
 # Compiling a file that includes LibTorch takes 1.3 GB.
 jobs() {
   local by_memory

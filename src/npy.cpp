@@ -1,8 +1,11 @@
 #include "npy.h"
 
+#include <algorithm>
 #include <cctype>
 #include <limits>
 #include <set>
+#include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "sae/error.h"
@@ -146,44 +149,108 @@ std::pair<std::size_t, std::size_t> text_range(std::string_view file, const std:
   return {begin, begin + size};
 }
 
+/// The names of numpy and of safetensors for one type.
+struct TypeName {
+  std::string_view descr;
+  std::string_view dtype;
+};
+
+constexpr TypeName kTypes[] = {{"<f2", "F16"}, {"<f4", "F32"}, {"<f8", "F64"},
+                               {"|i1", "I8"},  {"<i2", "I16"}, {"<i4", "I32"},
+                               {"<i8", "I64"}, {"|u1", "U8"},  {"|b1", "BOOL"}};
+
+/// Empty if there is none.
+std::string dtype_of(std::string_view descr) {
+  for (const TypeName& type : kTypes) {
+    if (type.descr == descr) return std::string(type.dtype);
+  }
+  return {};
+}
+
+/// What the header says, before any of it is checked.
+struct Literal {
+  std::string descr;
+  NpyArray array;
+};
+
+Literal read_literal(std::string_view file, const std::string& place) {
+  const auto [begin, end] = text_range(file, place);
+  LiteralReader literal(file.substr(begin, end - begin), place);
+  literal.read();
+  return {literal.descr, {dtype_of(literal.descr), literal.shape, literal.fortran_order, end}};
+}
+
+void check_size(const NpyArray& array, std::string_view file, const std::string& place) {
+  constexpr auto kLargest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  const std::uint64_t bytes = file.size() - array.begin;
+  std::uint64_t wanted = safetensors_element_size(array.dtype);
+  bool fits = true;
+  for (const std::int64_t size : array.shape) {
+    // An array of no elements must have strides that fit all the same.
+    const auto factor = static_cast<std::uint64_t>(std::max<std::int64_t>(size, 1));
+    fits = fits && wanted <= kLargest / factor;
+    wanted *= fits ? factor : 1;
+  }
+  if (std::find(array.shape.begin(), array.shape.end(), 0) != array.shape.end()) wanted = 0;
+  if (!fits || wanted != bytes) {
+    throw DataError(place + ": array is " + describe_tensor(array.dtype, array.shape) +
+                    ", but the file has " + std::to_string(bytes) + " bytes of data");
+  }
+}
+
 }  // namespace
 
 bool is_npy(std::string_view file) { return file.starts_with(kMagic); }
 
+NpyArray parse_npy_array(std::string_view file, const std::string& place) {
+  auto [descr, array] = read_literal(file, place);
+  if (descr.find('O') != descr.npos) {
+    throw DataError(place + ": array of Python objects, which are a pickle; expected numbers");
+  }
+  if (array.dtype.empty()) {
+    throw DataError(place + ": array of '" + descr +
+                    "', expected little-endian floats, signed integers, '|u1' or '|b1'" +
+                    (descr.find('V') == descr.npos ? "" : "; save bfloat16 as float32"));
+  }
+  check_size(array, file, place);
+  return array;
+}
+
 NpyHeader parse_npy_header(std::string_view file, const std::string& place) {
-  const auto [begin, end] = text_range(file, place);
-  LiteralReader literal(file.substr(begin, end - begin), place);
-  literal.read();
-  NpyHeader header{.dtype = "", .rows = 0, .columns = 0, .begin = end};
-  for (const auto& [descr, dtype] :
-       {std::pair{"<f2", "F16"}, std::pair{"<f4", "F32"}, std::pair{"<f8", "F64"}}) {
-    if (literal.descr == descr) header.dtype = dtype;
+  const auto [descr, array] = read_literal(file, place);
+  if (array.dtype.empty() || array.dtype[0] != 'F') {
+    throw DataError(place + ": array of '" + descr + "', expected '<f2', '<f4' or '<f8'");
   }
-  if (header.dtype.empty()) {
-    throw DataError(place + ": array of '" + literal.descr + "', expected '<f2', '<f4' or '<f8'");
-  }
-  if (literal.shape.size() != 2) {
-    throw DataError(place + ": array is " + describe_tensor(header.dtype, literal.shape) +
+  if (array.shape.size() != 2) {
+    throw DataError(place + ": array is " + describe_tensor(array.dtype, array.shape) +
                     ", expected two dimensions");
   }
-  if (literal.fortran_order) {
+  if (array.fortran_order) {
     throw DataError(place + ": array is in Fortran order; save numpy.ascontiguousarray of it");
   }
-  header.rows = literal.shape[0];
-  header.columns = literal.shape[1];
-  const std::uint64_t element = safetensors_element_size(header.dtype);
-  const std::uint64_t bytes = file.size() - end;
-  const auto rows = static_cast<std::uint64_t>(header.rows);
-  const auto columns = static_cast<std::uint64_t>(header.columns);
-  // Dividing, since the product may overflow.
-  const bool fits = columns == 0 || rows == 0
-                        ? bytes == 0
-                        : bytes / element / columns == rows && bytes == rows * columns * element;
-  if (!fits) {
-    throw DataError(place + ": array is " + describe_tensor(header.dtype, literal.shape) +
-                    ", but the file has " + std::to_string(bytes) + " bytes of data");
+  check_size(array, file, place);
+  return {array.dtype, array.shape[0], array.shape[1], array.begin};
+}
+
+std::string npy_header(const std::string& dtype, const std::vector<std::int64_t>& shape) {
+  std::string_view descr;
+  for (const TypeName& type : kTypes) {
+    if (type.dtype == dtype) descr = type.descr;
   }
-  return header;
+  if (descr.empty()) throw std::invalid_argument("npy_header: no npy type for " + dtype);
+  std::string text = "{'descr': '" + std::string(descr) + "', 'fortran_order': False, 'shape': (";
+  for (const std::int64_t size : shape) text += std::to_string(size) + ", ";
+  if (shape.size() > 1) text.resize(text.size() - 2);
+  text += "), }";
+  constexpr std::size_t kBefore = 10;  // magic, version, size of the text
+  text.append(63 - (kBefore + text.size()) % 64, ' ');
+  text += '\n';
+  std::string header(kMagic);
+  header += '\x01';
+  header += '\0';
+  header += static_cast<char>(text.size() & 0xffU);
+  header += static_cast<char>(text.size() >> 8);
+  return header + text;
 }
 
 }  // namespace sae

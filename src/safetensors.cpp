@@ -3,31 +3,19 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "sae/error.h"
 #include "sae/files.h"
 #include "safetensors_header.h"
+#include "tensor_bytes.h"
 
 namespace sae {
 
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr std::pair<std::string_view, at::ScalarType> kTypes[] = {
-    {"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf},  {"BF16", at::kBFloat16},
-    {"I64", at::kLong},   {"I32", at::kInt},   {"I16", at::kShort}, {"I8", at::kChar},
-    {"U8", at::kByte},    {"BOOL", at::kBool}};
-
-at::ScalarType scalar_type(std::string_view dtype) {
-  for (const auto& [name, type] : kTypes) {
-    if (name == dtype) return type;
-  }
-  throw std::logic_error("the header parser let an unknown dtype through");
-}
 
 std::string list_names(const std::vector<SafetensorsEntry>& entries) {
   std::string text;
@@ -122,17 +110,8 @@ at::ScalarType SafetensorsFile::dtype(std::string_view name) const {
 
 at::Tensor SafetensorsFile::tensor(std::string_view name) const {
   const SafetensorsEntry& entry = impl_->find(name);
-  at::Tensor tensor = at::empty(entry.shape, at::TensorOptions(scalar_type(entry.dtype)));
-  const std::string_view source = bytes(name);
   impl_->file.check_unchanged();
-  if (entry.dtype == "BOOL") {
-    // A bool that is neither 0 nor 1 is undefined behaviour wherever it is read.
-    std::transform(source.begin(), source.end(), static_cast<char*>(tensor.data_ptr()),
-                   [](char byte) { return static_cast<char>(byte != 0); });
-  } else if (!source.empty()) {
-    std::memcpy(tensor.data_ptr(), source.data(), source.size());
-  }
-  return tensor;
+  return tensor_of_bytes(bytes(name), entry.dtype, entry.shape);
 }
 
 void SafetensorsFile::check(std::string_view name, at::IntArrayRef shape,
@@ -178,17 +157,8 @@ void write_safetensors(const fs::path& path, const NamedTensors& tensors,
   const NamedTensors ordered = in_file_order(tensors);
   AtomicFile file(path);
   file.append(header_bytes(ordered, metadata));
-  for (const auto& [name, tensor] : ordered) {
-    file.append({static_cast<const char*>(tensor.data_ptr()), tensor.nbytes()});
-  }
+  for (const auto& [name, tensor] : ordered) file.append(bytes_of(tensor));
   file.commit();
-}
-
-std::string safetensors_dtype(at::ScalarType dtype) {
-  for (const auto& [name, type] : kTypes) {
-    if (type == dtype) return std::string(name);
-  }
-  throw std::invalid_argument(std::string("safetensors has no dtype for ") + c10::toString(dtype));
 }
 
 }  // namespace sae

@@ -158,7 +158,7 @@ at::Tensor ActivationStore::rows(std::span<const std::int64_t> indices) const {
     }
     const std::int64_t row = index - shard->first;
     if (!shard->read_row(row, out + static_cast<std::int64_t>(i) * impl_->d_in)) {
-      throw DataError(shard->name() + ": row " + std::to_string(row) + " has a NaN or infinity");
+      throw DataError(place_of(index) + " has a NaN or infinity");
     }
   }
   return batch;
@@ -169,6 +169,33 @@ at::Tensor ActivationStore::rows(std::int64_t first, std::int64_t count) const {
   std::vector<std::int64_t> indices(static_cast<std::size_t>(count));
   std::iota(indices.begin(), indices.end(), first);
   return rows(indices);
+}
+
+at::Tensor ActivationStore::unchecked_rows(std::int64_t first, std::int64_t count) const {
+  impl_->check_range(first, count);
+  at::Tensor batch = at::empty({count, impl_->d_in}, at::kFloat);
+  auto* out = batch.data_ptr<float>();
+  for (std::int64_t done = 0; done < count;) {
+    const Shard& shard = impl_->shard_of(first + done);
+    shard.file->check_unchanged();
+    const std::int64_t from = first + done - shard.first;
+    const std::int64_t taken = std::min(count - done, shard.rows - from);
+    for (std::int64_t i = 0; i < taken; ++i) {
+      shard.read_row(from + i, out + (done + i) * impl_->d_in);
+    }
+    done += taken;
+  }
+  return batch;
+}
+
+std::int64_t ActivationStore::shards() const {
+  return static_cast<std::int64_t>(impl_->shards.size());
+}
+
+std::string ActivationStore::place_of(std::int64_t row) const {
+  impl_->check_range(row, 1);
+  const Shard& shard = impl_->shard_of(row);
+  return shard.name() + ": row " + std::to_string(row - shard.first);
 }
 
 at::Tensor ActivationStore::tokens(std::int64_t first, std::int64_t count) const {

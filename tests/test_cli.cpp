@@ -100,6 +100,7 @@ TEST_F(Command, HelpFitsATerminalAndShowsExamples) {
                                              {"compare"},
                                              {"synth"},
                                              {"info"},
+                                             {"inspect"},
                                              {"config"},
                                              {"config", "print"},
                                              {"config", "check"},
@@ -234,6 +235,12 @@ TEST_F(Command, ReadsStoresAndNamesWhatIsWrongWithThem) {
   rows[7].fill_(NAN);
   write_safetensors(path("nan.safetensors"), {{"activations", rows}});
   refuse(3, "nan.safetensors: row 7", path("nan.safetensors"));
+  expect_error(3, "nan.safetensors: row 7 has a NaN or infinity; of 600 tokens 1 have",
+               {"inspect", path("nan.safetensors"), "-q"});
+  const Json found = Json::parse(sae({"inspect", store, "--json", "-q"}).out);
+  EXPECT_EQ(found["tokens"], 900);
+  EXPECT_EQ(found["not_finite"]["tokens"], 0);
+  EXPECT_NE(sae({"inspect", store}).out.find("900 of width 20, f32"), std::string::npos);
   fs::resize_file(path("store") / "shard-00000.safetensors", 5000);
   refuse(3, "shard-00000.safetensors", store);
 }

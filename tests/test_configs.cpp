@@ -27,19 +27,23 @@ void expect_round_trip(const RunOptions& options, const std::string& name) {
 }
 
 TEST(Configs, OfRunsAreValidAndResolveToThemselves) {
-  const auto all = files("configs");
-  ASSERT_FALSE(all.empty());
-  for (const fs::path& file : all) {
-    SCOPED_TRACE(file);
-    expect_round_trip(read_run(read_config(file.string())), file.string());
+  for (const char* folder : {"configs", "configs/minilm"}) {
+    const auto all = files(folder);
+    ASSERT_FALSE(all.empty());
+    for (const fs::path& file : all) {
+      SCOPED_TRACE(file);
+      expect_round_trip(read_run(read_config(file.string())), file.string());
+    }
   }
 }
 
-TEST(Configs, EveryArchitectureHasOneOfItsName) {
+TEST(Configs, EveryArchitectureHasOneOfItsNameOnSyntheticAndOnRealData) {
   for (const std::string& name : architecture_names()) {
-    const fs::path file = fs::path(SAE_SOURCE_DIR) / "configs" / (name + ".json");
-    ASSERT_TRUE(fs::exists(file)) << file;
-    EXPECT_EQ(read_config(file.string()).at("model").string_at("architecture"), name);
+    for (const char* folder : {"configs", "configs/minilm"}) {
+      const fs::path file = fs::path(SAE_SOURCE_DIR) / folder / (name + ".json");
+      ASSERT_TRUE(fs::exists(file)) << file;
+      EXPECT_EQ(read_config(file.string()).at("model").string_at("architecture"), name);
+    }
   }
 }
 

@@ -1,13 +1,17 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <fstream>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
+#include <thread>
 
 #include "npy.h"
 #include "permutation.h"
@@ -328,6 +332,96 @@ TEST_F(Stores, NoticeAShardThatChangesOrVanishesDuringARun) {
             shard(2).string() + ": vanished while in use: No such file or directory");
 }
 
+TEST_F(Stores, HoldNoFileOpenHoweverManyShardsThereAre) {
+  const auto open_files = [] {
+    return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());
+  };
+  StoreWriter writer(path(), 4, at::kFloat, nullptr, /*shard_tokens=*/3);
+  writer.append(ramp(400, 4));
+  writer.finish();
+  const auto before = open_files();
+  const ActivationStore store(path());
+  EXPECT_EQ(store.shards(), 134);
+  EXPECT_EQ(open_files(), before);
+  EXPECT_TRUE(at::equal(store.rows(0, 400), ramp(400, 4)));
+  EXPECT_EQ(store.place_of(397), (path() / "shard-00132.safetensors").string() + ": row 1");
+}
+
+/// A shard of zeros that takes no room on the disk, but for row `row`, which is all ones.
+void write_sparse_shard(const fs::path& path, std::int64_t rows, std::int64_t width,
+                        std::int64_t row) {
+  std::string header = R"({"activations": {"dtype": "BF16", "shape": [)" + std::to_string(rows) +
+                       ", " + std::to_string(width) + R"(], "data_offsets": [0, )" +
+                       std::to_string(rows * width * 2) + "]}}";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  std::string start(8, '\0');
+  for (std::size_t i = 0; i < 8; ++i) start[i] = static_cast<char>(header.size() >> (8 * i) & 0xff);
+  std::ofstream file(path, std::ios::binary);
+  file << start << header;
+  file.seekp(static_cast<std::streamoff>(8 + header.size()) + row * width * 2);
+  for (std::int64_t i = 0; i < width; ++i) file << '\x80' << '\x3f';
+  file.close();
+  fs::resize_file(path, 8 + header.size() + static_cast<std::size_t>(rows * width) * 2);
+}
+
+std::int64_t resident_bytes() {
+  std::int64_t total = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> total >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+TEST_F(Stores, MayBeLargerThanMemory) {
+  const std::int64_t memory = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+  constexpr std::int64_t kWidth = 2304, kShards = 3;
+  const std::int64_t rows = memory / (2 * kWidth) / 2;  // half of memory each
+  nlohmann::json manifest{{"format", "sae-activations"},
+                          {"version", 1},
+                          {"d_in", kWidth},
+                          {"dtype", "bf16"},
+                          {"tokens", kShards * rows},
+                          {"shards", nlohmann::json::array()}};
+  fs::create_directory(path());
+  for (int i = 0; i < kShards; ++i) {
+    try {
+      write_sparse_shard(shard(i), rows, kWidth, rows - 1 - i);
+    } catch (const fs::filesystem_error&) {
+      GTEST_SKIP() << "no room for files with holes";
+    }
+    manifest["shards"].push_back({{"file", shard(i).filename().string()}, {"tokens", rows}});
+  }
+  write_file_atomically(path() / "manifest.json", manifest.dump());
+
+  const std::int64_t before = resident_bytes();
+  const auto store = std::make_shared<const ActivationStore>(path());
+  EXPECT_EQ(store->size(), kShards * rows);
+  for (int i = 0; i < kShards; ++i) {
+    const std::int64_t row = (i + 1) * rows - 1 - i;
+    const at::Tensor three = store->rows(row - 1, 3).sum(1);
+    EXPECT_EQ(three[0].item<float>(), 0);
+    EXPECT_EQ(three[1].item<float>(), kWidth);
+  }
+  StoreSource source(store, StoreOptions{}, Split::kTrain, 1);
+  for (int i = 0; i < 8; ++i) EXPECT_EQ(source.next(256).size(0), 256);
+  EXPECT_LT(resident_bytes() - before, 500'000'000);
+}
+
+TEST_F(Stores, MayBeReadFromSeveralThreadsAtOnce) {
+  const auto store = open(300, 5);
+  const at::Tensor expected = ramp(300, 4);
+  std::vector<std::thread> threads;
+  std::vector<int> right(4, 0);
+  for (int& count : right) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) {
+        count += at::equal(store->rows(i, 200), expected.narrow(0, i, 200)) &&
+                 store->context(i, 1).item<int>() == i / 5;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(right, std::vector<int>(4, 50));
+}
+
 TEST_F(Stores, AnUnfinishedWriterLeavesNothing) {
   {
     StoreWriter writer(path(), 4, at::kFloat, nullptr, 10);
@@ -466,6 +560,23 @@ TEST_F(Stores, AnEmptySplitIsAnError) {
             path().string() + ": no token is held out of 20 at held_out 0.000001");
   EXPECT_EQ(message_of([&] { StoreSource(store, options(1 - 1e-6), Split::kTrain, 1); }),
             path().string() + ": no token is left for training of 20 at held_out 0.999999");
+}
+
+TEST_F(Stores, BatchesAreReadAheadOfTheirUse) {
+  // Without its files a store can be read no further: what still comes was read before.
+  std::int64_t came = 0;
+  for (int wait = 100; came < 3 && wait < 20'000; wait *= 3) {
+    fs::remove_all(path());
+    StoreSource source(open(400), options(0, /*prefetch=*/3), Split::kTrain, 1);
+    source.next(20);
+    std::this_thread::sleep_for(std::chrono::milliseconds(wait));
+    fs::remove_all(path());
+    const auto drain = [&] {
+      for (came = 0; came < 10; ++came) source.next(20);
+    };
+    EXPECT_NE(message_of(drain).find(": vanished while in use"), std::string::npos);
+  }
+  EXPECT_EQ(came, 3);
 }
 
 TEST_F(Stores, AnErrorInTheBackgroundReachesTheCaller) {

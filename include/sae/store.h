@@ -68,6 +68,12 @@ class ActivationStore {
   /// Activations of rows [first, first + count).
   at::Tensor rows(std::int64_t first, std::int64_t count) const;
 
+  /// The same with NaN and Inf let through, for looking at damaged data.
+  at::Tensor unchecked_rows(std::int64_t first, std::int64_t count) const;
+
+  std::int64_t shards() const;                   ///< files with rows in them
+  std::string place_of(std::int64_t row) const;  ///< "acts/shard-00003.safetensors: row 17"
+
   at::Tensor tokens(std::int64_t first, std::int64_t count) const;   ///< [count] int32
   at::Tensor context(std::int64_t first, std::int64_t count) const;  ///< [count] int32
 

@@ -1,52 +1,89 @@
-"""Tests of scripts/harvest.py on tiny random models; run in the environment of its --help:
+"""Tests of scripts/harvest.py on tiny random models; scripts/test --harvest runs them, or, in the
+environment of the script's --help:
 
     python -m unittest discover tests/harvest
 
 SAE_WRITE_GOLDEN=1 also rewrites tests/golden/harvested, which the C++ suite reads.
+SAE_MINILM=FOLDER SAE_TEXT=FILE adds the check on a real model, see test_real_model.py.
 """
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import unittest
 from pathlib import Path
-
-import torch
-import transformers
-from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
+try:
+    import torch
+    import transformers
+    from safetensors.torch import load_file
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+except ImportError as error:
+    raise unittest.SkipTest(f"{error}; scripts/harvest.py --help says how to install it") from None
 import harvest  # noqa: E402
+from harvesting import text as texts  # noqa: E402
 
 WORDS = "the a cat dog sat on mat ran to of and in".split()
 SIZES = dict(vocab_size=16, hidden_size=8, num_hidden_layers=3, num_attention_heads=2)
-GATED = dict(SIZES, intermediate_size=16, num_key_value_heads=1, head_dim=4)
+GATED = dict(SIZES, intermediate_size=16, num_key_value_heads=1, head_dim=6)
+# Soft caps and attention windows small enough to matter.
+CAPS = dict(attn_logit_softcapping=0.5, query_pre_attn_scalar=3, sliding_window=3)
 MODELS = {
     "bert": transformers.BertConfig(**SIZES, intermediate_size=16),
     "gpt2": transformers.GPT2Config(vocab_size=16, n_embd=8, n_layer=3, n_head=2),
     "neox": transformers.GPTNeoXConfig(**SIZES, intermediate_size=16),
+    "neox sequential": transformers.GPTNeoXConfig(
+        **SIZES, intermediate_size=16, use_parallel_residual=False
+    ),
     "llama": transformers.LlamaConfig(**GATED),
-    "mistral": transformers.MistralConfig(**GATED),
-    "gemma2": transformers.Gemma2Config(**GATED),
+    "mistral": transformers.MistralConfig(**GATED, sliding_window=3),
+    "qwen2": transformers.Qwen2Config(**{k: v for k, v in GATED.items() if k != "head_dim"}),
+    "gemma2": transformers.Gemma2Config(**GATED, **CAPS),
 }
+# What each architecture adds to its residual stream: the modules that return it.
+ADDED = {
+    "bert": ("encoder.layer.{}.attention.output.dense", "encoder.layer.{}.output.dense"),
+    "gpt2": ("h.{}.attn", "h.{}.mlp"),
+    "neox": ("layers.{}.attention", "layers.{}.mlp"),
+    "neox sequential": ("layers.{}.attention", "layers.{}.mlp"),
+    "llama": ("layers.{}.self_attn", "layers.{}.mlp"),
+    "mistral": ("layers.{}.self_attn", "layers.{}.mlp"),
+    "qwen2": ("layers.{}.self_attn", "layers.{}.mlp"),
+    "gemma2": ("layers.{}.post_attention_layernorm", "layers.{}.post_feedforward_layernorm"),
+}
+BLOCKS = {"bert": "encoder.layer.{}", "gpt2": "h.{}"}
 
 
-def tiny_tokenizer():
-    vocabulary = {w: i for i, w in enumerate(["[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+def tiny_tokenizer(framed=True):
+    special = ["[UNK]", "[CLS]", "[SEP]"]
+    tokenizer = Tokenizer(
+        models.WordPiece({w: i for i, w in enumerate([*special, *WORDS])}, unk_token="[UNK]")
     )
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.decoder = decoders.WordPiece(cleanup=False)
+    if framed:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+        )
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
     )
+
+
+def randomise(model):
+    """Norms and biases start at 0 or 1, where much of what can go wrong changes nothing."""
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
 
 
 class Harvest(unittest.TestCase):
@@ -56,12 +93,15 @@ class Harvest(unittest.TestCase):
         self.text = self.folder / "text.txt"
         self.text.write_text(" ".join(WORDS[i * i % 11] for i in range(46)) + " zebra " * 4)
 
-    def model(self, name):
+    def model(self, name, tokenizer=None):
         torch.manual_seed(0)
-        model = transformers.AutoModel.from_config(MODELS[name]).eval()
+        model = transformers.AutoModel.from_config(
+            MODELS[name], attn_implementation="eager"
+        ).eval()
+        randomise(model)
         path = self.folder / name
         model.save_pretrained(path)
-        tiny_tokenizer().save_pretrained(path)
+        (tokenizer or tiny_tokenizer()).save_pretrained(path)
         return path, model
 
     def run_script(self, *arguments):
@@ -74,43 +114,121 @@ class Harvest(unittest.TestCase):
                 status = stop.code
         return status, output.getvalue()
 
-    def harvest(self, model, *extra):
-        out = self.folder / f"store-{len(list(self.folder.iterdir()))}"
-        status, output = self.run_script(
-            "--model", model, "--text", self.text, "--context", 8, "--batch", 3,
-            "--dtype", "f32", "--out", out, *extra)  # fmt: skip
-        self.assertEqual(status, 0, output)
+    def read(self, out):
         manifest = json.loads((out / "manifest.json").read_text())
         parts = [load_file(out / shard["file"]) for shard in manifest["shards"]]
         return manifest, {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
 
-    def windows(self):
-        ids = tiny_tokenizer()(self.text.read_text(), add_special_tokens=False)["input_ids"]
-        return torch.tensor([[1, *ids[i : i + 6], 2] for i in range(0, len(ids) - 5, 6)])
+    def harvest(self, model, *extra, text=True):
+        out = self.folder / f"store-{len(list(self.folder.iterdir()))}"
+        source = ["--text", self.text] if text else []
+        status, self.output = self.run_script(
+            "--model", model, *source, "--context", 8, "--batch", 3,
+            "--dtype", "f32", "--out", out, *extra)  # fmt: skip
+        self.assertEqual(status, 0, self.output)
+        self.assertFalse(out.with_name(out.name + ".partial").exists())
+        self.assertFalse((out / "progress.json").exists())
+        return self.read(out)
 
-    def test_equals_hidden_states_of_every_architecture_and_layer(self):
+    def windows(self, stride=6):
+        ids = tiny_tokenizer()(self.text.read_text(), add_special_tokens=False)["input_ids"]
+        return torch.tensor([[1, *ids[i : i + 6], 2] for i in range(0, len(ids) - 5, stride)])
+
+    def expected(self, name, model, windows):
+        """What transformers itself returns at every site and layer: its hidden states, and what the
+        modules of ADDED return."""
+        values, hooks = {}, []
+
+        def keep(key):
+            def hook(module, inputs, output):
+                values[key] = output[0] if isinstance(output, tuple) else output
+
+            return hook
+
+        for layer in range(3):
+            paths = [*ADDED[name], BLOCKS.get(name, "layers.{}")]
+            for site, path in zip(("attn_out", "mlp_out", "block"), paths):
+                module = model.get_submodule(path.format(layer))
+                hooks.append(module.register_forward_hook(keep((site, layer))))
+        with torch.no_grad():
+            hidden = model(input_ids=windows, output_hidden_states=True).hidden_states
+        for hook in hooks:
+            hook.remove()
+        for layer in range(3):
+            values["resid_pre", layer] = hidden[layer]
+            # The last entry of hidden_states is after the final norm.
+            values["resid_post", layer] = values["block", 2] if layer == 2 else hidden[layer + 1]
+        return values
+
+    def test_equals_transformers_at_every_architecture_site_and_layer(self):
         for name in MODELS:
             path, model = self.model(name)
             windows = self.windows()
-            with torch.no_grad():
-                hidden = model(input_ids=windows, output_hidden_states=True).hidden_states
-                # The last entry is after the final norm; a hook sees what was before it.
-                _, blocks = harvest.find_blocks(model)
-                last = []
-                blocks[-1].register_forward_hook(lambda m, i, o: last.append(harvest.first(o)))
-                model(input_ids=windows)
-            expected = [hidden[1], hidden[2], last[0]]
+            expected = self.expected(name, model, windows)
             keep = windows.flatten() > 2
-            for layer in range(3):
-                with self.subTest(model=name, layer=layer):
-                    manifest, store = self.harvest(path, "--layer", layer)
-                    wanted = expected[layer].flatten(0, 1)[keep]
-                    torch.testing.assert_close(store["activations"], wanted, rtol=0, atol=1e-6)
-                    self.assertEqual(store["tokens"].tolist(), windows.flatten()[keep].tolist())
-                    self.assertEqual(manifest["source"]["hook_name"], f"blocks.{layer}.hook_resid_post")
-                    self.assertEqual(
-                        manifest["source"]["hidden_states"], layer + 1 if layer < 2 else None
-                    )
+            for site in harvest.SITES:
+                for layer in range(3):
+                    with self.subTest(model=name, site=site, layer=layer):
+                        # transformers reads a Qwen folder's tokenizer as Qwen's, whatever it says.
+                        with mock.patch(
+                            "transformers.AutoTokenizer.from_pretrained", return_value=tiny_tokenizer()
+                        ):
+                            manifest, store = self.harvest(path, "--site", site, "--layer", layer)
+                        wanted = expected[site, layer].flatten(0, 1)[keep]
+                        torch.testing.assert_close(store["activations"], wanted, rtol=0, atol=1e-6)
+                        self.assertEqual(store["tokens"].tolist(), windows.flatten()[keep].tolist())
+                        source = manifest["source"]
+                        self.assertEqual(source["hook_name"], f"blocks.{layer}.hook_{site}")
+                        states = {"resid_pre": layer, "resid_post": layer + 1 if layer < 2 else None}
+                        self.assertEqual(source["hidden_states"], states.get(site))
+
+    def test_the_sites_of_one_layer_differ_and_add_up(self):
+        for name in MODELS:
+            _, model = self.model(name)
+            values = self.expected(name, model, self.windows())
+            if name != "bert":  # which norms after adding
+                total = sum(values[site, 1] for site in ("resid_pre", "attn_out", "mlp_out"))
+                torch.testing.assert_close(total, values["resid_post", 1])
+            for site in ("resid_pre", "attn_out", "mlp_out"):
+                self.assertGreater((values[site, 1] - values["resid_post", 1]).norm(), 1, name)
+
+    def test_says_which_point_of_the_model_it_takes(self):
+        path, _ = self.model("gemma2")
+        for site, layer, expected in [
+            ("resid_post", 1, "layer 1 resid_post = output of block 1 = hidden_states[2] (of 3"),
+            ("resid_post", 2, "layer 2 resid_post = output of block 2 = before any final norm (of"),
+            ("resid_pre", 2, "layer 2 resid_pre = input of block 2 = hidden_states[2] (of 3 blocks)"),
+            ("mlp_out", 0, "= output of layers.0.post_feedforward_layernorm (of 3 blocks)"),
+        ]:
+            self.harvest(path, "--layer", layer, "--site", site)
+            self.assertIn(expected, self.output)
+            self.assertIn("windows of 8: [CLS] + 6 tokens + [SEP], one every 6; dropped", self.output)
+
+    def test_runs_no_block_beyond_the_wanted_one(self):
+        path, _ = self.model("gpt2")
+        model = transformers.AutoModel.from_pretrained(path).eval()
+        harvester = harvest.models.Harvester(model, 1, "resid_post", "cpu")
+        model.h[2].register_forward_hook(lambda *_: self.fail("block 2 ran"))
+        self.assertEqual(harvester(self.windows()).shape, (8, 8, 8))
+
+    def test_refuses_modules_that_do_not_add_up_to_the_block(self):
+        path, _ = self.model("llama")
+        with mock.patch.dict(harvest.models.BRANCHES, mlp_out=[("post_attention_layernorm", None)]):
+            status, output = self.run_script(
+                "--model", path, "--layer", 1, "--site", "attn_out", "--text", self.text,
+                "--context", 8, "--out", self.folder / "out")  # fmt: skip
+        self.assertEqual(status, 3)
+        self.assertIn("do not add up to its output", output)
+
+    def test_takes_a_model_that_only_exists_as_a_causal_one(self):
+        path, model = self.model("gpt2")
+        refusal = ValueError("Unrecognized configuration class for this kind of AutoModel")
+        with mock.patch("transformers.AutoModel.from_pretrained", side_effect=refusal):
+            _, store = self.harvest(path, "--layer", 1)
+        windows = self.windows()
+        wanted = self.expected("gpt2", model, windows)["resid_post", 1].flatten(0, 1)
+        wanted = wanted[windows.flatten() > 2]
+        torch.testing.assert_close(store["activations"], wanted, rtol=0, atol=1e-6)
 
     def test_drops_special_and_unknown_rows_unless_told_otherwise(self):
         path, _ = self.model("bert")
@@ -122,6 +240,15 @@ class Harvest(unittest.TestCase):
         self.assertEqual(manifest["tokens"], 64)
         self.assertEqual(store["tokens"].tolist(), self.windows().flatten().tolist())
 
+    def test_begins_windows_with_a_token_for_that_if_told_to(self):
+        path, _ = self.model("gpt2", tiny_tokenizer(framed=False))
+        manifest, store = self.harvest(path, "--layer", 1, "--keep-special")
+        self.assertEqual(manifest["source"]["special_tokens"], [[], []])
+        self.assertEqual(store["tokens"].reshape(-1, 8)[:, 0].tolist().count(1), 0)
+        manifest, store = self.harvest(path, "--layer", 1, "--keep-special", "--bos")
+        self.assertEqual(manifest["source"]["special_tokens"], [["[CLS]"], []])
+        self.assertEqual(store["tokens"].reshape(-1, 8)[:, 0].tolist(), [1] * 7)
+
     def test_shards_hold_the_wanted_rows(self):
         path, _ = self.model("bert")
         whole, expected = self.harvest(path, "--layer", 1)
@@ -131,26 +258,177 @@ class Harvest(unittest.TestCase):
             self.assertTrue(torch.equal(store[name], expected[name][:35]))
         self.assertAlmostEqual(whole["mean_norm"], expected["activations"].norm(dim=1).mean().item(), 5)
 
-    def test_wikitext_form_undoes_its_markers(self):
-        text = harvest.wikitext("a @-@ b 1 @,@ 000 <unk> 1 @.@ 5", "[UNK]")
-        self.assertEqual(text, "a - b 1 , 000 [UNK] 1 . 5")
+    def test_a_stride_stores_each_token_once_with_what_came_before_it(self):
+        path, model = self.model("gpt2")
+        windows = self.windows(stride=2)
+        values = self.expected("gpt2", model, windows)["resid_post", 1]
+        rows = [values[0, 1:7]] + [window[5:7] for window in values[1:]]
+        _, store = self.harvest(path, "--layer", 1, "--stride", 2)
+        kept = [windows[0, 1:7]] + [window[5:7] for window in windows[1:]]
+        kept, rows = torch.cat(kept), torch.cat(rows)
+        self.assertEqual(store["tokens"].tolist(), kept[kept > 2].tolist())
+        torch.testing.assert_close(store["activations"], rows[kept > 2], rtol=0, atol=1e-6)
+        _, sparse = self.harvest(path, "--layer", 1, "--stride", 12)
+        self.assertEqual(sparse["tokens"].tolist(), self.windows(12)[:, 1:7].flatten().tolist())
+
+    def test_a_seed_shuffles_windows_and_changes_none(self):
+        path, _ = self.model("bert")
+        _, plain = self.harvest(path, "--layer", 1)
+        _, one = self.harvest(path, "--layer", 1, "--seed", 1)
+        _, two = self.harvest(path, "--layer", 1, "--seed", 2)
+
+        def rows(store):
+            return sorted(map(tuple, torch.round(store["activations"] * 1e4).int().tolist()))
+
+        self.assertEqual(rows(plain), rows(one))
+        self.assertNotEqual(one["tokens"].tolist(), two["tokens"].tolist())
+        self.assertNotEqual(one["tokens"].tolist(), plain["tokens"].tolist())
+
+    def test_reads_folders_in_the_order_of_names(self):
+        path, _ = self.model("bert")
+        folder = self.folder / "corpus"
+        (folder / "b").mkdir(parents=True)
+        (folder / "b" / "1.txt").write_text("cat " * 6)
+        (folder / "a.txt").write_text("dog " * 6)
+        (folder / ".hidden").write_text("mat " * 6)
+        manifest, store = self.harvest(path, "--layer", 1, "--text", folder)
+        self.assertEqual([f["file"] for f in manifest["source"]["dataset"]], ["a.txt", "b/1.txt"])
+        self.assertEqual(store["tokens"].tolist(), [6] * 6 + [5] * 6)
+
+    @unittest.skipUnless(importlib.util.find_spec("datasets"), "the package datasets is optional")
+    def test_reads_a_data_set(self):
+        path, _ = self.model("bert")
+        rows = [{"body": "cat " * 7}, {"body": ""}, {"body": "dog " * 6}]
+        (self.folder / "data").mkdir()
+        lines = "\n".join(json.dumps(row) for row in rows)
+        (self.folder / "data" / "train.jsonl").write_text(lines)
+        given = ("--dataset", self.folder / "data", "--dataset-column", "body", "--layer", 1)
+        for streaming in ([], ["--dataset-streaming"]):
+            manifest, store = self.harvest(path, *given, *streaming, text=False)
+            self.assertEqual(store["tokens"].tolist(), [5] * 6 + [6] * 6)
+            self.assertEqual(manifest["source"]["dataset"]["column"], "body")
+        status, output = self.run_script(
+            "--model", path, "--layer", 1, "--dataset", self.folder / "data", "--out", self.folder / "o")
+        self.assertEqual(status, 3)
+        self.assertIn("--dataset-column text: the dataset has body", output)
+
+    def test_says_how_to_get_the_package_of_data_sets(self):
+        path, _ = self.model("bert")
+        with mock.patch.dict(sys.modules, datasets=None):
+            status, output = self.run_script(
+                "--model", path, "--layer", 1, "--dataset", "x", "--out", self.folder / "out")
+        self.assertEqual(status, 3)
+        self.assertIn("needs the package datasets", output)
+        self.assertIn("pip install datasets", output)
+
+    def test_writes_a_vocabulary_that_spells_the_text(self):
+        path, _ = self.model("bert")
+        out = self.folder / "spelt"
+        status, output = self.run_script(
+            "--model", path, "--layer", 1, "--text", self.text, "--context", 8, "--out", out)
+        self.assertEqual(status, 0, output)
+        vocabulary = json.loads((out / "vocabulary.json").read_text())
+        self.assertEqual((vocabulary["format"], vocabulary["version"]), ("sae-vocabulary", 1))
+        spelt = "".join(vocabulary["tokens"][i] for i in self.read(out)[1]["tokens"])
+        self.assertEqual(spelt.split(), self.text.read_text().replace("zebra", "").split())
+
+    # --- kills ---------------------------------------------------------------------------------
+
+    def kill_at(self, replacement, arguments):
+        """Runs the script in a process of its own that is killed before its n-th rename."""
+        program = (
+            "import os, signal, sys; sys.path.insert(0, sys.argv[1]); import harvest\n"
+            "count, rename = 0, os.replace\n"
+            "def replace(*paths):\n"
+            "    global count; count += 1\n"
+            f"    if count == {replacement}: os.kill(os.getpid(), signal.SIGKILL)\n"
+            "    rename(*paths)\n"
+            "os.replace = replace\n"
+            "sys.exit(harvest.main(sys.argv[2:]))"
+        )
+        command = [sys.executable, "-c", program, ROOT / "scripts", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    def test_goes_on_after_a_kill_to_the_same_bytes(self):
+        path, _ = self.model("gpt2")
+
+        def arguments(out):
+            return ["--model", path, "--text", self.text, "--layer", 1, "--context", 8, "--batch", 2,
+                    "--stride", 3, "--shard-tokens", 7, "--seed", 3, "--out", out]  # fmt: skip
+
+        whole, out = self.folder / "whole", self.folder / "out"
+        self.assertEqual(self.run_script(*arguments(whole))[0], 0)
+        partial = self.folder / "out.partial"
+        # Before: the first shard is there, it is recorded, a later one is recorded, the last
+        # shard is there, the vocabulary, the manifest. Each goes on where the one before was.
+        shards = len(list(whole.glob("shard-*")))
+        self.assertEqual(shards, 7)
+        for replacement, left in [(1, 0), (2, 1), (4, 2), (11, 6), (2, 7), (3, 7)]:
+            killed = self.kill_at(replacement, arguments(out))
+            self.assertEqual(killed.returncode, -signal.SIGKILL, killed.stderr)
+            self.assertFalse(out.exists())
+            self.assertEqual(len(list(partial.glob("shard-*.safetensors"))), left)
+        status, output = self.run_script(*arguments(out))
+        self.assertEqual(status, 0, output)
+        self.assertIn("going on after 42 tokens", output)
+        names = sorted(file.name for file in whole.iterdir())
+        self.assertEqual(sorted(file.name for file in out.iterdir()), names)
+        for name in names:
+            self.assertEqual((whole / name).read_bytes(), (out / name).read_bytes(), name)
+
+    def test_goes_on_only_with_what_it_would_have_written_itself(self):
+        path, _ = self.model("gpt2")
+        out, partial = self.folder / "out", self.folder / "out.partial"
+        given = ["--model", path, "--text", self.text, "--layer", 1, "--context", 8, "--out", out]
+        small = [*given, "--shard-tokens", 9]
+        status, output = self.run_script(*small, "--tokens", 1000)
+        self.assertEqual(status, 3)
+        self.assertIn("--tokens 1000: the text holds only 46", output)
+        self.assertIn("45 tokens are kept in", output)
+        for change, message in [
+            ([*given, "--shard-tokens", 10], "was begun with another shard-tokens"),
+            ([*small, "--site", "mlp_out"], "was begun with another site"),
+            ([*small, "--tokens", 8], "holds 45 already"),
+        ]:
+            status, output = self.run_script(*change)
+            self.assertEqual((status, output.count(message)), (3, 1), output)
+        shard = partial / "shard-00001.safetensors"
+        good = shard.read_bytes()
+        shard.write_bytes(good[:-1] + b"x")
+        status, output = self.run_script(*small)
+        self.assertEqual((status, output.count("missing or damaged")), (3, 1), output)
+        shard.write_bytes(good)
+        (partial / "notes.txt").write_text("mine")
+        status, output = self.run_script(*small)
+        self.assertEqual((status, output.count("notes.txt, which no harvest writes")), (3, 1), output)
+        (partial / "notes.txt").unlink()
+        self.assertEqual(self.run_script(*small, "--tokens", 46)[0], 0)
+        self.assertEqual(self.read(out)[0]["tokens"], 46)
+
+    # --- mistakes ------------------------------------------------------------------------------
 
     def test_says_in_one_line_what_is_wrong_and_leaves_nothing(self):
         path, _ = self.model("bert")
         (self.folder / "latin1").write_bytes(b"caf\xe9 ")
         (self.folder / "taken").mkdir()
+        (self.folder / "empty").mkdir()
         good = {"--model": path, "--layer": 1, "--text": self.text, "--out": self.folder / "out"}
         cases = [
             ({"--layer": 3}, 3, "--layer 3: the model has blocks 0 to 2"),
             ({"--text": self.folder / "absent"}, 3, "cannot read: No such file or directory"),
             ({"--text": self.folder / "latin1"}, 3, "not UTF-8 at byte 3"),
+            ({"--text": self.folder / "empty"}, 3, "the folder holds no file"),
             ({"--out": self.folder / "taken"}, 3, "exists already"),
             ({"--model": self.folder / "taken"}, 3, "cannot load"),
             ({"--tokens": 1000}, 3, "--tokens 1000: the text holds only"),
+            ({"--tokens": 10**15}, 3, "GB are free"),
             ({"--context": 2}, 3, "--context 2 leaves no room beside special tokens"),
-            ({"--context": 512}, 3, "shorter than one window of 512 tokens"),
+            ({"--context": 512}, 3, "no document is as long as one window of 512 tokens"),
             ({"--device": "abacus"}, 1, "harvest.py: Expected one of cpu, cuda"),
             ({"--context": 0}, 2, "--context must be at least 1, got 0"),
+            ({"--stride": 0}, 2, "--stride must be at least 1, got 0"),
+            ({"--dataset": "x"}, 2, "one of --text and --dataset is needed"),
+            ({"--site": "resid"}, 2, "invalid choice: 'resid'"),
         ]
         for change, status, message in cases:
             with self.subTest(change):
@@ -158,7 +436,7 @@ class Harvest(unittest.TestCase):
                 got, output = self.run_script(*arguments)
                 self.assertEqual((got, output.strip().splitlines()[-1].count(message)), (status, 1), output)
                 self.assertFalse((self.folder / "out").exists())
-                self.assertEqual(list(self.folder.glob(".tmp-*")), [])
+                self.assertFalse((self.folder / "out.partial").exists())
 
     @unittest.skipUnless(os.environ.get("SAE_WRITE_GOLDEN"), "writes tests/golden/harvested")
     def test_writes_the_golden_store(self):
@@ -169,6 +447,52 @@ class Harvest(unittest.TestCase):
             "--model", path, "--layer", 1, "--text", self.text, "--context", 8, "--dtype", "bf16",
             "--shard-tokens", 30, "--out", target)  # fmt: skip
         self.assertEqual(status, 0, output)
+
+
+class Text(unittest.TestCase):
+    def test_wikitext_form_undoes_its_markers(self):
+        text = texts.wikitext("a @-@ b 1 @,@ 000 <unk> 1 @.@ 5", "[UNK]")
+        self.assertEqual(text, "a - b 1 , 000 [UNK] 1 . 5")
+
+    def documents(self, form, rows):
+        source = object.__new__(texts.Texts)
+        source.form, source.column, source.files = form, "text", None
+        source.rows = [{"text": row} for row in rows]
+        return list(source.documents())
+
+    def test_documents_are_rows_articles_or_lines(self):
+        rows = ["", " = One = \n", " = = Part = = \n", " text \n", "", " = B = \n", " more \n"]
+        self.assertEqual(self.documents("whole", rows), rows)
+        self.assertEqual(
+            self.documents("article", rows),
+            [" = One = \n = = Part = = \n text \n", " = B = \n more \n"],
+        )
+        self.assertEqual(self.documents("article", ["".join(rows)]), self.documents("article", rows))
+        self.assertEqual(len(self.documents("line", rows)), 5)
+
+    def test_blocks_are_the_text_cut_at_ends_of_lines(self):
+        with mock.patch.object(texts, "BLOCK", 10):
+            for text in ("", "ab\ncd\nef\n", "a" * 25, "abc def ghi jkl mno", "\n" * 30):
+                self.assertEqual("".join(texts.blocks(text)), text)
+                self.assertTrue(all(0 < len(b) <= 10 for b in texts.blocks(text)))
+            self.assertEqual(list(texts.blocks("abcd\nefg\nhij")), ["abcd\nefg\n", "hij"])
+            self.assertEqual(list(texts.blocks("abcd efgh ij")), ["abcd efgh", " ij"])
+
+    def test_packed_windows_run_on_over_the_ends_of_documents(self):
+        arguments = mock.Mock(
+            document="whole", text_form="plain", bos=False, context=6, stride=None, tokens=5, seed=None
+        )
+        source = mock.Mock(documents=lambda: iter(["cat dog cat", "dog dog", "mat mat mat"]))
+        cat, dog, mat, end = 5, 6, 9, 2
+        arguments.pack = True
+        windows = texts.Windows(source, tiny_tokenizer(), arguments)
+        self.assertEqual(
+            [window.ids[1:5].tolist() for window in windows],
+            [[cat, dog, cat, end], [dog, dog, end, mat]],
+        )
+        arguments.pack = False
+        with self.assertRaisesRegex(texts.HarvestError, "--pack"):
+            list(texts.Windows(source, tiny_tokenizer(), arguments))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,39 @@
+#include "command_shared.h"
+
+#include <iostream>
+
+namespace sae_cli {
+
+void add_output(CLI::App* command, Common& common) {
+  command->add_flag("-q,--quiet", common.quiet, "Print nothing but errors and JSON");
+  command->add_flag("--json", common.json, "Print the result as JSON");
+}
+
+void add_common(CLI::App* command, Common& common) {
+  add_output(command, common);
+  command->add_option("--threads", common.threads, "CPU threads (0: all cores)")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--device", common.device, "auto, cpu, cuda or cuda:N");
+}
+
+void print_result(const Common& common, const Json& json, const std::function<void()>& for_people) {
+  if (common.json) {
+    std::cout << json.dump(2) << "\n";
+  } else if (!common.quiet) {
+    for_people();
+  }
+}
+
+void print_facts(const Json& facts, const std::string& indent) {
+  for (const auto& [name, value] : facts.items()) {
+    if (value.is_object()) {
+      std::cout << indent << name << "\n";
+      print_facts(value, indent + "  ");
+    } else {
+      std::cout << indent << name << ": "
+                << (value.is_string() ? value.get<std::string>() : value.dump()) << "\n";
+    }
+  }
+}
+
+}  // namespace sae_cli

@@ -1,0 +1,27 @@
+// What the subcommands share: common options, and results as JSON or for people.
+#pragma once
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "commands.h"
+
+namespace sae_cli {
+
+using Json = nlohmann::ordered_json;
+
+void add_output(CLI::App* command, Common& common);  ///< --quiet, --json
+void add_common(CLI::App* command, Common& common);  ///< these, --threads and --device
+
+/// Prints `json` with --json, nothing with --quiet, and otherwise what `for_people` prints.
+void print_result(const Common& common, const Json& json, const std::function<void()>& for_people);
+
+/// "name: value" lines, objects indented.
+void print_facts(const Json& facts, const std::string& indent = "");
+
+// Commands that have a file of their own.
+void add_convert(CLI::App& app, Common& common, std::function<int()>& action);
+void add_inspect(CLI::App& app, Common& common, std::function<int()>& action);
+
+}  // namespace sae_cli

@@ -1,0 +1,53 @@
+// `sae convert`: an autoencoder from one tool's files into another's, with the same latents.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace sae {
+
+struct ConvertArguments {
+  std::filesystem::path input;   ///< what `from` reads; a run's folder stands for its autoencoder
+  std::filesystem::path output;  ///< a folder that does not exist yet
+  std::string to;                ///< one of convert_formats()
+  std::string from = "auto";     ///< one of them, or auto: by the names of the files
+  std::string verify;            ///< an activation store to compare both on; empty: none
+  std::int64_t verify_tokens = 8192;
+};
+
+/// Both autoencoders on the same activations, the second read back from the files just written.
+struct Verification {
+  struct Difference {
+    double absolute = 0;  ///< largest |a - b|
+    double relative = 0;  ///< that, divided by the largest |a|
+  };
+  std::int64_t tokens = 0;
+  Difference latents;                   ///< over all latents of all tokens
+  Difference reconstruction;            ///< over all numbers of all reconstructions
+  std::int64_t active_on_one_side = 0;  ///< latents of a token that only one of them fires
+  double l0_in = 0, l0_out = 0;
+  double explained_variance_in = 0, explained_variance_out = 0;
+};
+
+struct ConvertReport {
+  std::string from;      ///< format read
+  std::string to;        ///< format written
+  std::string function;  ///< how latents are chosen: "topk with k 32"
+  std::int64_t d_in = 0;
+  std::int64_t d_sae = 0;
+  std::optional<Verification> verification;
+};
+
+std::vector<std::string> convert_formats();
+
+/// ConfigError for what cannot be obeyed, among it an autoencoder that the other format cannot
+/// express (nothing is written then); DataError for files that are not what they should be.
+ConvertReport convert(const ConvertArguments& arguments);
+
+nlohmann::ordered_json to_json(const ConvertReport& report);
+
+}  // namespace sae

@@ -1,0 +1,208 @@
+"""Model to activations: where a site is, and a forward pass that ends there."""
+
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from harvesting import HarvestError
+
+DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+
+
+def text_config(config):
+    """The part of a multimodal model's configuration that is about its language model."""
+    return config.get_text_config()
+
+
+def find_blocks(model):
+    """Name and list of the model's transformer blocks, whatever the architecture calls them."""
+    import torch
+
+    count = getattr(text_config(model.config), "num_hidden_layers", None)
+    lists = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == count
+    ]
+    if len(lists) != 1:
+        names = ": " + ", ".join(name for name, _ in lists) if lists else ""
+        raise HarvestError(
+            f"{type(model).__name__}: found {len(lists)} lists of {count} blocks, expected one{names}"
+        )
+    return lists[0]
+
+
+def first(output):
+    return output[0] if isinstance(output, (tuple, list)) else output
+
+
+class Point(NamedTuple):
+    """A place in the model: the input or output of a module."""
+
+    name: str
+    module: object
+    is_input: bool = False
+
+
+# What a block adds to the residual stream, by architecture: paths inside a block, the first that
+# exists counts. Gemma and OLMo-2 norm a branch's output before they add it; in Llama the same
+# name, post_attention_layernorm, is the norm before the MLP, hence the second condition.
+BRANCHES = {
+    "attn_out": [
+        ("post_self_attn_layernorm", None),  # GLM-4
+        ("post_attention_layernorm", "post_feedforward_layernorm"),  # Gemma-2 and 3, OLMo-2
+        ("attention.output.dense", None),  # BERT and its like
+        ("self_attn", None),
+        ("attn", None),  # GPT-2
+        ("attention", None),  # GPT-NeoX
+        ("self_attention", None),
+    ],
+    "mlp_out": [
+        ("post_mlp_layernorm", None),
+        ("post_feedforward_layernorm", None),
+        ("output.dense", None),
+        ("mlp", None),
+        ("feed_forward", None),
+        ("block_sparse_moe", None),
+        ("fc2", None),  # OPT
+    ],
+}
+
+
+def find_branch(block, block_name, site):
+    modules = dict(block.named_modules())
+    for path, companion in BRANCHES[site]:
+        if path in modules and (companion is None or companion in modules):
+            return Point(f"{block_name}.{path}", modules[path])
+    known = ", ".join(sorted({path for path, _ in BRANCHES[site]}))
+    raise HarvestError(f"{block_name} ({type(block).__name__}) has none of {known}")
+
+
+class Reached(Exception):
+    """Leaves the forward pass once the wanted activation is there."""
+
+
+class Harvester:
+    """Activations of one site. `place` says in words which; `index` is the entry of transformers'
+    hidden_states that equals it, None if there is none (the last one is after the final norm)."""
+
+    def __init__(self, model, layer, site, device):
+        self.model, self.layer, self.site, self.device = model, layer, site, device
+        name, blocks = find_blocks(model)
+        if layer >= len(blocks):
+            raise HarvestError(f"--layer {layer}: the model has blocks 0 to {len(blocks) - 1}")
+        self.block, self.block_name = blocks[layer], f"{name}.{layer}"
+        self.index = None
+        if site == "resid_post":
+            self.point = Point(self.block_name, self.block)
+            what, last = f"output of block {layer}", layer + 1 == len(blocks)
+            self.index = None if last else layer + 1
+            where = "before any final norm" if last else f"hidden_states[{self.index}]"
+        elif site == "resid_pre":
+            self.point = Point(self.block_name, self.block, is_input=True)
+            self.index = layer
+            what, where = f"input of block {layer}", f"hidden_states[{layer}]"
+        else:
+            self.point = find_branch(self.block, self.block_name, site)
+            branch = "attention" if site == "attn_out" else "MLP"
+            what = f"what the {branch} of block {layer} adds to the stream"
+            where = f"output of {self.point.name}"
+        self.place = f"layer {layer} {site} = {what} = {where} (of {len(blocks)} blocks)"
+
+    def __call__(self, ids):
+        """ids [n, context] -> activations [n, context, D] in the model's type."""
+        return self.watch(ids, [self.point], stop=True)[0]
+
+    def watch(self, ids, points, stop=False):
+        """The values at `points`, in their order; `stop` ends the pass as soon as all are there."""
+        import torch
+
+        caught = [None] * len(points)
+
+        def keep(i, value):
+            caught[i] = first(value)
+            if stop and all(c is not None for c in caught):
+                raise Reached
+
+        def before(i):
+            def hook(module, inputs, named):
+                keep(i, inputs if inputs else named["hidden_states"])
+
+            return hook
+
+        def after(i):
+            return lambda module, inputs, output: keep(i, output)
+
+        with ExitStack() as hooks:
+            for i, point in enumerate(points):
+                hooks.enter_context(
+                    point.module.register_forward_pre_hook(before(i), with_kwargs=True)
+                    if point.is_input
+                    else point.module.register_forward_hook(after(i))
+                )
+            try:
+                with torch.no_grad():
+                    self.model(input_ids=ids.to(self.device))
+            except Reached:
+                pass
+        if any(c is None for c in caught):
+            raise HarvestError(f"the forward pass never reached {self.point.name}")
+        return caught
+
+    def check(self, ids):
+        """Compares one batch with transformers' hidden states or, for what is added to the stream,
+        with the difference of the stream after and before the block."""
+        import torch
+
+        if self.index is not None:
+            with torch.no_grad():
+                output = self.model(input_ids=ids.to(self.device), output_hidden_states=True)
+            theirs, ours = output.hidden_states[self.index], self(ids)
+            if theirs.shape != ours.shape or not torch.equal(theirs, ours):
+                raise HarvestError(f"{self.place} differs from what transformers returns")
+        elif self.site in BRANCHES and ".output.dense" not in f".{self.point.name}":
+            points = [find_branch(self.block, self.block_name, site) for site in BRANCHES]
+            points += [Point("", self.block, is_input=True), Point("", self.block)]
+            values = [value.double() for value in self.watch(ids, points)]
+            attention, mlp, before, after = values
+            rounding = torch.finfo(next(self.model.parameters()).dtype).eps
+            allowed = 8 * rounding * sum(value.norm() for value in values)
+            if (before + attention + mlp - after).norm() > allowed:
+                raise HarvestError(
+                    f"{type(self.model).__name__}: a block's input, {points[0].name} and "
+                    f"{points[1].name} do not add up to its output; only resid_pre and resid_post "
+                    "are known for this model"
+                )
+
+
+def load_model(arguments):
+    import torch
+    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if arguments.device.startswith("cuda") and not torch.cuda.is_available():
+        raise HarvestError(f"--device {arguments.device}: this PyTorch sees no CUDA device")
+    options = {
+        "dtype": getattr(torch, DTYPES[arguments.model_dtype]),
+        # Eager attention: fused kernels leave out soft-capping and differ in the last digits.
+        "attn_implementation": "eager",
+        "revision": arguments.revision,
+    }
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(arguments.model, revision=arguments.revision)
+        try:
+            model = AutoModel.from_pretrained(arguments.model, **options)
+        except ValueError as error:
+            if "Unrecognized configuration class" not in str(error):
+                raise
+            model = AutoModelForCausalLM.from_pretrained(arguments.model, **options).base_model
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise HarvestError(f"--model {arguments.model}: cannot load: {reason}") from None
+    config = text_config(model.config)
+    config.use_cache = False
+    longest = getattr(config, "max_position_embeddings", None)
+    if longest and arguments.context > longest:
+        raise HarvestError(f"--context {arguments.context}: the model takes at most {longest}")
+    return tokenizer, model.to(arguments.device).eval()

@@ -1,0 +1,171 @@
+"""Activations to a store, written so that a killed harvest goes on where it was."""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+
+from harvesting import HarvestError
+from harvesting.model import DTYPES
+
+FORMAT, VERSION = "sae-activations", 1
+OURS = re.compile(r"(shard-\d+\.safetensors|(progress|manifest|vocabulary)\.json)(\.tmp)?")
+
+
+def sync(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def put_in_place(temporary, path):
+    """Renames a file whose bytes are complete, after they have reached the disk."""
+    temporary.chmod(0o644)
+    sync(temporary)
+    os.replace(temporary, path)
+    sync(path.parent)
+
+
+def write_json(path, value, **options):
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, **options) + "\n")
+    put_in_place(temporary, path)
+
+
+def sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_existing(target):
+    if target.exists():
+        raise HarvestError(f"{target}: exists already; choose another --out or remove it")
+
+
+class StoreWriter:
+    """Writes to TARGET.partial, which becomes TARGET at the end. After each shard progress.json
+    there says from which row of which batch to go on; `recipe` is all that decides the bytes, and
+    only a harvest of the same recipe goes on with what is there."""
+
+    def __init__(self, target, dtype, shard_tokens, recipe):
+        refuse_existing(target)
+        self.target, self.dtype, self.shard_tokens = target, dtype, shard_tokens
+        self.partial = target.with_name(target.name + ".partial")
+        self.pending, self.pending_rows = [], 0
+        self.state = {"recipe": recipe, "width": None, "window": 0, "skip": 0, "shards": [], "norms": []}
+        self.partial.mkdir(parents=True, exist_ok=True)
+        self.lock = os.open(self.partial, os.O_RDONLY)
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self.lock)
+            raise HarvestError(f"{self.partial}: another process is writing it") from None
+        try:
+            self.go_on()
+        except BaseException:
+            os.close(self.lock)
+            raise
+        self.tokens = self.stored = sum(shard["tokens"] for shard in self.state["shards"])
+
+    def go_on(self):
+        """Takes over what an interrupted harvest has left, if it is one of this recipe."""
+        strange = [path.name for path in self.partial.iterdir() if not OURS.fullmatch(path.name)]
+        if strange:
+            raise HarvestError(f"{self.partial}: holds {strange[0]}, which no harvest writes; remove it")
+        path = self.partial / "progress.json"
+        if not path.exists():
+            return
+        found = json.loads(path.read_text())
+        for name, value in self.state["recipe"].items():
+            if found["recipe"].get(name) != json.loads(json.dumps(value)):
+                raise HarvestError(
+                    f"{self.partial}: was begun with another {name.replace('_', '-')}; "
+                    "remove it or choose another --out"
+                )
+        for shard in found["shards"]:
+            file = self.partial / shard["file"]
+            if not file.exists() or sha256(file) != shard["sha256"]:
+                raise HarvestError(f"{file}: missing or damaged; remove {self.partial}")
+        self.state = found
+
+    @property
+    def start(self):
+        """Number of the window to begin with, and how many kept rows of its batch to leave out."""
+        return self.state["window"], self.state["skip"]
+
+    @property
+    def width(self):
+        return self.state["width"]
+
+    def append(self, activations, tokens, context, window, before):
+        """Rows of the batch that starts with `window`; `before` of its rows were left out."""
+        import torch
+
+        stored = activations.to("cpu", getattr(torch, DTYPES[self.dtype]))
+        bad = ~torch.isfinite(stored.float()).all(dim=1)
+        if bad.any():
+            row = self.tokens + int(bad.nonzero()[0, 0])
+            raise HarvestError(f"activation {row} is not finite in {self.dtype}; try --dtype bf16")
+        self.state["width"] = stored.shape[1]
+        self.tokens += len(stored)
+        self.pending.append((stored, tokens.int(), context.int()))
+        self.pending_rows += len(stored)
+        while self.pending_rows >= self.shard_tokens:
+            # What is left after a shard is the end of this batch.
+            skip = before + len(stored) - (self.pending_rows - self.shard_tokens)
+            self.write_shard(self.shard_tokens)
+            self.state |= {"window": window, "skip": skip}
+            write_json(self.partial / "progress.json", self.state)
+
+    def write_shard(self, rows):
+        import torch
+        from safetensors.torch import save_file
+
+        columns = [torch.cat(column) for column in zip(*self.pending)]
+        names = ("activations", "tokens", "context")
+        shard = {name: column[:rows].contiguous() for name, column in zip(names, columns)}
+        self.pending = [tuple(column[rows:].clone() for column in columns)]
+        self.pending_rows -= rows
+        path = self.partial / f"shard-{len(self.state['shards']):05d}.safetensors"
+        temporary = path.with_name(path.name + ".tmp")
+        save_file(shard, temporary)
+        digest = sha256(temporary)
+        put_in_place(temporary, path)
+        self.state["shards"].append({"file": path.name, "tokens": rows, "sha256": digest})
+        self.state["norms"].append(shard["activations"].double().norm(dim=1).sum().item())
+        self.stored += rows
+
+    def finish(self, source, vocabulary):
+        if self.pending_rows:
+            self.write_shard(self.pending_rows)
+        if not self.tokens:
+            raise HarvestError("no token was left to store")
+        tokens = {"format": "sae-vocabulary", "version": 1, "tokens": vocabulary}
+        write_json(self.partial / "vocabulary.json", tokens, ensure_ascii=False)
+        manifest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "d_in": self.width,
+            "dtype": self.dtype,
+            "tokens": self.tokens,
+            "source": source,
+            "mean_norm": sum(self.state["norms"]) / self.tokens,
+            "shards": self.state["shards"],
+        }
+        write_json(self.partial / "manifest.json", manifest, indent=2)
+        refuse_existing(self.target)
+        self.partial.rename(self.target)
+        (self.target / "progress.json").unlink(missing_ok=True)
+        sync(self.target.parent)
+
+    def close(self):
+        """Leaves what can be gone on with, and nothing else. True if there is something."""
+        worth = bool(self.state["shards"]) and self.partial.exists()
+        if not worth:
+            shutil.rmtree(self.partial, ignore_errors=True)
+        os.close(self.lock)
+        return worth

@@ -1,0 +1,41 @@
+#include <string>
+
+#include "convert/formats.h"
+#include "convert/tool_config.h"
+#include "sae/error.h"
+#include "sae/sae_file.h"
+
+namespace sae {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The autoencoder's own folder, where a run's folder is given.
+fs::path sae_folder(const fs::path& path) {
+  return fs::exists(path / "sae" / "config.json") ? path / "sae" : path;
+}
+
+bool detect(const fs::path& path) {
+  return fs::exists(sae_folder(path) / "config.json") &&
+         fs::exists(sae_folder(path) / "sae.safetensors");
+}
+
+PlainSae read(const fs::path& path) {
+  const SaeFolder folder = load_sae(sae_folder(path));
+  PlainSae plain = plain_from(*folder.sae, folder.config->at("model"));
+  take_provenance(plain, *folder.config);
+  return plain;
+}
+
+void write(const fs::path& folder, const PlainSae& plain) {
+  const OwnSae own = own_from(plain);
+  save_sae(folder, *own.sae, own.model, /*input_scale=*/1, provenance(plain));
+}
+
+}  // namespace
+
+SaeFormat own_format() {
+  return {"sae", "a folder with config.json and sae.safetensors", detect, read, write};
+}
+
+}  // namespace sae
