@@ -1,9 +1,12 @@
 #include "sae/autoencoder.h"
 
+#include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
 #include <utility>
 
+#include "dense_statistics.h"
+#include "reused.h"
 #include "sae/rng.h"
 
 namespace sae {
@@ -16,8 +19,32 @@ constexpr double kFreeInitNorm = 0.1;
 
 }  // namespace
 
+namespace {
+
+/// One pass over [B, D] forward and one back, where autograd's own takes six and keeps three.
+class SquaredError : public torch::autograd::Function<SquaredError> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x_hat,
+                            const at::Tensor& x) {
+    at::Tensor error = reused(x.sizes(), x_hat.options());
+    at::sub_out(error, x_hat, x);
+    ctx->save_for_backward({error});
+    const at::Tensor flat = error.view({-1});
+    return at::dot(flat, flat) / static_cast<double>(x.size(0));
+  }
+  static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* ctx,
+                                               torch::autograd::tensor_list grads) {
+    const at::Tensor error = ctx->get_saved_variables()[0];
+    at::Tensor slope = reused(error.sizes(), error.options());
+    at::mul_out(slope, error, grads[0] * (2.0 / static_cast<double>(error.size(0))));
+    return {std::move(slope), {}};
+  }
+};
+
+}  // namespace
+
 at::Tensor squared_error(const at::Tensor& x, const at::Tensor& x_hat) {
-  return (x_hat - x).square().sum() / x.size(0);
+  return SquaredError::apply(x_hat, x);
 }
 
 Autoencoder::Autoencoder(AutoencoderOptions options)
@@ -123,23 +150,58 @@ Losses Autoencoder::losses(const Forward& pass, Step step) const {
   return all;
 }
 
-BatchStatistics Autoencoder::statistics(const Forward& pass, double loss_scale) const {
-  const at::NoGradGuard no_grad;
+namespace {
+
+/// The slope of the loss in `pass.decoded`, undefined if nothing flowed back.
+at::Tensor slope_of(const Forward& pass) {
+  return pass.decoded.values().requires_grad() ? pass.decoded.values().grad() : at::Tensor();
+}
+
+/// As Autoencoder::statistics; `contribution` is not yet scaled.
+BatchStatistics plain_statistics(const Forward& pass, bool with_mask) {
   const at::Tensor f = pass.latents.values().detach();
-  const at::Tensor positive = (f > 0).to(at::kFloat);
   BatchStatistics batch;
-  batch.tokens = pass.x.size(0);
-  batch.fired = pass.latents.sum_per_latent(positive);
-  batch.active = batch.fired.sum() / batch.tokens;
+  batch.fired = pass.latents.sum_per_latent((f > 0).to(at::kFloat));
   const at::Tensor infinity = at::full({1}, INFINITY, f.options());
   batch.min_positive =
       at::cat({at::where(f > 0, f, infinity).reshape({-1}), infinity}).min().to(at::kFloat);
-  if (!mask_) return batch;
+  if (!with_mask) return batch;
   batch.magnitude = pass.latents.sum_per_latent(f).to(at::kFloat);
-  const at::Tensor& slope = pass.decoded.values().grad();
+  const at::Tensor slope = slope_of(pass);
   if (slope.defined()) {
-    const double per_token = static_cast<double>(batch.tokens) / loss_scale;
-    batch.contribution = pass.latents.sum_per_latent((slope * f).abs_()).to(at::kFloat) * per_token;
+    batch.contribution = pass.latents.sum_per_latent((slope * f).abs_()).to(at::kFloat);
+  }
+  return batch;
+}
+
+/// The same for dense float32 codes on the CPU, in one sweep over them instead of six.
+BatchStatistics swept_statistics(const Forward& pass, bool with_mask) {
+  const at::Tensor slope = with_mask ? slope_of(pass) : at::Tensor();
+  const DenseStatistics swept = dense_statistics(pass.latents.values().detach().contiguous(),
+                                                 slope.defined() ? slope.contiguous() : slope);
+  BatchStatistics batch;
+  batch.fired = swept.fired;
+  batch.min_positive = swept.min_positive;
+  if (!with_mask) return batch;
+  batch.magnitude = swept.magnitude;
+  batch.contribution = swept.contribution;
+  return batch;
+}
+
+}  // namespace
+
+BatchStatistics Autoencoder::statistics(const Forward& pass, double loss_scale) const {
+  const at::NoGradGuard no_grad;
+  const at::Tensor& f = pass.latents.values();
+  const bool sweep = pass.latents.is_dense() && f.is_cpu() && f.scalar_type() == at::kFloat;
+  const bool with_mask = mask_ != nullptr;
+  BatchStatistics batch =
+      sweep ? swept_statistics(pass, with_mask) : plain_statistics(pass, with_mask);
+  batch.tokens = pass.x.size(0);
+  batch.active = batch.fired.sum() / batch.tokens;
+  if (!with_mask) return batch;
+  if (batch.contribution.defined()) {
+    batch.contribution.mul_(static_cast<double>(batch.tokens) / loss_scale);
   } else {
     batch.contribution = at::zeros_like(batch.magnitude);
   }

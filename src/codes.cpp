@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "reused.h"
 #include "saved_pattern.h"
 #include "sparse_ops.h"
 #include "stages.h"
@@ -148,27 +149,52 @@ class Decode : public torch::autograd::Function<Decode> {
   }
 };
 
-/// The group of every latent: how many widths are <= it.  [F] i64
-at::Tensor group_of_latent(const std::vector<std::int64_t>& widths, const at::Device& device) {
-  at::Tensor group = at::zeros({widths.back()}, at::TensorOptions().dtype(at::kLong));
-  for (std::size_t j = 0; j + 1 < widths.size(); ++j) group.slice(0, widths[j]).add_(1);
-  return group.to(device);
+/// The entries of B tokens as B * J rows: row (b, j) holds the entries of token b whose latent lies
+/// between width j-1 and width j. Entries of a token ascend by latent, so they stay where they are.
+c10::intrusive_ptr<Pattern> split_by_width(const Pattern& pattern,
+                                           const std::vector<std::int64_t>& widths) {
+  const at::Tensor ends = at::tensor(widths, at::kLong).to(pattern.indices.device());
+  const at::Tensor part = at::searchsorted(ends, pattern.indices, /*out_int32=*/false,
+                                           /*right=*/true);  // how many widths are <= the latent
+  const auto parts = static_cast<std::int64_t>(widths.size());
+  const at::Tensor counts =
+      at::bincount(pattern.tokens() * parts + part, {}, parts * pattern.batch);
+  at::Tensor offsets = at::cat({at::zeros({1}, counts.options()), counts.cumsum(0)});
+  return Pattern::sparse(pattern.indices, std::move(offsets), pattern.d_sae);
 }
 
-/// The batch of B tokens as J * B rows: row (j, b) holds the entries of token b whose latent lies
-/// between width j-1 and width j. Sparse codes only.
-Codes split_by_width(const Codes& codes, const std::vector<std::int64_t>& widths) {
-  const Pattern& pattern = *codes.pattern();
-  const auto groups = static_cast<std::int64_t>(widths.size());
-  const at::Tensor group = group_of_latent(widths, pattern.indices.device());
-  const at::Tensor row = group.index_select(0, pattern.indices) * codes.batch() + pattern.tokens();
-  const at::Tensor order = at::argsort(row, /*stable=*/true, /*dim=*/0);
-  at::Tensor offsets = at::cat(
-      {at::zeros({1}, row.options()), at::bincount(row, {}, groups * codes.batch()).cumsum(0)});
-  return {
-      Pattern::sparse(pattern.indices.index_select(0, order), std::move(offsets), codes.d_sae()),
-      codes.values().index_select(0, order)};
-}
+/// Decode for split rows, summed up over j: out[b, j] = b_dec + sum over j' <= j of row (b, j').
+/// Every entry of row (b, j) has the gradient sum over j' >= j of g[b, j'].
+class DecodePrefixes : public torch::autograd::Function<DecodePrefixes> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& values, const at::Tensor& W_dec,
+                            const at::Tensor& b_dec, const c10::intrusive_ptr<Pattern>& split,
+                            std::int64_t parts) {
+    const StageScope stage(Stage::kDecode);
+    save_pattern(ctx, split);
+    ctx->save_for_backward({values, W_dec});
+    at::Tensor out = sparse::gather_sum(*split, values, W_dec).view({-1, parts, W_dec.size(1)});
+    out.select(1, 0).add_(b_dec);
+    for (std::int64_t j = 1; j < parts; ++j) out.select(1, j).add_(out.select(1, j - 1));
+    return out;
+  }
+
+  static tensor_list backward(AutogradContext* ctx, tensor_list grads) {
+    const auto split = saved_pattern(ctx);
+    const tensor_list saved = ctx->get_saved_variables();
+    at::Tensor suffix = reused(grads[0].sizes(), grads[0].options());
+    suffix.copy_(grads[0]);
+    for (std::int64_t j = suffix.size(1) - 1; j > 0; --j) {
+      suffix.select(1, j - 1).add_(suffix.select(1, j));
+    }
+    const at::Tensor rows = suffix.flatten(0, 1);
+    return {sparse::gather_dot(*split, rows, saved[1]),
+            sparse::scatter_sum(*split, saved[0], rows),
+            suffix.select(1, 0).sum(0),
+            {},
+            {}};
+  }
+};
 
 }  // namespace
 
@@ -195,10 +221,10 @@ std::vector<at::Tensor> decode_prefixes(const Codes& codes, const std::vector<st
     }
     return out;
   }
-  const auto groups = static_cast<std::int64_t>(widths.size());
-  const at::Tensor parts = decode(split_by_width(codes, widths), W_dec, at::zeros_like(b_dec));
-  const at::Tensor sums = parts.view({groups, codes.batch(), -1}).cumsum(0) + b_dec;
-  for (std::int64_t j = 0; j < groups; ++j) out.push_back(sums.select(0, j));
+  const at::Tensor sums =
+      DecodePrefixes::apply(codes.values(), W_dec, b_dec, split_by_width(*codes.pattern(), widths),
+                            static_cast<std::int64_t>(widths.size()));
+  for (const at::Tensor& sum : sums.unbind(1)) out.push_back(sum);
   return out;
 }
 

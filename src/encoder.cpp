@@ -49,7 +49,8 @@ class Pick : public torch::autograd::Function<Pick> {
 
 at::Tensor centre(const at::Tensor& x, const EncoderWeights& weights) {
   const at::NoGradGuard no_grad;
-  return x - weights.b_dec;
+  at::Tensor centered = reused(x.sizes(), x.options());
+  return at::sub_out(centered, x, weights.b_dec);
 }
 
 Codes attach(const at::Tensor& centered, const EncoderWeights& weights, const at::Tensor& values,
@@ -96,7 +97,8 @@ Codes encode(const at::Tensor& x, const EncoderWeights& weights, const Selection
     }
   }
   at::Tensor h = product(centered, weights);
-  const Selection selection = select(h, rule, how.storage);
+  const StoragePolicy policy(how.storage, dense_above(h.device(), h.size(1), x.size(1)));
+  const Selection selection = select(h, rule, policy);
   if (!selection.pattern->is_dense) {
     const at::Tensor flat =
         selection.pattern->tokens() * selection.pattern->d_sae + selection.pattern->indices;

@@ -9,10 +9,13 @@
 namespace sae {
 namespace {
 
-/// malloc keeps smaller blocks by itself (glibc's largest dynamic mmap threshold).
-constexpr std::size_t kLarge = 32 << 20;
+/// malloc may return blocks above 128 KiB to the kernel when they are freed.
+constexpr std::size_t kLarge = 1 << 20;
 /// Requests after which a block that none of them used is let go.
-constexpr std::uint64_t kPatience = 16;
+constexpr std::uint64_t kPatience = 64;
+
+/// How many times as large as the tensor its block may be.
+constexpr std::size_t kSpare = 4;
 
 struct Block {
   Block(c10::Storage storage, std::uint64_t used_at)
@@ -31,15 +34,23 @@ at::Tensor reused(at::IntArrayRef sizes, const at::TensorOptions& options) {
   thread_local std::vector<Block> blocks;
   thread_local std::uint64_t clock = 0;
   ++clock;
-  Block* found = nullptr;
-  std::erase_if(blocks, [](Block& block) {
-    if (block.storage.use_count() > 1) block.used_at = clock;
+  const auto is_free = [](const Block& block) { return block.storage.use_count() == 1; };
+  std::erase_if(blocks, [&](Block& block) {
+    if (!is_free(block)) block.used_at = clock;
     return clock - block.used_at > kPatience;
   });
+  Block* found = nullptr;  // the smallest that does
   for (Block& block : blocks) {
-    if (block.storage.use_count() == 1 && block.storage.nbytes() == size) found = &block;
+    const std::size_t has = block.storage.nbytes();
+    if (!is_free(block) || has < size || has > kSpare * size) continue;
+    if (!found || has < found->storage.nbytes()) found = &block;
   }
   if (!found) {
+    // The new block will do for what smaller free ones were used for.
+    std::erase_if(blocks, [&](const Block& block) {
+      const std::size_t has = block.storage.nbytes();
+      return is_free(block) && has < size && kSpare * has >= size;
+    });
     const auto bytes = static_cast<std::int64_t>(size);
     found = &blocks.emplace_back(at::empty({bytes}, options.dtype(at::kByte)).storage(), clock);
   }

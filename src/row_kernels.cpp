@@ -1,5 +1,7 @@
 #include "row_kernels.h"
 
+#include <cmath>
+
 #include "positions.h"
 #include "target_clones.h"
 
@@ -126,6 +128,21 @@ SAE_MULTIVERSION std::int64_t positions_above(std::int64_t n, const float* x,
 SAE_MULTIVERSION std::int64_t positions_above(std::int64_t n, const double* x,
                                               const double* threshold, std::int64_t* out) {
   return above_loop(n, x, threshold, out);
+}
+
+SAE_MULTIVERSION void add_statistics(std::int64_t n, const float* __restrict x,
+                                     float* __restrict positive, float* __restrict sum,
+                                     float* __restrict smallest) {
+  for (std::int64_t j = 0; j < n; ++j) {
+    positive[j] += x[j] > 0 ? 1.0F : 0.0F;
+    sum[j] += x[j];
+    const float candidate = x[j] > 0 ? x[j] : smallest[j];
+    smallest[j] = candidate < smallest[j] ? candidate : smallest[j];
+  }
+}
+SAE_MULTIVERSION void add_products(std::int64_t n, const float* __restrict x,
+                                   const float* __restrict y, float* __restrict sum) {
+  for (std::int64_t j = 0; j < n; ++j) sum[j] += std::fabs(x[j] * y[j]);
 }
 
 }  // namespace sae::rows

@@ -29,4 +29,10 @@ std::int64_t positions_above(std::int64_t n, const float* x, const float* thresh
 std::int64_t positions_above(std::int64_t n, const double* x, const double* threshold,
                              std::int64_t* out);
 
+/// For every j < n: counts x[j] > 0, adds x[j], keeps the smallest positive x[j].
+void add_statistics(std::int64_t n, const float* x, float* positive, float* sum, float* smallest);
+
+/// sum[j] += |x[j] y[j]|
+void add_products(std::int64_t n, const float* x, const float* y, float* sum);
+
 }  // namespace sae::rows

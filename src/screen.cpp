@@ -22,7 +22,7 @@ constexpr std::int64_t kProbe = 256;
 /// Tokens a thread takes at a time. Independent of the number of threads.
 constexpr std::int64_t kChunk = 32;
 /// Share of all entries beyond which making candidates exact costs more than the screen saves.
-constexpr double kMostCandidates = 0.03;
+constexpr double kMostCandidates = 0.05;
 /// Entries of the bfloat16 product that exist at once, 64 MiB.
 constexpr std::int64_t kProductSize = std::int64_t{1} << 25;
 
@@ -67,9 +67,9 @@ void append_values(const Entries& entries, const Wanted& wanted, std::vector<flo
   }
 }
 
-/// Runs `body(token)`, which returns the entries to note, for all tokens, block by block. `prepare`
-/// runs once, when the first block has been multiplied. False, early, if more than the share `most`
-/// of all entries is noted.
+/// Runs `body(token)`, which returns the entries to note, for all tokens, block by block.
+/// `prepare()` runs once, when the first block has been multiplied; it returns whether to go on.
+/// False, early, if it does not, or if more than the share `most` of all entries is noted.
 template <class Prepare, class Body>
 bool for_each_token(ScreenedBatch& batch, Chunks& chunks, double most, const Prepare& prepare,
                     const Body& body) {
@@ -80,7 +80,7 @@ bool for_each_token(ScreenedBatch& batch, Chunks& chunks, double most, const Pre
     const std::int64_t end = std::min(batch.tokens(), begin + (begin == 0 ? kProbe : block));
     batch.multiply(begin, end);
     const StageScope stage(Stage::kSelect);
-    if (begin == 0) prepare();
+    if (begin == 0 && !prepare()) return false;
     const auto run_chunk = [&](std::int64_t c) {
       for (std::int64_t b = c * kChunk; b < std::min((c + 1) * kChunk, end); ++b) {
         chunks[static_cast<std::size_t>(c)].add(body(b));
@@ -100,7 +100,6 @@ bool for_each_token(ScreenedBatch& batch, Chunks& chunks, double most, const Pre
 }
 
 Found assemble(const Chunks& chunks, const ScreenedBatch& batch) {
-  const StageScope stage(Stage::kSelect);
   std::int64_t total = 0;
   for (const Chunk& chunk : chunks) total += static_cast<std::int64_t>(chunk.entries.size());
   at::Tensor indices = at::empty({total}, at::kLong);
@@ -141,10 +140,18 @@ std::optional<Found> above(ScreenedBatch& batch, const at::Tensor& threshold_in)
     });
     return entries;
   };
+  const auto worth_it = [&] {
+    std::size_t found = 0;
+    std::int64_t looked_at = 0;
+    for (std::int64_t b = 0; b < std::min(kProbe, batch.tokens()); b += kProbe / 8, ++looked_at) {
+      found += one ? batch.candidates(b, *limit).size() : batch.candidates(b, limit).size();
+    }
+    // One of these tokens may be odd, so there is room for that.
+    const double most = 2 * kMostCandidates * static_cast<double>(looked_at * batch.d_sae());
+    return static_cast<double>(found) <= most;
+  };
   Chunks chunks;
-  if (!for_each_token(
-          batch, chunks, kMostCandidates, [] {}, screen_token))
-    return std::nullopt;
+  if (!for_each_token(batch, chunks, kMostCandidates, worth_it, screen_token)) return std::nullopt;
   return assemble(chunks, batch);
 }
 
@@ -200,6 +207,7 @@ std::optional<Found> largest_of_token(ScreenedBatch& batch, std::int64_t k) {
     float guess = 0;
     top_entries(batch, 0, k, guess);
     std::fill(guesses.begin(), guesses.end(), guess);
+    return true;
   };
   const auto screen_token = [&](std::int64_t b) {
     return top_entries(batch, b, k, guesses[static_cast<std::size_t>(b / kChunk)]);
@@ -222,13 +230,12 @@ float guess_batch_limit(const ScreenedBatch& batch, std::int64_t count) {
   }
   const std::int64_t place = count * looked_at / batch.tokens();
   if (place < 1 || place >= static_cast<std::int64_t>(values.size())) return 0;
-  return std::max(0.0F, 0.8F * kth_largest(values, place));
+  return std::max(0.0F, 0.9F * kth_largest(values, place));
 }
 
 /// Makes the entries of all tokens exact that `wanted(entry)` picks.
 template <class Wanted>
 void make_exact(const ScreenedBatch& batch, Chunks& chunks, const Wanted& wanted) {
-  const StageScope stage(Stage::kSelect);
   at::parallel_for(0, static_cast<std::int64_t>(chunks.size()), 1,
                    [&](std::int64_t begin, std::int64_t end) {
                      for (std::int64_t c = begin; c < end; ++c) {
@@ -260,17 +267,18 @@ void keep_largest_of_batch(Chunks& chunks, std::int64_t count) {
     equals = std::count(values.begin(), values.begin() + count, least);
   }
   for (Chunk& chunk : chunks) {
-    Chunk kept;
-    auto entry = chunk.entries.begin();
-    for (const std::int64_t size : chunk.counts) {
-      Entries token(entry, entry + size);
-      entry += size;
-      std::erase_if(token, [&](const Entry& e) {
-        return !kIfPositive(e) || e.value < least || (e.value == least && equals-- <= 0);
-      });
-      kept.add(token);
+    const Entry* entry = chunk.entries.data();
+    Entry* kept = chunk.entries.data();
+    for (std::int64_t& count : chunk.counts) {
+      const Entry* first_kept = kept;
+      for (const Entry* end = entry + count; entry != end; ++entry) {
+        const bool drop = !kIfPositive(*entry) || entry->value < least ||
+                          (entry->value == least && equals-- <= 0);
+        if (!drop) *kept++ = *entry;
+      }
+      count = kept - first_kept;
     }
-    chunk = std::move(kept);
+    chunk.entries.resize(static_cast<std::size_t>(kept - chunk.entries.data()));
   }
 }
 
@@ -278,9 +286,14 @@ std::optional<Found> largest_of_batch(ScreenedBatch& batch, std::int64_t count) 
   Chunks chunks;
   float limit = 0;
   const bool few = for_each_token(
-      batch, chunks, 2 * kMostCandidates, [&] { limit = guess_batch_limit(batch, count); },
+      batch, chunks, 2 * kMostCandidates,
+      [&] {
+        limit = guess_batch_limit(batch, count);
+        return true;
+      },
       [&](std::int64_t b) { return batch.candidates(b, limit); });
   if (!few) return std::nullopt;
+  const StageScope stage(Stage::kSelect);
   float least = 0;
   std::vector<float> values = values_of(chunks, kAll);
   if (static_cast<std::int64_t>(values.size()) > count) {

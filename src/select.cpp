@@ -19,9 +19,9 @@ namespace {
 
 using Positions = std::vector<std::int64_t>;
 
-bool wants_dense(Storage storage, double kept, double all, const at::Device& device) {
-  if (storage != Storage::kAuto) return storage == Storage::kDense;
-  return kept > dense_above(device) * all;
+bool wants_dense(const StoragePolicy& policy, double kept, double all) {
+  if (policy.storage != Storage::kAuto) return policy.storage == Storage::kDense;
+  return kept > policy.dense_above * all;
 }
 
 /// Entries kept in each row, one list a row, to a pattern.
@@ -65,12 +65,12 @@ void for_each_row(const at::Tensor& h, const Body& body) {
 }
 
 /// A pattern from a boolean mask [B, F], on any device.
-Selection from_mask(const at::Tensor& keep, Storage storage, bool keep_is_activation) {
+Selection from_mask(const at::Tensor& keep, const StoragePolicy& policy, bool keep_is_activation) {
   const std::int64_t batch = keep.size(0);
   const std::int64_t d_sae = keep.size(1);
   const at::Tensor counts = keep.sum(1);
-  const double kept = storage == Storage::kAuto ? counts.sum().item<double>() : 0;
-  if (wants_dense(storage, kept, static_cast<double>(keep.numel()), keep.device())) {
+  const double kept = policy.storage == Storage::kAuto ? counts.sum().item<double>() : 0;
+  if (wants_dense(policy, kept, static_cast<double>(keep.numel()))) {
     return {Pattern::dense(batch, d_sae), keep_is_activation ? at::Tensor() : keep};
   }
   const at::Tensor places = at::nonzero(keep);
@@ -97,11 +97,11 @@ void check_count(std::int64_t count) {
                               ", expected at least 1 entry to keep");
 }
 
-Selection to_selection(const RowLists& lists, const at::Tensor& h, Storage storage,
+Selection to_selection(const RowLists& lists, const at::Tensor& h, const StoragePolicy& policy,
                        bool keep_is_activation) {
   const auto kept = static_cast<double>(lists.total());
   auto pattern = lists.pattern(h.size(1));
-  if (!wants_dense(storage, kept, static_cast<double>(h.numel()), h.device())) return {pattern, {}};
+  if (!wants_dense(policy, kept, static_cast<double>(h.numel()))) return {pattern, {}};
   at::Tensor keep;
   if (!keep_is_activation) {
     keep = at::zeros({h.numel()}, h.options().dtype(at::kBool));
@@ -116,18 +116,18 @@ bool has_cpu_kernel(const at::Tensor& h) {
 }
 
 /// Whether a sample of the rows is so dense that listing all of them would be a waste.
-bool looks_dense(const at::Tensor& h, const at::Tensor& threshold, Storage storage) {
-  if (storage != Storage::kAuto) return storage == Storage::kDense;
+bool looks_dense(const at::Tensor& h, const at::Tensor& threshold, const StoragePolicy& policy) {
+  if (policy.storage != Storage::kAuto) return policy.storage == Storage::kDense;
   const std::int64_t stride = std::max<std::int64_t>(1, h.size(0) / 32);
   const at::Tensor sample = h.slice(0, 0, h.size(0), stride);
   return (sample > threshold).sum().item<double>() >
-         dense_above(h.device()) * static_cast<double>(sample.numel());
+         policy.dense_above * static_cast<double>(sample.numel());
 }
 
 /// `activation_cuts`: a dense pattern needs no mask.
 Selection select_above(const at::Tensor& h, const at::Tensor& threshold, bool activation_cuts,
-                       Storage storage) {
-  if (looks_dense(h, threshold, storage)) {
+                       const StoragePolicy& policy) {
+  if (looks_dense(h, threshold, policy)) {
     return {Pattern::dense(h.size(0), h.size(1)), activation_cuts ? at::Tensor() : h > threshold};
   }
   if (!has_cpu_kernel(h)) {
@@ -149,13 +149,13 @@ Selection select_above(const at::Tensor& h, const at::Tensor& threshold, bool ac
       lists[b].assign(scratch.begin(), scratch.begin() + count);
     });
   });
-  return to_selection(lists, h, storage, activation_cuts);
+  return to_selection(lists, h, policy, activation_cuts);
 }
 
-Selection select_top_k(const at::Tensor& h, std::int64_t k, Storage storage) {
+Selection select_top_k(const at::Tensor& h, std::int64_t k, const StoragePolicy& policy) {
   const std::int64_t d_sae = h.size(1);
   k = std::min(k, d_sae);
-  if (!has_cpu_kernel(h)) return reference::select_top_k(h, k, storage);
+  if (!has_cpu_kernel(h)) return reference::select_top_k(h, k, policy);
   const at::Tensor values = h.contiguous();
   RowLists lists(h.size(0));
   AT_DISPATCH_FLOATING_TYPES(h.scalar_type(), "select_top_k", [&] {
@@ -183,7 +183,7 @@ Selection select_top_k(const at::Tensor& h, std::int64_t k, Storage storage) {
       }
     });
   });
-  return to_selection(lists, h, storage, false);
+  return to_selection(lists, h, policy, false);
 }
 
 /// A number probably below the count-th largest entry of the batch, from a sample of its rows; 0 if
@@ -204,9 +204,9 @@ T guess_batch_limit(const at::Tensor& h, std::int64_t count) {
   return value[place] * T(0.8);
 }
 
-Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, Storage storage) {
+Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, const StoragePolicy& policy) {
   const std::int64_t d_sae = h.size(1);
-  if (!has_cpu_kernel(h)) return reference::select_batch_top_k(h, count, storage);
+  if (!has_cpu_kernel(h)) return reference::select_batch_top_k(h, count, policy);
   const at::Tensor values = h.contiguous();
   RowLists lists(h.size(0));
   AT_DISPATCH_FLOATING_TYPES(h.scalar_type(), "select_batch_top_k", [&] {
@@ -239,50 +239,50 @@ Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, Storage st
       });
     }
   });
-  return to_selection(lists, h, storage, false);
+  return to_selection(lists, h, policy, false);
 }
 
 }  // namespace
 
-Selection select(const at::Tensor& h, const SelectionRule& rule, Storage storage) {
+Selection select(const at::Tensor& h, const SelectionRule& rule, const StoragePolicy& policy) {
   const StageScope stage(Stage::kSelect);
   const at::NoGradGuard no_grad;
   if (const auto* above = std::get_if<Above>(&rule)) {
-    return select_above(h, above->threshold, above->activation_cuts, storage);
+    return select_above(h, above->threshold, above->activation_cuts, policy);
   }
   if (const auto* token = std::get_if<LargestOfToken>(&rule)) {
     check_count(token->k);
-    return select_top_k(h, token->k, storage);
+    return select_top_k(h, token->k, policy);
   }
   if (const auto* batch = std::get_if<LargestOfBatch>(&rule)) {
     check_count(batch->count);
-    return select_batch_top_k(h, batch->count, storage);
+    return select_batch_top_k(h, batch->count, policy);
   }
-  return select_above(h, at::zeros({}, h.options()), /*activation_cuts=*/true, storage);
+  return select_above(h, at::zeros({}, h.options()), /*activation_cuts=*/true, policy);
 }
 
-double dense_above(const at::Device& device) {
-  // CPU, on one thread: a training pass breaks even at about 0.25 with D x F of 128 x 256 and
-  // 384 x 2048, whose rows are read from the cache, and by extrapolation at 0.08 with 768 x 16384.
-  // The GPU's value is a guess: dense products win much earlier there.
-  return device.is_cpu() ? 0.15 : 0.01;
+double dense_above(const at::Device& device, std::int64_t d_sae, std::int64_t d_in) {
+  if (!device.is_cpu()) return 0.01;
+  // Rows that come from memory instead of the cache cost the sparse path twice as much.
+  constexpr std::int64_t kCached = 16 << 20;
+  return d_sae * d_in * static_cast<std::int64_t>(sizeof(float)) <= kCached ? 0.24 : 0.13;
 }
 
 namespace reference {
 
 Selection select_above(const at::Tensor& h, const at::Tensor& threshold, bool activation_cuts,
-                       Storage storage) {
-  return from_mask(h > threshold, storage, activation_cuts);
+                       const StoragePolicy& policy) {
+  return from_mask(h > threshold, policy, activation_cuts);
 }
 
-Selection select_top_k(const at::Tensor& h, std::int64_t k, Storage storage) {
-  return from_mask(largest_positive(h, std::min(k, h.size(1))), storage, false);
+Selection select_top_k(const at::Tensor& h, std::int64_t k, const StoragePolicy& policy) {
+  return from_mask(largest_positive(h, std::min(k, h.size(1))), policy, false);
 }
 
-Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, Storage storage) {
+Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, const StoragePolicy& policy) {
   const at::Tensor flat = h.reshape({-1});
   const at::Tensor keep = largest_positive(flat, std::min(count, flat.size(0)));
-  return from_mask(keep.view(h.sizes()), storage, false);
+  return from_mask(keep.view(h.sizes()), policy, false);
 }
 
 }  // namespace reference

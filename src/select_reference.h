@@ -7,8 +7,8 @@
 namespace sae::reference {
 
 Selection select_above(const at::Tensor& h, const at::Tensor& threshold, bool activation_cuts,
-                       Storage storage);
-Selection select_top_k(const at::Tensor& h, std::int64_t k, Storage storage);
-Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, Storage storage);
+                       const StoragePolicy& storage);
+Selection select_top_k(const at::Tensor& h, std::int64_t k, const StoragePolicy& storage);
+Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, const StoragePolicy& storage);
 
 }  // namespace sae::reference

@@ -53,7 +53,7 @@ at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at
   const at::Tensor v = values.contiguous();
   const at::Tensor w = weight.contiguous();
   const std::int64_t width = w.size(1);
-  at::Tensor out = at::empty({pattern.batch, width}, w.options());
+  at::Tensor out = reused({pattern.batch, width}, w.options());
   const auto* offsets = pattern.offsets.const_data_ptr<std::int64_t>();
   const auto* indices = pattern.indices.const_data_ptr<std::int64_t>();
   AT_DISPATCH_FLOATING_TYPES(w.scalar_type(), "gather_sum", [&] {

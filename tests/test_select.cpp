@@ -112,7 +112,7 @@ TEST(Select, StorageDoesNotChangeWhatIsKept) {
 }
 
 TEST(Select, StoresByMeasuredDensity) {
-  const double limit = dense_above(at::kCPU);
+  const double limit = StoragePolicy(Storage::kAuto).dense_above;
   ASSERT_GT(limit, 0);
   ASSERT_LT(limit, 1);
   constexpr std::int64_t kLatents = 1000;

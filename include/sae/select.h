@@ -19,8 +19,17 @@ namespace sae {
 /// How patterns are stored: by the measured density, or always one way (tests, benchmarks).
 enum class Storage { kAuto, kSparse, kDense };
 
-/// Share of kept entries above which the dense path is faster on the given device.
-double dense_above(const at::Device& device);
+/// Share of kept entries above which the dense path is faster, on the given device and for weights
+/// [F, D]. Measured for the CPU with `scripts/bench_density`; the GPU's value is a guess.
+double dense_above(const at::Device& device, std::int64_t d_sae, std::int64_t d_in);
+
+/// How to decide: `storage`, and for kAuto the share above which a pattern is dense.
+struct StoragePolicy {
+  StoragePolicy(Storage storage, double dense_above = 0.15)  // NOLINT: meant to convert
+      : storage(storage), dense_above(dense_above) {}
+  Storage storage;
+  double dense_above;
+};
 
 /// Entries with h > threshold, which is one number or one per latent ([] or [F]).
 struct Above {
@@ -47,6 +56,6 @@ struct Selection {
 };
 
 /// Applies the rule to h. std::invalid_argument for counts below 1.
-Selection select(const at::Tensor& h, const SelectionRule& rule, Storage storage);
+Selection select(const at::Tensor& h, const SelectionRule& rule, const StoragePolicy& storage);
 
 }  // namespace sae

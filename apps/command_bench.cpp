@@ -1,0 +1,115 @@
+#include <cstdio>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "command_shared.h"
+#include "sae/architectures.h"
+#include "sae/bench.h"
+#include "sae/error.h"
+
+namespace sae_cli {
+namespace {
+
+struct Arguments {
+  std::vector<std::string> architectures = {"topk"};
+  std::vector<std::string> shapes = {"384,4096,32,2048"};
+  std::vector<double> densities;
+  std::string storage = "auto";
+  std::string check;
+  sae::BenchOptions options;
+};
+
+/// "D,F,K,B"
+sae::BenchCase parse_shape(const std::string& text) {
+  sae::BenchCase one;
+  long long d = 0, f = 0, b = 0;
+  int end = 0;
+  const int read = std::sscanf(text.c_str(), "%lld,%lld,%lf,%lld%n", &d, &f, &one.l0, &b, &end);
+  if (read != 4 || end != static_cast<int>(text.size())) {
+    throw sae::ConfigError("--shape: got '" + text + "', expected D,F,K,B like 768,16384,32,4096");
+  }
+  one.d_in = d;
+  one.d_sae = f;
+  one.batch = b;
+  return one;
+}
+
+std::vector<sae::BenchCase> cases(const Arguments& given) {
+  std::vector<sae::BenchCase> all;
+  for (const std::string& shape : given.shapes) {
+    for (const std::string& architecture : given.architectures) {
+      sae::BenchCase one = parse_shape(shape);
+      one.architecture = architecture;
+      if (given.densities.empty()) all.push_back(one);
+      for (const double density : given.densities) {
+        one.l0 = density * static_cast<double>(one.d_sae);
+        all.push_back(one);
+      }
+    }
+  }
+  return all;
+}
+
+int run_bench(const Arguments& given, const Common& common) {
+  sae::BenchOptions options = given.options;
+  options.threads = common.threads;
+  if (!common.device.empty()) options.device = common.device;
+  options.storage = given.storage == "sparse"  ? sae::Storage::kSparse
+                    : given.storage == "dense" ? sae::Storage::kDense
+                                               : sae::Storage::kAuto;
+  if (!given.check.empty()) {
+    const bool good = sae::check_bench(given.check, options, [&](const std::string& line) {
+      if (!common.quiet) std::cout << line << std::endl;
+    });
+    return good ? 0 : 1;
+  }
+  Json results = Json::array();
+  for (const sae::BenchCase& one : cases(given)) {
+    if (stop_signal != 0) return 128 + stop_signal;
+    const sae::BenchResult result = sae::bench(one, options);
+    results.push_back(sae::to_json(result));
+    if (!common.json && !common.quiet) std::cout << sae::to_text(result) << std::flush;
+  }
+  if (common.json) std::cout << results.dump(2) << "\n";
+  return 0;
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Common& common, std::function<int()>& action) {
+  auto given = std::make_shared<Arguments>();
+  CLI::App* command =
+      app.add_subcommand("bench", "Time training steps, in units of the encoder's product");
+  command->add_option("--arch", given->architectures, "Architectures")
+      ->check(CLI::IsMember(sae::architecture_names()))
+      ->capture_default_str();
+  command
+      ->add_option("--shape", given->shapes,
+                   "D,F,K,B: width, latents, latents kept per token, batch; repeatable")
+      ->capture_default_str()
+      ->delimiter(' ');
+  command->add_option("--density", given->densities, "Shares of latents kept, in place of K")
+      ->check(CLI::Range(1e-6, 1.0));
+  command->add_option("--steps", given->options.steps, "Timed steps")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--data", given->options.data,
+                      "Take every batch from this store, as training does");
+  command->add_option("--screening", given->options.screening, "Screened encoder")
+      ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->capture_default_str();
+  command->add_option("--storage", given->storage, "How codes are stored")
+      ->check(CLI::IsMember({"auto", "sparse", "dense"}))
+      ->capture_default_str();
+  command->add_option("--check", given->check,
+                      "Compare with the costs recorded in this file; exit status 1 if slower");
+  add_common(command, common);
+  command->footer(
+      "Example:\n  sae bench --arch topk jumprelu --shape 768,16384,32,4096 --threads 2");
+  command->callback([given, &common, &action] {
+    action = [given, &common] { return run_bench(*given, common); };
+  });
+}
+
+}  // namespace sae_cli
