@@ -23,6 +23,8 @@ constexpr std::int64_t kProbe = 256;
 constexpr std::int64_t kChunk = 32;
 /// Share of all entries beyond which making candidates exact costs more than the screen saves.
 constexpr double kMostCandidates = 0.05;
+/// Share of all entries that a rule may keep for the screen to be tried.
+constexpr double kMostKept = 0.03;
 /// Entries of the bfloat16 product that exist at once, 64 MiB.
 constexpr std::int64_t kProductSize = std::int64_t{1} << 25;
 
@@ -332,8 +334,8 @@ std::optional<Found> encode(const at::Tensor& centered, const EncoderWeights& we
   const auto tokens = static_cast<double>(centered.size(0));
   const auto* token = std::get_if<LargestOfToken>(&rule);
   const auto* whole = std::get_if<LargestOfBatch>(&rule);
-  if (token && static_cast<double>(token->k) > kMostCandidates * d_sae) return std::nullopt;
-  if (whole && static_cast<double>(whole->count) > kMostCandidates * d_sae * tokens) {
+  if (token && static_cast<double>(token->k) > kMostKept * d_sae) return std::nullopt;
+  if (whole && static_cast<double>(whole->count) > kMostKept * d_sae * tokens) {
     return std::nullopt;
   }
   if ((token && token->k < 1) || (whole && whole->count < 1)) return std::nullopt;  // select() says

@@ -60,6 +60,21 @@ TEST_F(Run, StoppedAndResumedEqualsUninterrupted) {
   }
 }
 
+TEST_F(Run, ResumesBitForBitWithTheScreenedEncoderToo) {
+  for (const char* architecture : {"topk", "batch_topk", "jumprelu"}) {
+    Json model = {{"architecture", architecture}, {"d_sae", 200}};
+    if (std::string(architecture) != "jumprelu") model["k"] = 2;
+    Json config = tiny_config(model);
+    config["train"]["screening"] = "on";
+    const std::string whole = std::string(architecture) + " whole";
+    const std::string parts = std::string(architecture) + " parts";
+    ASSERT_TRUE(train_in(whole, config).finished);
+    ASSERT_FALSE(train_in(parts, config, false, 33).finished);
+    ASSERT_TRUE(train_in(parts, config, /*resume=*/true).finished);
+    expect_same_run(path(whole), path(parts));
+  }
+}
+
 TEST_F(Run, GoesOnFromTheCheckpointBeforeADamagedOne) {
   const Json config = tiny_config(stateful_models()[5].second);
   train_in("whole", config);
