@@ -89,7 +89,7 @@ std::vector<double> loss_curve(const Json& model, const EncodeOptions& how) {
   sae->initialise(3);
   TrainOptions train;
   train.steps = 200;
-  train.batch = 128;
+  train.batch = 256;
   train.log_every = 1;
   train.calibration_tokens = 256;
   train.screening = how.screening == Screening::kOn ? "on" : "off";

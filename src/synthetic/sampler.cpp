@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "synthetic/add_scaled.h"
 #include "synthetic/normal.h"
 
 namespace sae {
@@ -120,9 +121,7 @@ void Sampler::propose_top(Rng& rng, const float* factors, std::vector<Entry>& en
     const std::size_t count = std::min(kTile, top_.size() - begin);
     for (std::size_t t = 0; t < count; ++t) z[t] = -top_cut_[begin + t];
     for (std::size_t k = 0; k < rank; ++k) {
-      const float factor = factors[k];
-      const float* slope = top_slope_.data() + k * top_.size() + begin;
-      for (std::size_t t = 0; t < count; ++t) z[t] += factor * slope[t];
+      add_scaled(count, factors[k], top_slope_.data() + k * top_.size() + begin, z.data());
     }
     std::uint32_t bits = 0;
     for (std::size_t t = 0; t < count; ++t) {
