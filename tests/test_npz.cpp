@@ -176,6 +176,8 @@ TEST(Zip, RefusesOddArchives) {
                 " bytes, but has 7");
   EXPECT_EQ(message_of(test_zip({{"a.npy", array}}, 1)),
             "a.npz: zip entry 'a.npy' is not at its place 1");
+  EXPECT_EQ(message_of("PK\x05\x06 too short"),
+            "a.npz: zip archive without its directory; is it truncated?");
   EXPECT_EQ(message_of(test_zip({{"a.npy", array}}) + "x"),
             "a.npz: zip archive without its directory; is it truncated?");
   EXPECT_EQ(error({{"a\n\x1b.npy", array}, {"b", ""}}).find('\n'), std::string::npos);
