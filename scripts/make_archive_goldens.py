@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/archives/: small files of numpy.savez and torch.save, and of what they refuse.
+"""Writes tests/golden/archives/: small files of numpy.savez and torch.save.
 
     python3 -m venv archives && archives/bin/pip install torch==2.11.0 numpy==1.26.4
     archives/bin/python scripts/make_archive_goldens.py
@@ -70,7 +70,8 @@ def main():
         linear.weight.copy_(torch.arange(6.0).view(2, 3))
         linear.bias.fill_(-1)
     for protocol in range(2, 6):
-        torch.save(linear.state_dict(), FOLDER / f"torch_protocol_{protocol}.pt", pickle_protocol=protocol)
+        path = FOLDER / f"torch_protocol_{protocol}.pt"
+        torch.save(linear.state_dict(), path, pickle_protocol=protocol)
     torch.save(linear, FOLDER / "torch_module.pt")
     torch.save([torch.ones(2)], FOLDER / "torch_list.pt")
     torch.save(
