@@ -1,6 +1,7 @@
 // dictionary_learning's folder: ae.pt, a state_dict, and config.json, whose trainer.dict_class says
 // which class it belongs to. encoder.weight is [F, D], decoder.weight [D, F]; W_enc is [D, F],
-// W_dec [F, D].
+// W_dec [F, D]. Weights are taken as they were saved; AutoEncoder.from_pretrained moves norms of
+// decoder rows into the latents unless told not to.
 
 #include <torch/types.h>
 
