@@ -91,8 +91,12 @@ def parse_arguments(argv):
         help="tokens from one window's start to the next's (default: no overlap); a token in two "
         "windows is stored once, from the first, so that it has context before it",
     )
-    window("--bos", action="store_true", help="begin each window with the token for that even if "
-           "the tokenizer adds none (GPT-2, Pythia)")  # fmt: skip
+    window(
+        "--bos",
+        action="store_true",
+        help="begin each window with the token for that even if the tokenizer adds none "
+        "(GPT-2, Pythia)",
+    )
     window("--seed", type=int, help="take the windows in an order shuffled by it (default: text order)")
 
     how = parser.add_argument_group("how").add_argument
@@ -149,10 +153,11 @@ def describe_source(arguments, windows, harvester, dropped):
 class Progress:
     """A bar in one line, rewritten on a terminal and otherwise printed once in a while."""
 
-    WIDTH = 24
+    WIDTH = 16
 
     def __init__(self, before):
         self.start, self.before, self.shown = time.monotonic(), before, 0.0
+        self.first = None  # share and time when it was first shown
 
     def show(self, tokens, share, last=False):
         """`share` of the work that is done, or None where nobody knows."""
@@ -166,7 +171,7 @@ class Progress:
         if share is not None:
             done = round(self.WIDTH * share)
             line = f"[{'#' * done}{'-' * (self.WIDTH - done)}] {100 * share:3.0f} %  {line}"
-        if not hasattr(self, "first"):
+        if share is not None and self.first is None:
             self.first = (share, now)
         elif share is not None and not last and share > self.first[0]:
             left = (now - self.first[1]) * (1 - share) / (share - self.first[0])

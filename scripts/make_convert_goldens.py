@@ -197,12 +197,13 @@ def dictionary_learning():
     from dictionary_learning.dictionary import AutoEncoderNew
 
     groups = {"group_fractions": [0.25, 0.25, 0.5]}
+    matryoshka = trained("matryoshka_batch_top_k.MatryoshkaBatchTopKTrainer", k=K, **groups)
     for name, trainer, normalised in [
         ("autoencoder", trained("standard.StandardTrainer"), True),
         ("autoencoder_free", trained("standard.StandardTrainerAprilUpdate"), False),
         ("topk", trained("top_k.TopKTrainer", k=K), True),
         ("batchtopk", trained("batch_top_k.BatchTopKTrainer", k=K), True),
-        ("matryoshka", trained("matryoshka_batch_top_k.MatryoshkaBatchTopKTrainer", k=K, **groups), True),
+        ("matryoshka", matryoshka, True),
         ("jumprelu", trained("jumprelu.JumpReluTrainer"), True),
         ("gated", trained("gdm.GatedSAETrainer"), True),
     ]:

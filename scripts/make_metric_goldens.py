@@ -9,6 +9,9 @@ Inputs and outputs of a case lie in one file, versions in its metadata. Needs sa
     gold/bin/python scripts/make_metric_goldens.py            all cases, some ten minutes
     gold/bin/python scripts/make_metric_goldens.py trainer    one of them
 
+The fraction had another formula before 0.4.1. For word_scores, SAE_BENCH_OLD names a folder with
+that code: pip download --no-deps sae-bench==0.3.2, unzipped.
+
 Cross entropy and KL divergence need a language model and are left out. The files are only to be made
 again when SAEBench changes a formula; review the difference by hand.
 """
@@ -19,6 +22,7 @@ os.environ["JAXTYPING_DISABLE"] = "1"  # its checks fail on SAEBench's own spars
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import io
 import pathlib
 import random
@@ -89,10 +93,19 @@ class TableModel:
         return None, {names_filter[0]: acts}
 
 
-def calculator(model, words, **thresholds):
-    return FeatureAbsorptionCalculator(
+def calculator(model, words, make=FeatureAbsorptionCalculator, **thresholds):
+    return make(
         model=model, icl_word_list=words, max_icl_examples=min(10, len(words) - 1),
         base_template="{word} has the first letter:", word_token_pos=-6, **thresholds)
+
+
+def old_calculator():
+    """FeatureAbsorptionCalculator of sae-bench 0.3.2, beside the installed one."""
+    path = pathlib.Path(os.environ["SAE_BENCH_OLD"], "sae_bench/evals/absorption")
+    spec = importlib.util.spec_from_file_location("old", path / "feature_absorption_calculator.py")
+    module = sys.modules["old"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.FeatureAbsorptionCalculator
 
 
 def core_metrics():
@@ -159,6 +172,7 @@ def word_scores():
     rng = torch.Generator().manual_seed(SEED)
     variants = {
         "default": {},
+        "old": dict(make=old_calculator()),
         "table8": dict(absorption_fraction_probe_cos_sim_threshold=-1,
                        probe_projection_proportion_threshold=0,
                        absorption_fraction_max_absorbing_latents=10**6),

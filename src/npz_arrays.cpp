@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "printable.h"
 #include "sae/error.h"
 #include "zip.h"
 

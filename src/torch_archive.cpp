@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "printable.h"
 #include "sae/error.h"
 #include "safetensors_header.h"
 

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "printable.h"
 #include "sae/error.h"
 #include "sae/files.h"
 #include "tensor_bytes.h"

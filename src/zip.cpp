@@ -6,6 +6,7 @@
 
 #include "crc32.h"
 #include "inflate.h"
+#include "printable.h"
 #include "sae/error.h"
 
 namespace sae {
@@ -80,7 +81,8 @@ class Parser {
   Directory find_directory() const {
     if (!is_zip(file_)) fail("not a zip archive");
     constexpr std::size_t kLongestComment = 0xffff;
-    std::size_t at = file_.size() < kEndSize ? 0 : file_.size() - kEndSize;
+    if (file_.size() < kEndSize) fail("zip archive without its directory; is it truncated?");
+    std::size_t at = file_.size() - kEndSize;
     const std::size_t last = at < kLongestComment ? 0 : at - kLongestComment;
     while (!starts(at, kEnd) || at + kEndSize + number(file_, at + 20, 2) != file_.size()) {
       if (at-- == last) fail("zip archive without its directory; is it truncated?");
@@ -205,13 +207,6 @@ std::string_view zip_contents(const ZipEntry& entry, std::string& buffer,
     throw DataError(where + " does not have its checksum; is the file damaged?");
   }
   return contents;
-}
-
-std::string printable(std::string_view text) {
-  constexpr std::size_t kLongest = 100;
-  std::string out(text.substr(0, kLongest));
-  for (char& c : out) c = c < ' ' || c > '~' ? '?' : c;
-  return text.size() > kLongest ? out + "..." : out;
 }
 
 }  // namespace sae

@@ -29,7 +29,4 @@ std::vector<ZipEntry> parse_zip(std::string_view file, const std::string& place)
 /// they had to be inflated.
 std::string_view zip_contents(const ZipEntry& entry, std::string& buffer, const std::string& place);
 
-/// For messages: `text` from a file, on one line and not too long.
-std::string printable(std::string_view text);
-
 }  // namespace sae

@@ -101,6 +101,7 @@ TEST_F(Command, HelpFitsATerminalAndShowsExamples) {
                                              {"synth"},
                                              {"info"},
                                              {"inspect"},
+                                             {"convert"},
                                              {"config"},
                                              {"config", "print"},
                                              {"config", "check"},
@@ -243,6 +244,28 @@ TEST_F(Command, ReadsStoresAndNamesWhatIsWrongWithThem) {
   EXPECT_NE(sae({"inspect", store}).out.find("900 of width 20, f32"), std::string::npos);
   fs::resize_file(path("store") / "shard-00000.safetensors", 5000);
   refuse(3, "shard-00000.safetensors", store);
+}
+
+TEST_F(Command, ConvertsARunAndSaysHowCloseTheCopyIs) {
+  const std::string store = path("store");
+  ASSERT_EQ(sae({"synth", "--preset", "tiny", "--tokens", "300", "--out", store, "-q"}).status, 0);
+  const std::string run = path("run");
+  ASSERT_EQ(sae({"train", write_config(topk()), "--out", run, "-q"}).status, 0);
+  const Result printed = sae({"convert", run, path("a"), "--to", "saelens", "--verify", store});
+  EXPECT_EQ(printed.status, 0) << printed.err;
+  EXPECT_NE(printed.out.find("topk with k"), std::string::npos) << printed.out;
+  EXPECT_NE(printed.out.find("on 300 tokens"), std::string::npos) << printed.out;
+  EXPECT_NE(printed.out.find("latents active on one side   0\n"), std::string::npos) << printed.out;
+  EXPECT_TRUE(fs::exists(path("a") / "sae_weights.safetensors"));
+  const Json report =
+      Json::parse(sae({"convert", path("a"), path("b"), "--to", "sae", "--json"}).out);
+  EXPECT_EQ(report["from"], "saelens");
+  EXPECT_FALSE(report.contains("verification"));
+  expect_error(2, "exists already", {"convert", run, path("a"), "--to", "saelens"});
+  expect_error(2, "--to is required", {"convert", run, path("c")});
+  expect_error(2, "did you mean 'saelens'?", {"convert", run, path("c"), "--to", "saelans"});
+  expect_error(2, "gemma_scope", {"convert", run, path("c"), "--to", "gemma_scope"});
+  expect_error(3, "expected", {"convert", store, path("c"), "--to", "saelens"});
 }
 
 TEST_F(Command, AFullDiskIsOneLineAndKeepsTheOldCheckpoint) {

@@ -130,7 +130,8 @@ class Convert : public ::testing::Test {
   Json save(const std::string& name, const Json& options) const {
     const Json model = resolved(options);
     save_sae(path(name), *filled(model), model, 1,
-             {{"source", source_}, {"training", {{"seed", 5}, {"model", model}}}});
+             {{"source", {{"kind", "store"}, {"store", source_}}},
+              {"training", {{"seed", 5}, {"model", model}}}});
     return model;
   }
 
@@ -185,12 +186,29 @@ TEST_F(Convert, BringsOursBackWithSourceAndTraining) {
   convert(from_to(path("theirs"), path("again"), "sae"));
   const SaeFolder before = load_sae(path("ours"));
   const SaeFolder after = load_sae(path("again"));
-  EXPECT_EQ(after.config->at("source"), source_);
+  EXPECT_EQ(after.config->at("source"), before.config->at("source"));
   EXPECT_EQ(after.config->at("training"), before.config->at("training"));
   EXPECT_EQ(after.config->at("model").at("widths"), before.config->at("model").at("widths"));
   EXPECT_FALSE(after.config->contains("converted_from"));
   Tensors weights = snapshot(*before.sae);
   expect_same(snapshot(*after.sae), weights, "converted twice");
+}
+
+TEST_F(Convert, TellsOthersWhichModelAndHook) {
+  save("ours", stateful_models()[0].second);
+  convert(from_to(path("ours"), path("theirs"), "saelens"));
+  const Json metadata = parsed(path("theirs") / "cfg.json").at("metadata");
+  EXPECT_EQ(metadata.at("model_name"), "m");
+  EXPECT_EQ(metadata.at("hook_name"), "blocks.2.hook_resid_post");
+}
+
+TEST_F(Convert, RefusesProvenanceThatIsNotWhatWeWrite) {
+  const SpoiltCopy copy("saelens_standard");
+  copy.set("cfg.json", "metadata",
+           {{"sae_lens_version", "6.0.0"}, {"sae_cpp", {{"source", {{"hook_name", 3}}}}}});
+  expect_refused<DataError>([&] { convert(from_to(copy.path(), path("out"), "saelens")); },
+                            {copy.path().string() + ": damaged: "});
+  EXPECT_FALSE(fs::exists(path("out")));
 }
 
 TEST_F(Convert, SaysInOursWhatItWasConvertedFrom) {
@@ -246,7 +264,7 @@ TEST_F(Convert, RefusesWhatItCannotObey) {
   refuses(zip, {"format 'zip': unknown; expected one of sae"});
   EXPECT_FALSE(fs::exists(out));
   convert(from_to(path("ours"), out, "saelens"));
-  EXPECT_THROW(convert(from_to(path("ours"), out, "saelens")), std::system_error) << "out exists";
+  refuses(from_to(path("ours"), out, "saelens"), {"out: exists already; name a folder"});
 }
 
 TEST_F(Convert, SaysWhatItFoundAndWhatItExpected) {

@@ -22,6 +22,8 @@ void replay(const std::string& name, void (*entry)(std::string_view)) {
 
 TEST(FuzzCorpus, HoldsForSafetensors) { replay("safetensors", fuzz_safetensors); }
 TEST(FuzzCorpus, HoldsForNpy) { replay("npy", fuzz_npy); }
+TEST(FuzzCorpus, HoldsForNpz) { replay("npz", fuzz_npz); }
+TEST(FuzzCorpus, HoldsForTorchFiles) { replay("torch_file", fuzz_torch_file); }
 TEST(FuzzCorpus, HoldsForJson) { replay("json", fuzz_json); }
 TEST(FuzzCorpus, HoldsForConfigurations) { replay("config", fuzz_config); }
 

@@ -119,7 +119,8 @@ class Harvester:
         caught = [None] * len(points)
 
         def keep(i, value):
-            caught[i] = first(value)
+            value = first(value)
+            caught[i] = value.unflatten(0, ids.shape) if value.dim() == 2 else value  # OPT's MLP
             if stop and all(c is not None for c in caught):
                 raise Reached
 

@@ -113,10 +113,13 @@ std::vector<std::string> convert_formats() {
   return names;
 }
 
-ConvertReport convert(const ConvertArguments& arguments) {
+ConvertReport convert(const ConvertArguments& arguments) try {
   const at::NoGradGuard no_grad;
   const SaeFormat& to = sae_format(arguments.to);
   const SaeFormat& from = input_format(arguments);
+  if (std::filesystem::exists(arguments.output)) {
+    throw ConfigError(arguments.output.string() + ": exists already; name a folder to be made");
+  }
   const PlainSae plain = from.read(arguments.input);
   to.write(arguments.output, plain);
   ConvertReport report{from.name, to.name, describe(plain), plain.d_in(), plain.d_sae(), {}};
@@ -126,6 +129,8 @@ ConvertReport convert(const ConvertArguments& arguments) {
                plain.d_in(), plain.d_sae(), arguments);
   }
   return report;
+} catch (const Json::exception& error) {
+  throw DataError(arguments.input.string() + ": damaged: " + error.what());
 }
 
 Json to_json(const ConvertReport& report) {

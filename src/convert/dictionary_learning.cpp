@@ -1,6 +1,7 @@
 // dictionary_learning's folder: ae.pt, a state_dict, and config.json, whose trainer.dict_class says
 // which class it belongs to. encoder.weight is [F, D], decoder.weight [D, F]; W_enc is [D, F],
-// W_dec [F, D].
+// W_dec [F, D]. Weights are taken as they were saved; AutoEncoder.from_pretrained moves norms of
+// decoder rows into the latents unless told not to.
 
 #include <torch/types.h>
 
@@ -147,11 +148,11 @@ void read_provenance(PlainSae& plain, const ToolConfig& config) {
   plain.origin = Json{{"format", "dictionary_learning"}, {"config", config.json()}};
   const ToolConfig trainer = config.object("trainer");
   if (trainer.has("lm_name")) plain.source["model"] = trainer.json().at("lm_name");
-  if (trainer.has("layer")) plain.source["layer"] = trainer.integer("layer", 0, kLargestSize);
+  if (trainer.has("layer")) plain.source["layer"] = trainer.json().at("layer");
   // Their scripts name modules "resid_post_layer_8".
   const std::string module = trainer.string_or("submodule_name", "");
   for (const std::string site : {"resid_post", "resid_pre", "mlp_out", "attn_out"}) {
-    if (module.starts_with(site) && trainer.has("layer")) {
+    if (module.starts_with(site) && plain.source.value("layer", Json()).is_number_integer()) {
       set_hook(plain.source, "blocks." + plain.source["layer"].dump() + ".hook_" + site);
     }
   }
@@ -242,11 +243,27 @@ Written to_class(const PlainSae& given) {
   return out;
 }
 
+/// A string of what other programs wrote; empty if it is none.
+std::string text_of(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+/// The configuration that it was read from, if it was one of theirs.
+Json config_read(const PlainSae& plain) {
+  if (!plain.origin.is_object() || text_of(plain.origin, "format") != "dictionary_learning") {
+    return Json::object();
+  }
+  Json config = plain.origin.value("config", Json::object());
+  for (const char* group : {"trainer", "buffer"}) {
+    if (config.is_object() && !config.value(group, Json()).is_object()) config.erase(group);
+  }
+  return config.is_object() ? config : Json::object();
+}
+
 Json config_of(const PlainSae& plain, const Written& written) {
   Json config{{"trainer", Json::object()}, {"buffer", Json::object()}};
-  if (plain.origin.is_object() && plain.origin.value("format", "") == "dictionary_learning") {
-    config.update(plain.origin.value("config", Json::object()));
-  }
+  config.update(config_read(plain));
   Json& trainer = config["trainer"];
   trainer.update({{"trainer_class", written.trainer_class},
                   {"dict_class", written.dict_class},
@@ -255,9 +272,9 @@ Json config_of(const PlainSae& plain, const Written& written) {
                   {"device", "cpu"},
                   {"layer", plain.source.value("layer", Json())},
                   {"lm_name", plain.source.value("model", Json())}});
-  if (plain.source.contains("site") && plain.source.contains("layer")) {
+  if (!text_of(plain.source, "site").empty() && plain.source.contains("layer")) {
     trainer["submodule_name"] =
-        plain.source.value("site", "") + "_layer_" + plain.source["layer"].dump();
+        text_of(plain.source, "site") + "_layer_" + plain.source["layer"].dump();
   }
   trainer.erase("k");
   if (plain.k > 0 || plain.mean_k > 0) trainer["k"] = whole_k(plain);

@@ -9,10 +9,13 @@
 #include <string_view>
 
 #include "npy.h"
+#include "npz_arrays.h"
 #include "sae/config.h"
 #include "sae/error.h"
 #include "safetensors_header.h"
+#include "state_pickle.h"
 #include "strict_json.h"
+#include "torch_archive.h"
 
 namespace sae {
 
@@ -51,6 +54,54 @@ inline void fuzz_npy(std::string_view file) {
     require(header.begin + element * static_cast<std::uint64_t>(header.rows) *
                                static_cast<std::uint64_t>(header.columns) ==
             file.size());
+  } catch (const DataError& error) {
+    require_one_line(error);
+  }
+}
+
+inline void fuzz_npz(std::string_view file) {
+  try {
+    std::uint64_t inflated = 0;
+    visit_npz(file, "file", [&](const std::string&, const NpyArray& array, std::string_view data) {
+      std::uint64_t bytes = safetensors_element_size(array.dtype);
+      require(bytes > 0);
+      for (const std::int64_t size : array.shape) bytes *= static_cast<std::uint64_t>(size);
+      require(bytes == data.size());
+      inflated += bytes;
+    });
+    require(inflated <= 1032 * file.size());
+  } catch (const DataError& error) {
+    require_one_line(error);
+  }
+}
+
+/// Every element of a tensor lies in its storage, which has as many.
+inline void require_inside(const PickledTensor& tensor) {
+  std::int64_t count = 1;
+  std::int64_t last = tensor.offset;
+  require(tensor.offset >= 0 && tensor.shape.size() == tensor.strides.size());
+  for (std::size_t i = 0; i < tensor.shape.size(); ++i) {
+    require(tensor.shape[i] >= 0 && tensor.strides[i] >= 0);
+    count *= tensor.shape[i];
+    if (tensor.shape[i] > 1) last += (tensor.shape[i] - 1) * tensor.strides[i];
+  }
+  require(count <= tensor.storage_elements && (count == 0 || last < tensor.storage_elements));
+}
+
+/// An archive, or, if it does not start like one, the pickle that would be in it.
+inline void fuzz_torch_file(std::string_view file) {
+  try {
+    const bool whole = is_zip(file);
+    const auto items =
+        whole ? parse_torch_archive(file, "file").items : parse_state_pickle(file, "file");
+    for (const auto& [name, value] : items) {
+      const auto* tensor = std::get_if<PickledTensor>(&value);
+      if (tensor == nullptr) continue;
+      require_inside(*tensor);
+      const std::uint64_t element = safetensors_element_size(tensor->dtype);
+      const auto elements = static_cast<std::uint64_t>(tensor->storage_elements);
+      require(element > 0 && (!whole || elements <= 1032 * file.size() / element));
+    }
   } catch (const DataError& error) {
     require_one_line(error);
   }

@@ -35,7 +35,8 @@ from harvesting import text as texts  # noqa: E402
 
 WORDS = "the a cat dog sat on mat ran to of and in".split()
 SIZES = dict(vocab_size=16, hidden_size=8, num_hidden_layers=3, num_attention_heads=2)
-GATED = dict(SIZES, intermediate_size=16, num_key_value_heads=1, head_dim=6)
+WITHOUT_HEAD_DIM = dict(SIZES, intermediate_size=16, num_key_value_heads=1)
+GATED = dict(WITHOUT_HEAD_DIM, head_dim=6)
 # Soft caps and attention windows small enough to matter.
 CAPS = dict(attn_logit_softcapping=0.5, query_pre_attn_scalar=3, sliding_window=3)
 MODELS = {
@@ -47,9 +48,12 @@ MODELS = {
     ),
     "llama": transformers.LlamaConfig(**GATED),
     "mistral": transformers.MistralConfig(**GATED, sliding_window=3),
-    "qwen2": transformers.Qwen2Config(**{k: v for k, v in GATED.items() if k != "head_dim"}),
+    "qwen2": transformers.Qwen2Config(**WITHOUT_HEAD_DIM),
     "gemma2": transformers.Gemma2Config(**GATED, **CAPS),
+    "gemma3": transformers.Gemma3TextConfig(**GATED, sliding_window=3),
 }
+# Scales what its blocks add.
+SCALED = transformers.GraniteConfig(**WITHOUT_HEAD_DIM, residual_multiplier=0.3)
 # What each architecture adds to its residual stream: the modules that return it.
 ADDED = {
     "bert": ("encoder.layer.{}.attention.output.dense", "encoder.layer.{}.output.dense"),
@@ -60,6 +64,7 @@ ADDED = {
     "mistral": ("layers.{}.self_attn", "layers.{}.mlp"),
     "qwen2": ("layers.{}.self_attn", "layers.{}.mlp"),
     "gemma2": ("layers.{}.post_attention_layernorm", "layers.{}.post_feedforward_layernorm"),
+    "gemma3": ("layers.{}.post_attention_layernorm", "layers.{}.post_feedforward_layernorm"),
 }
 BLOCKS = {"bert": "encoder.layer.{}", "gpt2": "h.{}"}
 
@@ -212,13 +217,15 @@ class Harvest(unittest.TestCase):
         self.assertEqual(harvester(self.windows()).shape, (8, 8, 8))
 
     def test_refuses_modules_that_do_not_add_up_to_the_block(self):
-        path, _ = self.model("llama")
-        with mock.patch.dict(harvest.models.BRANCHES, mlp_out=[("post_attention_layernorm", None)]):
+        with mock.patch.dict(MODELS, scaled=SCALED):
+            path, _ = self.model("scaled")
+        for site in ("attn_out", "mlp_out"):
             status, output = self.run_script(
-                "--model", path, "--layer", 1, "--site", "attn_out", "--text", self.text,
+                "--model", path, "--layer", 1, "--site", site, "--text", self.text,
                 "--context", 8, "--out", self.folder / "out")  # fmt: skip
-        self.assertEqual(status, 3)
-        self.assertIn("do not add up to its output", output)
+            self.assertEqual(status, 3)
+            self.assertIn("do not add up to its output; only resid_pre and resid_post", output)
+        self.harvest(path, "--layer", 1)
 
     def test_takes_a_model_that_only_exists_as_a_causal_one(self):
         path, model = self.model("gpt2")

@@ -17,6 +17,7 @@ from pathlib import Path
 os.environ["SPARSIFY_DISABLE_TRITON"] = "1"  # its kernels need a GPU
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
+import numpy  # noqa: E402
 import torch  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
@@ -166,6 +167,39 @@ class OfOurs(Check):
                     loaded.fold_W_dec_norm()
                     folded = loaded.encode(self.x)
                     self.assert_close(loaded.decode(folded), expected[1])
+
+    def test_dictionary_learning(self):
+        from dictionary_learning.dictionary import AutoEncoder
+        from dictionary_learning.utils import load_dictionary
+
+        for name in MODELS:
+            with self.subTest(name):
+                out, expected = self.converted(name, "dictionary_learning")
+                loaded, config = load_dictionary(str(out), "cpu")
+                self.assert_close(loaded(self.x), expected[1])
+                if isinstance(loaded, AutoEncoder):  # that loader gave rows the norm 1
+                    loaded = AutoEncoder.from_pretrained(out / "ae.pt", normalize_decoder=False)
+                latents = loaded.encode(self.x)
+                self.assert_computes((latents, loaded.decode(latents)), expected)
+                self.assertEqual(config["trainer"]["lm_name"], "gpt2")
+                self.assertEqual(config["trainer"]["layer"], 5)
+                self.assertEqual(config["buffer"]["ctx_len"], 128)
+                self.assertEqual(config["sae_cpp"]["training"]["train"]["steps"], 200)
+
+    def test_gemma_scope(self):
+        for name in MODELS:
+            with self.subTest(name):
+                if name.startswith("topk"):
+                    with self.assertRaisesRegex(RuntimeError, "which knows thresholds only"):
+                        self.converted(name, "gemma_scope")
+                    continue
+                out, expected = self.converted(name, "gemma_scope")
+                with numpy.load(out / "params.npz") as arrays:
+                    params = {key: torch.from_numpy(value) for key, value in arrays.items()}
+                h = self.x @ params["W_enc"] + params["b_enc"]
+                latents = h.relu() * (h > params["threshold"])
+                reconstruction = latents @ params["W_dec"] + params["b_dec"]
+                self.assert_computes((latents, reconstruction), expected)
 
     def test_sparsify(self):
         from sparsify import SparseCoder
