@@ -107,7 +107,8 @@ MetricValues evaluate_reconstruction(const Autoencoder& sae, const Data& data, s
   return metrics.values();
 }
 
-Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions& options) {
+Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions& options,
+                    const BatchVisitor& visit) {
   const at::NoGradGuard no_grad;
   check_width(sae, data);
   Evaluation result;
@@ -115,7 +116,9 @@ Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions&
   const auto measure = [&](const at::Tensor& x_cpu) {
     const at::Tensor x = x_cpu.to(sae.W_enc.device());
     Codes codes = sae.encode(x);
-    metrics.add(x, sae.decode(codes), codes);
+    const at::Tensor x_hat = sae.decode(codes);
+    metrics.add(x, x_hat, codes);
+    if (visit) visit(x, x_hat, codes);
     return codes;
   };
   if (data.world) {

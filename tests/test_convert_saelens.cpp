@@ -54,6 +54,17 @@ TEST(Saelens, KnowsAMatryoshkaByItsMetadata) {
   EXPECT_EQ(own.model.at("k"), 3);
 }
 
+TEST(Saelens, IsDescribedByHowLatentsAreChosen) {
+  const auto described = [](const char* name) {
+    return describe(read_saelens(ConvertGolden(name).folder));
+  };
+  EXPECT_EQ(described("saelens_standard"), "relu");
+  EXPECT_EQ(described("saelens_topk"), "topk with k 3");
+  EXPECT_EQ(described("saelens_jumprelu"), "jumprelu");
+  EXPECT_EQ(described("saelens_batchtopk_finished"), "batch_topk with threshold 1.75");
+  EXPECT_EQ(described("saelens_matryoshka_batchtopk_checkpoint"), "matryoshka with threshold 1.75");
+}
+
 TEST(Saelens, TakesABatchTopKOfUnknownTrainingForAJumpRelu) {
   const SpoiltCopy copy("saelens_batchtopk_finished");
   copy.set("cfg.json", "metadata", {{"sae_lens_version", "6.18.0"}});

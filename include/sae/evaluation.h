@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "sae/autoencoder.h"
 #include "sae/data.h"
@@ -44,7 +45,11 @@ struct Evaluation {
 MetricValues evaluate_reconstruction(const Autoencoder& sae, const Data& data, std::int64_t tokens,
                                      std::int64_t batch, double input_scale = 1);
 
+/// What else looks at the batches of an evaluation: activations, reconstructions, codes.
+using BatchVisitor = std::function<void(const at::Tensor&, const at::Tensor&, const Codes&)>;
+
 /// Everything, for an autoencoder that takes raw activations.
-Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions& options);
+Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions& options,
+                    const BatchVisitor& visit = {});
 
 }  // namespace sae

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "convert/plain_sae.h"
+#include "convert/tensor_taker.h"
 
 namespace sae {
 

@@ -3,6 +3,8 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <charconv>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -36,10 +38,11 @@ std::string describe(const PlainSae& plain) {
     case Activation::kBatchTopK:
       break;
   }
-  const std::string threshold =
-      nlohmann::json(static_cast<double>(plain.threshold.item<float>())).dump();
+  char threshold[32];  // the shortest text that reads back as the same float
+  const auto value = plain.threshold.item<float>();
+  char* const end = std::to_chars(std::begin(threshold), std::end(threshold), value).ptr;
   return (plain.widths.empty() ? "batch_topk" : "matryoshka") + std::string(" with threshold ") +
-         threshold;
+         std::string(threshold, end);
 }
 
 at::Tensor encode(const PlainSae& plain, const at::Tensor& x) {

@@ -1,10 +1,11 @@
+#include "convert/tensor_taker.h"
+
 #include <torch/types.h>
 
 #include <cmath>
 #include <string>
 #include <utility>
 
-#include "convert/plain_sae.h"
 #include "sae/error.h"
 
 namespace sae {
