@@ -24,8 +24,8 @@ class Linear : public Autoencoder {
   explicit Linear(AutoencoderOptions options) : Autoencoder(std::move(options)) {}
 
  protected:
-  Selection select(const at::Tensor& h) const override {
-    return {Pattern::dense(h.size(0), h.size(1)), {}};
+  SelectionRule rule(std::int64_t /*batch*/) const override {
+    return Above{at::scalar_tensor(-INFINITY)};
   }
   at::Tensor activate(const Codes& preactivations) const override {
     return preactivations.values();
