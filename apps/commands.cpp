@@ -13,7 +13,6 @@
 #include "sae/config.h"
 #include "sae/config_reference.h"
 #include "sae/error.h"
-#include "sae/evaluate_command.h"
 #include "sae/info.h"
 #include "sae/progress.h"
 #include "sae/run.h"
@@ -168,31 +167,6 @@ void add_train(CLI::App& app, Common& common, std::function<int()>& action) {
   });
 }
 
-void add_eval(CLI::App& app, Common& common, std::function<int()>& action) {
-  auto given = std::make_shared<sae::EvaluateArguments>();
-  CLI::App* command = app.add_subcommand("eval", "Evaluate a trained autoencoder");
-  command->add_option("SAE", given->path, "Folder of an autoencoder or of a run")->required();
-  command->add_option("--data", given->data,
-                      "A store, a world's preset, or a data group as JSON (default: held-out data "
-                      "of the training)");
-  command->add_option("--set", given->sets, "Change an option: eval.tokens=100000; repeatable")
-      ->take_all();
-  add_common(command, common);
-  command->footer(
-      "Examples:\n"
-      "  sae eval runs/topk\n"
-      "  sae eval runs/topk --data acts/heldout --set eval.tokens=100000 --json");
-  command->callback([given, &common, &action] {
-    action = [given, &common] {
-      given->device = common.device;
-      given->threads = common.threads;
-      const sae::Evaluation result = sae::evaluate_path(*given);
-      print_result(common, json_of(result.values), [&] { print_metrics(result.values); });
-      return 0;
-    };
-  });
-}
-
 void add_compare(CLI::App& app, Common& common, std::function<int()>& action) {
   struct Arguments {
     ConfigArguments config;
@@ -303,7 +277,8 @@ void add_config_command(CLI::App& app, Common& common, std::function<int()>& act
   auto only = std::make_shared<std::string>();
   CLI::App* print = command->add_subcommand("print", "Every option: default, range and meaning");
   print->add_option("WHICH", *only,
-                    "An architecture, or run, model, data, train, eval, compare (default: all)");
+                    "An architecture, or run, model, data, train, eval, core, absorption, "
+                    "probing, compare (default: all)");
   print->callback([only, &action] {
     action = [only] {
       std::cout << sae::config_reference(*only);

@@ -7,10 +7,13 @@
 #include <vector>
 
 #include "fields_json.h"
+#include "sae/absorption_options.h"
 #include "sae/architectures.h"
 #include "sae/compare.h"
+#include "sae/core_metrics.h"
 #include "sae/error.h"
 #include "sae/run.h"
+#include "sae/sparse_probing.h"
 
 namespace sae {
 namespace {
@@ -18,6 +21,12 @@ namespace {
 std::string section(const std::string& title, const std::vector<FieldDoc>& docs,
                     const std::string& prefix) {
   return title + "\n\n" + field_table(docs, prefix) + "\n";
+}
+
+/// Options that `sae eval --suite` takes by --set, and no run's configuration has.
+template <class Options>
+std::string suite_section(const std::string& suite) {
+  return section("sae eval, suite " + suite, describe_fields<Options>(), suite);
 }
 
 std::vector<std::pair<std::string, std::vector<FieldDoc>>> model_choices() {
@@ -42,13 +51,17 @@ std::string config_reference(const std::string& only) {
   }
   if (wanted("train")) text += section("train", describe_fields<RunTrainOptions>(), "train");
   if (wanted("eval")) text += section("eval", describe_fields<EvalOptions>(), "eval");
+  if (wanted("core")) text += suite_section<CoreOptions>("core");
+  if (wanted("absorption")) text += suite_section<AbsorptionOptions>("absorption");
+  if (wanted("probing")) text += suite_section<SparseProbingOptions>("probing");
   if (wanted("compare")) {
     text += section("A comparison, besides base, members and axes",
                     describe_fields<CompareBasics>(), "");
   }
   if (text.empty()) {
     std::vector<std::string> names = architecture_names();
-    for (const char* name : {"run", "model", "data", "train", "eval", "compare"})
+    for (const char* name : {"run", "model", "data", "train", "eval", "core", "absorption",
+                             "probing", "compare"})
       names.emplace_back(name);
     const std::string near = nearest_name(only, names);
     std::string list;

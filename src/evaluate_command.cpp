@@ -3,14 +3,16 @@
 #include <ATen/Parallel.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 
+#include "evaluate_inputs.h"
 #include "fields_json.h"
 #include "sae/error.h"
 #include "sae/run.h"
-#include "sae/sae_file.h"
 
 namespace sae {
 namespace {
@@ -36,33 +38,109 @@ ConfigNode data_group(const std::string& text, const Json& training) {
   return config_from_json(Json{{"kind", "synthetic"}, {"preset", text}}, "--data");
 }
 
+bool is_task_folder(const fs::path& path) {
+  if (!fs::is_directory(path) || fs::exists(path / "manifest.json")) return false;
+  const fs::directory_iterator entries(path);
+  return std::any_of(begin(entries), end(entries),
+                     [](const auto& entry) { return is_labelled_file(entry.path()); });
+}
+
+void set_once(std::string& place, const std::string& value, const char* what) {
+  if (!place.empty()) {
+    throw ConfigError("--data: got '" + place + "' and '" + value + "', expected one " + what);
+  }
+  place = value;
+}
+
+fs::path sae_folder(const fs::path& path) {
+  if (fs::exists(path / "sae" / "config.json")) return path / "sae";
+  if (fs::exists(path / "metrics.jsonl")) {
+    throw DataError(path.string() + ": is a run that has not been finished; finish it with " +
+                    "sae train CONFIG --out " + path.string() + " --resume");
+  }
+  return path;
+}
+
 }  // namespace
 
-Evaluation evaluate_path(const EvaluateArguments& arguments) {
+EvaluateInputs::EvaluateInputs(const EvaluateArguments& arguments) {
   at::set_num_threads(arguments.threads > 0
                           ? arguments.threads
                           : static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));
-  fs::path folder = arguments.path;
-  if (fs::exists(folder / "sae" / "config.json")) {
-    folder /= "sae";
-  } else if (fs::exists(folder / "metrics.jsonl")) {
-    throw DataError(folder.string() + ": is a run that has not been finished; finish it with " +
-                    "sae train CONFIG --out " + folder.string() + " --resume");
+  std::string store, tasks;
+  for (const std::string& text : arguments.data) {
+    if (is_labelled_file(text)) {
+      set_once(words_, text, "file of labelled activations");
+    } else if (is_task_folder(text)) {
+      set_once(tasks, text, "folder of labelled activations");
+    } else {
+      set_once(store, text, "store or world");
+    }
   }
-  const SaeFolder loaded = load_sae(folder);
-  const Json training = loaded.config->value("training", Json::object());
-  ConfigNode document = config_from_json(Json{{"data", data_group(arguments.data, training).json()},
-                                              {"eval", training.value("eval", Json::object())}},
-                                         "eval");
+  if (!tasks.empty()) tasks_ = labelled_files(tasks);
+  loaded_ = load_sae(sae_folder(arguments.path));
+  const Json training = loaded_.config->value("training", Json::object());
+  has_data_ = !store.empty() || training.contains("data");
+  Json groups = {{"data", has_data_ ? data_group(store, training).json() : Json()},
+                 {"eval", training.value("eval", Json::object())},
+                 {"core", Json::object()},
+                 {"absorption", Json::object()},
+                 {"probing", Json::object()}};
+  ConfigNode document = config_from_json(groups, "eval");
   for (const std::string& set : arguments.sets) document = with_set(document, set);
   for (const std::string& key : document.keys()) {
-    if (key != "data" && key != "eval") document.at(key).fail("unknown key; expected data or eval");
+    if (!groups.contains(key)) {
+      document.at(key).fail("unknown key; expected data, eval, core, absorption or probing");
+    }
   }
-  const auto options = read_fields<EvalOptions>(document.at("eval"));
-  loaded.sae->to(parse_device(arguments.device.empty() ? "auto" : arguments.device));
-  return evaluate(*loaded.sae,
-                  open_data(document.at("data"), training.value("seed", std::uint64_t{0})),
-                  options);
+  eval = read_fields<EvalOptions>(document.at("eval"));
+  core = read_fields<CoreOptions>(document.at("core"));
+  absorption = read_fields<AbsorptionOptions>(document.at("absorption"));
+  probing = read_fields<SparseProbingOptions>(document.at("probing"));
+  data_group_ = document.at("data").json();
+  seed_ = training.value("seed", std::uint64_t{0});
+  loaded_.sae->to(parse_device(arguments.device.empty() ? "auto" : arguments.device));
+}
+
+const Data& EvaluateInputs::data() {
+  if (!has_data_) data_group("", Json::object());  // says what is missing
+  if (!data_) data_ = open_data(config_from_json(data_group_, "--data"), seed_);
+  return *data_;
+}
+
+const LabelledActivations& EvaluateInputs::words() {
+  if (words_.empty()) {
+    throw ConfigError(
+        "--suite absorption: needs labelled activations; give them with --data FILE.safetensors");
+  }
+  if (!labelled_) labelled_ = read_labelled(words_);
+  return *labelled_;
+}
+
+std::vector<fs::path> EvaluateInputs::tasks() const {
+  if (!tasks_.empty()) return tasks_;
+  if (words_.empty()) {
+    throw ConfigError(
+        "--suite probing: needs labelled activations; give a folder of them, or one "
+        "file, with --data");
+  }
+  return {words_};
+}
+
+at::Tensor EvaluateInputs::sample() {
+  constexpr std::int64_t kTokens = 16384;
+  if (has_data_) return data().train()->next(kTokens);
+  const at::Tensor x = words_.empty() ? read_labelled(tasks().front()).train.x : words().train.x;
+  return x.slice(0, 0, kTokens);
+}
+
+Evaluation evaluate_path(const EvaluateArguments& arguments) {
+  EvaluateInputs inputs(arguments);
+  if (inputs.has_words() || inputs.has_tasks()) {
+    throw ConfigError(
+        "--data: got labelled activations, which absorption and probing use; add --suite all");
+  }
+  return evaluate(inputs.sae(), inputs.data(), inputs.eval);
 }
 
 }  // namespace sae

@@ -1,23 +1,59 @@
 // `sae eval`: an autoencoder's folder and some data in, metrics out.
 #pragma once
 
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
 #include "sae/evaluation.h"
+#include "sae/metrics_log.h"
 
 namespace sae {
 
 struct EvaluateArguments {
-  std::string path;               ///< folder of an autoencoder, or of a finished run
-  std::string data;               ///< store, preset or JSON data group; empty: that of the training
-  std::vector<std::string> sets;  ///< "eval.tokens=1000", "data.held_out=0.2"
+  std::string path;  ///< folder of an autoencoder, or of a finished run
+  /// A store, preset or JSON data group (none: that of the training), a file of labelled
+  /// activations, a folder of such files: at most one of each, in any order.
+  std::vector<std::string> data;
+  std::vector<std::string> sets;  ///< "eval.tokens=1000", "absorption.l1_batch_size=256"
   std::string device;             ///< empty: auto
   int threads = -1;               ///< < 1: all cores
+
+  std::vector<std::string> suites;    ///< of suite_names(), or "all": those there is data for
+  std::vector<std::string> controls;  ///< of control_names(), or "all"
+  std::int64_t repeats = 1;           ///< evaluation seeds of the suites that draw numbers
 };
 
+/// Reconstruction, and ground truth where there is one: what training reports at its end.
+///
 /// ConfigError for arguments that make no sense, DataError for folders that do not hold what they
 /// should.
 Evaluation evaluate_path(const EvaluateArguments& arguments);
+
+/// core, absorption, probing, truth.
+const std::vector<std::string>& suite_names();
+
+/// One suite's numbers about one autoencoder.
+struct SuiteOutcome {
+  std::string suite;
+  MetricValues mean;                 ///< over the repeats
+  MetricValues sd;                   ///< sample standard deviation; empty without repeats
+  std::vector<std::string> details;  ///< a JSON object for each repeat
+  std::string remark;                ///< what a reader must know, or empty
+};
+
+struct SubjectOutcome {
+  std::string name;  ///< "sae", or a control's
+  std::vector<SuiteOutcome> suites;
+};
+
+/// The suites asked for, of the autoencoder and then of each control. Evaluation seeds are the
+/// suites' own `seed` and the numbers after it.
+std::vector<SubjectOutcome> evaluate_suites(const EvaluateArguments& arguments);
+
+/// {"core": {...}, "absorption": {...}, "controls": {"identity": {...}}}; a suite with repeats is
+/// {"mean": {...}, "sd": {...}, "repeats": [{...}, ...]}.
+nlohmann::ordered_json to_json(const std::vector<SubjectOutcome>& subjects);
 
 }  // namespace sae
