@@ -60,8 +60,8 @@ std::string config_reference(const std::string& only) {
   }
   if (text.empty()) {
     std::vector<std::string> names = architecture_names();
-    for (const char* name : {"run", "model", "data", "train", "eval", "core", "absorption",
-                             "probing", "compare"})
+    for (const char* name :
+         {"run", "model", "data", "train", "eval", "core", "absorption", "probing", "compare"})
       names.emplace_back(name);
     const std::string near = nearest_name(only, names);
     std::string list;
