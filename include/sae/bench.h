@@ -63,10 +63,10 @@ BenchResult bench(const BenchCase& one, const BenchOptions& options);
 nlohmann::ordered_json to_json(const BenchResult& result);
 std::string to_text(const BenchResult& result);  ///< three lines of at most 80 columns
 
-/// Measures the cases of a file again (configs/bench/check.json) by their fastest steps, up to three
-/// times each, because a shared machine may be busy. Cases that need native bfloat16 are left out
-/// where there is none. `report` hears a line about each; false if one costs more than the file's
-/// tolerance times its record.
+/// Measures the cases of a file again (configs/bench/check.json) by their fastest steps, up to
+/// three times each, because a shared machine may be busy. Cases that need native bfloat16 are left
+/// out where there is none. `report` hears a line about each; false if one costs more than the
+/// file's tolerance times its record.
 bool check_bench(const std::string& path, const BenchOptions& options,
                  const std::function<void(const std::string&)>& report);
 
