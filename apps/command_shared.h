@@ -23,6 +23,7 @@ void print_facts(const Json& facts, const std::string& indent = "");
 // Commands that have a file of their own.
 void add_bench(CLI::App& app, Common& common, std::function<int()>& action);
 void add_convert(CLI::App& app, Common& common, std::function<int()>& action);
+void add_diagnose(CLI::App& app, Common& common, std::function<int()>& action);
 void add_eval(CLI::App& app, Common& common, std::function<int()>& action);
 void add_inspect(CLI::App& app, Common& common, std::function<int()>& action);
 

@@ -278,7 +278,7 @@ void add_config_command(CLI::App& app, Common& common, std::function<int()>& act
   CLI::App* print = command->add_subcommand("print", "Every option: default, range and meaning");
   print->add_option("WHICH", *only,
                     "An architecture, or run, model, data, train, eval, core, absorption, "
-                    "probing, compare (default: all)");
+                    "probing, diagnose, compare (default: all)");
   print->callback([only, &action] {
     action = [only] {
       std::cout << sae::config_reference(*only);
@@ -326,6 +326,7 @@ void add_commands(CLI::App& app, std::function<int()>& action) {
   add_info(app, common, action);
   add_bench(app, common, action);
   add_inspect(app, common, action);
+  add_diagnose(app, common, action);
   add_convert(app, common, action);
   add_config_command(app, common, action);
 }

@@ -11,6 +11,7 @@
 #include "sae/architectures.h"
 #include "sae/compare.h"
 #include "sae/core_metrics.h"
+#include "sae/diagnose.h"
 #include "sae/error.h"
 #include "sae/run.h"
 #include "sae/sparse_probing.h"
@@ -54,14 +55,17 @@ std::string config_reference(const std::string& only) {
   if (wanted("core")) text += suite_section<CoreOptions>("core");
   if (wanted("absorption")) text += suite_section<AbsorptionOptions>("absorption");
   if (wanted("probing")) text += suite_section<SparseProbingOptions>("probing");
+  if (wanted("diagnose")) {
+    text += section("sae diagnose", describe_fields<DiagnoseOptions>(), "");
+  }
   if (wanted("compare")) {
     text += section("A comparison, besides base, members and axes",
                     describe_fields<CompareBasics>(), "");
   }
   if (text.empty()) {
     std::vector<std::string> names = architecture_names();
-    for (const char* name :
-         {"run", "model", "data", "train", "eval", "core", "absorption", "probing", "compare"})
+    for (const char* name : {"run", "model", "data", "train", "eval", "core", "absorption",
+                             "probing", "diagnose", "compare"})
       names.emplace_back(name);
     const std::string near = nearest_name(only, names);
     std::string list;

@@ -101,8 +101,11 @@ PickleRef PickleMachine::run() {
                                      [code](const Instruction& i) { return i.code == code; });
     if (found == std::end(kInstructions)) {
       static constexpr const char* kDigits = "0123456789abcdef";
-      fail(std::string("has the instruction 0x") + kDigits[code >> 4] + kDigits[code & 15] +
-           ", which no dict of tensors, numbers and strings needs");
+      std::string what = "has the instruction 0x";
+      what += kDigits[code >> 4];
+      what += kDigits[code & 15];
+      what.append(", which no dict of tensors, numbers and strings needs");
+      fail(what);
     }
     found->run(*this);
   }

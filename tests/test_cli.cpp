@@ -102,6 +102,7 @@ TEST_F(Command, HelpFitsATerminalAndShowsExamples) {
                                              {"info"},
                                              {"inspect"},
                                              {"convert"},
+                                             {"diagnose"},
                                              {"config"},
                                              {"config", "print"},
                                              {"config", "check"},
@@ -244,6 +245,25 @@ TEST_F(Command, ReadsStoresAndNamesWhatIsWrongWithThem) {
   EXPECT_NE(sae({"inspect", store}).out.find("900 of width 20, f32"), std::string::npos);
   fs::resize_file(path("store") / "shard-00000.safetensors", 5000);
   refuse(3, "shard-00000.safetensors", store);
+}
+
+TEST_F(Command, DiagnosesARunByItsExitStatus) {
+  const std::string run = path("run").string();
+  ASSERT_EQ(sae({"train", write_config(topk()), "--out", run, "-q"}).status, 0);
+  std::vector<std::string> lenient = {"diagnose", run, "--json"};
+  for (const char* limit :
+       {"dead=1", "dense_share=1", "l0_tolerance=9", "l0_width=9", "spike=99", "gap=9"}) {
+    lenient.insert(lenient.end(), {"--set", limit});
+  }
+  const Result healthy = sae(lenient);
+  EXPECT_EQ(healthy.status, 0) << healthy.out;
+  EXPECT_EQ(Json::parse(healthy.out)["fired"], 0);
+  const Result ill = sae({"diagnose", run, "--set", "l0_width=0.001"});
+  EXPECT_EQ(ill.status, 1);
+  EXPECT_NE(ill.out.find("\nl0_width\n"), std::string::npos) << ill.out;
+  EXPECT_EQ(sae({"diagnose", run, "--set", "l0_width=0.001", "-q"}).out, "");
+  expect_error(3, "expected the folder of a run", {"diagnose", path("").string()});
+  expect_error(2, "did you mean 'dead'", {"diagnose", run, "--set", "deed=1"});
 }
 
 TEST_F(Command, ConvertsARunAndSaysHowCloseTheCopyIs) {
