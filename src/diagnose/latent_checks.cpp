@@ -53,9 +53,11 @@ std::string how_to_steer(const RunRecord& run, double l0, double target) {
                        : "the inference threshold lags behind: train longer or lower "
                          "model.threshold_decay";
   }
-  return std::string(l0 > target ? "raise" : "lower") +
-         " model.sparsity, where steering starts; or raise model.target_rate or train longer, so "
-         "that it gets there";
+  std::string change = l0 > target ? "raise" : "lower";
+  change.append(
+      " model.sparsity, where steering starts; or raise model.target_rate or train longer, "
+      "so that it gets there");
+  return change;
 }
 
 }  // namespace
