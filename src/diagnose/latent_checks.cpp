@@ -53,11 +53,10 @@ std::string how_to_steer(const RunRecord& run, double l0, double target) {
                        : "the inference threshold lags behind: train longer or lower "
                          "model.threshold_decay";
   }
-  std::string change = l0 > target ? "raise" : "lower";
-  change.append(
-      " model.sparsity, where steering starts; or raise model.target_rate or train longer, "
-      "so that it gets there");
-  return change;
+  return l0 > target ? "raise model.sparsity, where steering starts; or raise model.target_rate or "
+                       "train longer, so that it gets there"
+                     : "lower model.sparsity, where steering starts; or raise model.target_rate or "
+                       "train longer, so that it gets there";
 }
 
 }  // namespace
