@@ -130,16 +130,24 @@ need_torch() {
   say "LibTorch $found"
 }
 
+# use_venv NAME REQUIREMENTS MODULES GIVEN: sets `python` to GIVEN or, if that is empty, to a virtual
+# environment that all clones share, made anew if it lacks one of MODULES.
+use_venv() {
+  local venv=${XDG_CACHE_HOME:-$HOME/.cache}/sae.cpp/$1
+  python=${4:-$venv/bin/python}
+  if [ -z "$4" ] && ! "$python" -c "import $3" 2>/dev/null; then
+    python3 -c 'import ensurepip' 2>/dev/null || need_packages python3-venv
+    say "Installing the packages of $2 into $venv"
+    python3 -m venv --clear "$venv"
+    "$python" -m pip --disable-pip-version-check --quiet install -r "$2" ||
+      fail "pip could not install $2 for $(python3 --version)."
+  fi
+}
+
 # need_harvest: sets harvest_python to a Python with the packages of scripts/harvest.py.
 need_harvest() {
-  local venv=${XDG_CACHE_HOME:-$HOME/.cache}/sae.cpp/harvest
-  harvest_python=${SAE_HARVEST_PYTHON:-$venv/bin/python}
-  if [ -n "${SAE_HARVEST_PYTHON:-}" ] || "$harvest_python" -c 'import torch, transformers' 2>/dev/null; then return; fi
-  python3 -c 'import ensurepip' 2>/dev/null || need_packages python3-venv
-  say "Installing the packages of scripts/requirements-harvest.txt into $venv"
-  python3 -m venv --clear "$venv"
-  "$harvest_python" -m pip --disable-pip-version-check --quiet install -r scripts/requirements-harvest.txt ||
-    fail "pip could not install scripts/requirements-harvest.txt for $(python3 --version)."
+  use_venv harvest scripts/requirements-harvest.txt "torch, transformers" "${SAE_HARVEST_PYTHON:-}"
+  harvest_python=$python
 }
 
 # Compiling a file that includes LibTorch takes 1.3 GB.
