@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,8 @@ namespace sae {
 class GoldenFile {
  public:
   explicit GoldenFile(const std::string& name)
-      : file_(std::string(SAE_SOURCE_DIR) + "/tests/golden/metrics/" + name + ".safetensors") {}
+      : file_((std::filesystem::path(SAE_SOURCE_DIR) / "tests" / "golden" / "metrics" / name)
+                  .replace_extension("safetensors")) {}
 
   bool contains(const std::string& name) const { return file_.contains(name); }
   at::Tensor operator[](const std::string& name) const { return file_.tensor(name); }
