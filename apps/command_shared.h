@@ -24,6 +24,7 @@ void print_facts(const Json& facts, const std::string& indent = "");
 void add_convert(CLI::App& app, Common& common, std::function<int()>& action);
 void add_diagnose(CLI::App& app, Common& common, std::function<int()>& action);
 void add_eval(CLI::App& app, Common& common, std::function<int()>& action);
+void add_features(CLI::App& app, Common& common, std::function<int()>& action);
 void add_inspect(CLI::App& app, Common& common, std::function<int()>& action);
 
 }  // namespace sae_cli
