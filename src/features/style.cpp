@@ -55,7 +55,7 @@ main:focus-visible { outline: 3px solid var(--bar); outline-offset: -3px; }
 dl { margin: .75rem 0 0; display: flex; flex-wrap: wrap; gap: .5rem 2rem; font-size: .9375rem; }
 dt { color: var(--soft); font-size: .8125rem; }
 dd { margin: 0; font-variant-numeric: tabular-nums; }
-.columns2 { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: 0 3rem;
+.columns2 { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 14rem), 1fr)); gap: 0 2rem;
   max-width: 68rem; }
 figure { margin: 0; max-width: 32rem; }
 svg { display: block; width: 100%; height: auto; }
