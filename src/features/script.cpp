@@ -30,7 +30,7 @@ const brief = x => x === 0 ? "0" : Math.abs(x) < .001 || Math.abs(x) >= 1e5 ? x.
   : x.toFixed(Math.max(0, 2 - Math.floor(Math.log10(Math.abs(x)))));
 function share(part, whole) {
   const percent = whole > 0 ? 100 * part / whole : 0;
-  return Number(percent.toPrecision(percent < 1 ? 2 : 3)) + " %";
+  return Number(percent.toPrecision(percent < .001 ? 1 : percent < 1 ? 2 : 3)) + " %";
 }
 const visible = token => token.replace(/\n/g, "\u21b5").replace(/\t/g, "\u21e5");
 const density = i => index.firings[i] / index.rows;
@@ -200,9 +200,9 @@ function table(head, rows) {
     make("tbody", {}, ...rows.map(cells => make("tr", {}, ...cells.map(cell => make("td", {}, cell))))));
 }
 
-/// Bars for `counts`, on a logarithmic scale from 1; labels below at [place from 0 to 1, text].
-function bars(counts, labels, name, unit) {
-  const w = 480, h = 190, left = 54, bottom = 24, top = 10;
+/// Bars for `counts`, `w` units wide, on a logarithmic scale from 1; labels below at [place from 0 to 1, text].
+function bars(w, counts, labels, name, unit) {
+  const h = 190, left = 54, bottom = 24, top = 10;
   const decades = Math.max(1, Math.log10(Math.max(...counts, 1)) + .05);
   const y = n => h - bottom - (n < 1 ? 0 : (Math.log10(n) + .3) / (decades + .3)) * (h - bottom - top);
   const svg = drawn("svg", {viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": name});
@@ -234,8 +234,9 @@ function example(peak, [activation, row, text], note) {
     if (typeof part === "string") {
       body.append(visible(position === 0 ? part.trimStart() : part));
     } else {
-      const mark = make("mark", {title: brief(part[1]) + " at \u201c" + visible(part[0].trim()) + "\u201d"},
-        visible(position === 0 ? part[0].trimStart() : part[0]));
+      const [, blank, token] = part[0].match(/^( *)(.*)$/s);  // a shaded blank could end a line alone
+      if (position > 0) body.append(blank);
+      const mark = make("mark", {title: brief(part[1]) + " at \u201c" + visible(token) + "\u201d"}, visible(token));
       if (part.length > 2) mark.className = "peak";
       mark.style.setProperty("--a", (.08 + .92 * Math.min(1, part[1] / peak)).toFixed(2));
       body.append(mark);
@@ -263,7 +264,7 @@ function latent(i, data) {
   if (n > 0) {
     const end = data.histogram.length * data.bin;
     grid.append(section("Activations", "Tokens (logarithmic) by activation.",
-      bars(data.histogram, [[0, "0"], [.5, brief(end / 2)], [1, brief(end)]],
+      bars(280, data.histogram, [[0, "0"], [.5, brief(end / 2)], [1, brief(end)]],
         `Histogram of ${grouped(n)} activations from 0 to ${brief(index.max[i])}`, "tokens")));
   }
   if (data.tokens.length > 0) {
@@ -313,7 +314,7 @@ function home() {
       ["mean number active", brief(index.firings.reduce((a, b) => a + b, 0) / index.rows)],
       ["tokens read", grouped(index.rows)]]),
     section("Density", "Latents (logarithmic) by the share of tokens that they fire on.",
-      bars(counts, labels.filter((_, at) => at % Math.ceil(labels.length / 6) === 0), "Histogram of densities", "latents")),
+      bars(480, counts, labels.filter((_, at) => at % Math.ceil(labels.length / 6) === 0), "Histogram of densities", "latents")),
     section("Keys", "", keys));
 }
 

@@ -34,7 +34,7 @@ button { width: auto; cursor: pointer; padding: .3rem .8rem; }
 button:disabled { opacity: .5; cursor: default; }
 :focus-visible { outline: 3px solid var(--bar); outline-offset: 2px; }
 #found { padding: .4rem 1.25rem; margin: 0; }
-.columns, .row { display: grid; grid-template-columns: 4rem 4.5rem 4rem 1fr; gap: .5rem; padding: 0 1.25rem; }
+.columns, .row { display: grid; grid-template-columns: 3.5rem 5rem 3.75rem 1fr; gap: .5rem; padding: 0 1.25rem; }
 .columns { border-bottom: 1px solid var(--rule); font-size: .8125rem; }
 #rows { flex: 1; overflow-y: auto; position: relative; min-height: 8rem; }
 #rows:focus-visible { outline-offset: -3px; }
@@ -82,7 +82,7 @@ kbd { font: .8125rem ui-monospace, Menlo, Consolas, monospace; border: 1px solid
   .panes { display: block; }
   nav { width: auto; border-right: 0; }
   .controls, #found, .columns, .row { padding-left: 1rem; padding-right: 1rem; }
-  .columns, .row { grid-template-columns: 3.25rem 4.25rem 3.5rem 1fr; }
+  .columns, .row { grid-template-columns: 3.25rem 5rem 3.5rem 1fr; }
   .row { height: 44px; line-height: 44px; }
   #rows { height: max(20rem, calc(100vh - 17rem)); }
   main { padding: 1rem 1rem 3rem; overflow: visible; }
