@@ -25,6 +25,7 @@ void add_bench(CLI::App& app, Common& common, std::function<int()>& action);
 void add_convert(CLI::App& app, Common& common, std::function<int()>& action);
 void add_diagnose(CLI::App& app, Common& common, std::function<int()>& action);
 void add_eval(CLI::App& app, Common& common, std::function<int()>& action);
+void add_features(CLI::App& app, Common& common, std::function<int()>& action);
 void add_inspect(CLI::App& app, Common& common, std::function<int()>& action);
 
 }  // namespace sae_cli

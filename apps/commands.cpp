@@ -326,6 +326,7 @@ void add_commands(CLI::App& app, std::function<int()>& action) {
   add_info(app, common, action);
   add_bench(app, common, action);
   add_inspect(app, common, action);
+  add_features(app, common, action);
   add_diagnose(app, common, action);
   add_convert(app, common, action);
   add_config_command(app, common, action);
