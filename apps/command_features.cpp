@@ -36,14 +36,7 @@ void add_features(CLI::App& app, Common& common, std::function<int()>& action) {
       given->device = common.device;
       given->threads = common.threads;
       sae::ProgressLine line(sae::progress_style(common.quiet));
-      const auto outcome = sae::write_features(*given, [&](std::int64_t done, std::int64_t total) {
-        sae::Progress progress;
-        progress.label = "tokens";
-        progress.step = done;
-        progress.total = total;
-        if (done > 0) line.update(progress);
-        return stop_signal == 0;
-      });
+      const auto outcome = sae::write_features(*given, token_progress(line));
       line.clear();
       if (!outcome.finished) return 128 + stop_signal;
       if (!outcome.missing.empty()) log_warning(outcome.missing);

@@ -32,15 +32,8 @@ void add_inspect(CLI::App& app, Common& common, std::function<int()>& action) {
   command->callback([given, &common, &action] {
     action = [given, &common] {
       sae::ProgressLine line(sae::progress_style(common.quiet));
-      const sae::Inspection found = sae::inspect_store(given->path, given->options,
-                                                       [&](std::int64_t done, std::int64_t total) {
-                                                         sae::Progress progress;
-                                                         progress.label = "tokens";
-                                                         progress.step = done;
-                                                         progress.total = total;
-                                                         if (done > 0) line.update(progress);
-                                                         return stop_signal == 0;
-                                                       });
+      const sae::Inspection found =
+          sae::inspect_store(given->path, given->options, token_progress(line));
       line.clear();
       if (stop_signal != 0) return 128 + stop_signal;
       print_result(common, to_json(found), [&] { std::cout << to_text(found); });

@@ -24,6 +24,17 @@ void print_result(const Common& common, const Json& json, const std::function<vo
   }
 }
 
+std::function<bool(std::int64_t, std::int64_t)> token_progress(sae::ProgressLine& line) {
+  return [&line](std::int64_t done, std::int64_t total) {
+    sae::Progress progress;
+    progress.label = "tokens";
+    progress.step = done;
+    progress.total = total;
+    if (done > 0) line.update(progress);
+    return stop_signal == 0;
+  };
+}
+
 void print_facts(const Json& facts, const std::string& indent) {
   for (const auto& [name, value] : facts.items()) {
     if (value.is_object()) {

@@ -1,11 +1,13 @@
 // What the subcommands share: common options, and results as JSON or for people.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "commands.h"
+#include "sae/progress.h"
 
 namespace sae_cli {
 
@@ -16,6 +18,9 @@ void add_common(CLI::App* command, Common& common);  ///< these, --threads and -
 
 /// Prints `json` with --json, nothing with --quiet, and otherwise what `for_people` prints.
 void print_result(const Common& common, const Json& json, const std::function<void()>& for_people);
+
+/// Draws how many tokens are done; false when a signal asks to stop. `line` must outlive it.
+std::function<bool(std::int64_t done, std::int64_t total)> token_progress(sae::ProgressLine& line);
 
 /// "name: value" lines, objects indented.
 void print_facts(const Json& facts, const std::string& indent = "");

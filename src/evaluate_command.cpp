@@ -13,6 +13,7 @@
 #include "fields_json.h"
 #include "sae/error.h"
 #include "sae/run.h"
+#include "sae_folder.h"
 
 namespace sae {
 namespace {
@@ -50,15 +51,6 @@ void set_once(std::string& place, const std::string& value, const char* what) {
     throw ConfigError("--data: got '" + place + "' and '" + value + "', expected one " + what);
   }
   place = value;
-}
-
-fs::path sae_folder(const fs::path& path) {
-  if (fs::exists(path / "sae" / "config.json")) return path / "sae";
-  if (fs::exists(path / "metrics.jsonl")) {
-    throw DataError(path.string() + ": is a run that has not been finished; finish it with " +
-                    "sae train CONFIG --out " + path.string() + " --resume");
-  }
-  return path;
 }
 
 }  // namespace

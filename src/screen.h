@@ -11,17 +11,18 @@
 //     |fl(x.w) - x.w|                    <=  g |x| |w|,    g = (D + 16) u / (1 - (D + 16) u):
 //                                            D products and sums in any order (Higham 2002, 3.1)
 //     |fl(x^.w^) - x^.w^|                <=  g |x^| |w^|:  likewise, the products being exact
-//     |p - fl(x^.w^)|                    <=  2^-9 |fl(x^.w^)|, if p is stored as bfloat16
+//     |p - fl(x^.w^)|                    <=  2^-8 |fl(x^.w^)|, if p is stored as bfloat16
 //     the sum with b                     <=  u |v|
 //
 // The norms of x, x', w, w' are computed, not assumed, in float64; |x^| <= |x| + |x'|, and the same
 // for w. Together: |v - (p + b)| <= |w| whole + |w'| rounded + of_p |p| + of_b |b| (Bound in
 // screen_kernels.h), where the last two also cover the rounding of the bound itself.
 //
-// TopK: let L be the k-th largest lower end of a token's intervals. A latent whose upper end is
-// below L has a smaller v than k others, so it cannot be kept; all others are computed exactly.
-// BatchTopK is the same over a batch, and a threshold needs no L. A token with NaN or infinities
-// has intervals that exclude nothing, and is computed exactly as a whole.
+// TopK: let L be the smallest exact v of any k latents; those with the largest p + b serve best. A
+// latent whose upper end, p + b and the bound, is below L has a smaller v than these k, so it
+// cannot be kept; all others are computed exactly. BatchTopK is the same over a batch, and a
+// threshold needs no L. A token with NaN or infinities has intervals that exclude nothing, and is
+// computed exactly as a whole; BatchTopK then is not screened.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -8,22 +8,14 @@
 #include "inflate.h"
 #include "printable.h"
 #include "sae/error.h"
+#include "zip_format.h"
 
 namespace sae {
 namespace {
 
-constexpr std::string_view kLocal = "PK\x03\x04";
-constexpr std::string_view kCentral = "PK\x01\x02";
-constexpr std::string_view kEnd = "PK\x05\x06";
-constexpr std::string_view kEnd64 = "PK\x06\x06";
-constexpr std::string_view kLocator64 = "PK\x06\x07";
-constexpr std::size_t kLocalSize = 30;
 constexpr std::size_t kCentralSize = 46;
 constexpr std::size_t kEndSize = 22;
-constexpr std::size_t kEnd64Size = 56;
 constexpr std::size_t kLocator64Size = 20;
-constexpr std::uint64_t kIn64 = 0xffffffff;  // "see the ZIP64 field"
-constexpr std::uint16_t kZip64Id = 1;
 
 /// The little-endian number of `size` bytes at `at`, which the caller has checked.
 std::uint64_t number(std::string_view bytes, std::size_t at, std::size_t size) {

@@ -3,20 +3,12 @@
 #include <algorithm>
 
 #include "crc32.h"
+#include "zip_format.h"
 
 namespace sae {
 namespace {
 
-constexpr std::string_view kLocal = "PK\x03\x04";
-constexpr std::string_view kCentral = "PK\x01\x02";
-constexpr std::string_view kEnd = "PK\x05\x06";
-constexpr std::string_view kEnd64 = "PK\x06\x06";
-constexpr std::string_view kLocator64 = "PK\x06\x07";
-constexpr std::size_t kLocalSize = 30;
-constexpr std::size_t kEnd64Size = 56;
-constexpr std::uint64_t kVersion = 45;       // the first with ZIP64
-constexpr std::uint64_t kIn64 = 0xffffffff;  // "see the ZIP64 field"
-constexpr std::uint64_t kZip64Id = 1;
+constexpr std::uint64_t kVersion = 45;        // the first with ZIP64
 constexpr std::uint64_t kPaddingId = 0x4246;  // what PyTorch pads with
 constexpr std::size_t kAlignment = 64;
 constexpr std::uint64_t kDate = 0x21;  // 1980-01-01, the first that the format knows

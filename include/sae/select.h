@@ -20,7 +20,7 @@ namespace sae {
 enum class Storage { kAuto, kSparse, kDense };
 
 /// Share of kept entries above which the dense path is faster, on the given device and for weights
-/// [F, D]. Measured for the CPU with `scripts/bench_density`; the GPU's value is a guess.
+/// [F, D]. Measured for the CPU with `scripts/bench_density.py`; the GPU's value is a guess.
 double dense_above(const at::Device& device, std::int64_t d_sae, std::int64_t d_in);
 
 /// How to decide: `storage`, and for kAuto the share above which a pattern is dense.

@@ -12,21 +12,13 @@
 #include "sae/run.h"
 #include "sae/sae_file.h"
 #include "sae/vocabulary.h"
+#include "sae_folder.h"
 
 namespace sae {
 namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
-
-fs::path sae_folder(const fs::path& path) {
-  if (fs::exists(path / "sae" / "config.json")) return path / "sae";
-  if (fs::exists(path / "metrics.jsonl")) {
-    throw DataError(path.string() + ": is a run that has not been finished; finish it with " +
-                    "sae train CONFIG --out " + path.string() + " --resume");
-  }
-  return path;
-}
 
 std::string what_is_missing(const ActivationStore& store,
                             const std::optional<Vocabulary>& vocabulary) {

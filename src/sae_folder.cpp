@@ -1,0 +1,20 @@
+#include "sae_folder.h"
+
+#include <string>
+
+#include "sae/error.h"
+
+namespace sae {
+
+namespace fs = std::filesystem;
+
+fs::path sae_folder(const fs::path& path) {
+  if (fs::exists(path / "sae" / "config.json")) return path / "sae";
+  if (fs::exists(path / "metrics.jsonl")) {
+    throw DataError(path.string() + ": is a run that has not been finished; finish it with " +
+                    "sae train CONFIG --out " + path.string() + " --resume");
+  }
+  return path;
+}
+
+}  // namespace sae
