@@ -204,10 +204,7 @@ Json ProbingResult::json() const {
 ProbingDataset probe_dataset(const Autoencoder& sae, const LabelledActivations& data,
                              const SparseProbingOptions& options, std::int64_t seed_value) {
   const at::NoGradGuard no_grad;
-  if (sae.d_in() != data.d_in()) {
-    throw DataError(data.place + ": activations have width " + std::to_string(data.d_in()) +
-                    ", the autoencoder takes " + std::to_string(sae.d_in()));
-  }
+  check_width(data, sae.d_in());
   const auto seed = static_cast<std::uint64_t>(seed_value);
   const auto classes = static_cast<std::int64_t>(data.classes.size());
   const std::vector<std::pair<std::string, std::pair<Texts, Texts>>> kinds = {
