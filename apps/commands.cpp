@@ -200,6 +200,14 @@ void add_compare(CLI::App& app, Common& common, std::function<int()>& action) {
                               progress.total = total;
                               line.update(progress);
                             },
+                        .on_evaluation =
+                            [&](std::int64_t done, std::int64_t total) {
+                              sae::Progress progress;
+                              progress.label = "evaluated";
+                              progress.step = done;
+                              progress.total = total;
+                              line.update(progress);
+                            },
                         .should_stop = [] { return stop_signal != 0; }});
       line.clear();
       if (!outcome.finished) return stopped(command_line + " --out " + shell_word(out.string()));
