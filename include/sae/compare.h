@@ -95,7 +95,8 @@ ComparisonPlan plan_comparison(const ConfigNode& document);
 
 struct CompareHooks {
   /// After every chunk of steps: steps done and to do over all runs, and how many have finished.
-  std::function<void(std::int64_t done, std::int64_t total, std::int64_t finished)> on_progress = {};
+  std::function<void(std::int64_t done, std::int64_t total, std::int64_t finished)> on_progress =
+      {};
   /// After every evaluation of a run or a control.
   std::function<void(std::int64_t done, std::int64_t total)> on_evaluation = {};
   std::function<bool()> should_stop = {};
