@@ -29,7 +29,6 @@ HF_HUB_OFFLINE=1 keeps the hub out of it when --model is a folder.
 
 import argparse
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
@@ -38,6 +37,7 @@ from harvesting import HarvestError
 from harvesting import model as models
 from harvesting import store as stores
 from harvesting import text as texts
+from harvesting.program import run_program
 
 SITES = ["resid_post", "resid_pre", "mlp_out", "attn_out"]
 
@@ -266,26 +266,7 @@ def run(arguments):
 
 
 def main(argv=None):
-    arguments = parse_arguments(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        run(arguments)
-    except HarvestError as error:
-        print(f"harvest.py: {error}", file=sys.stderr)
-        return 3
-    except OSError as error:
-        print(f"harvest.py: {error}", file=sys.stderr)
-        return 1
-    except ImportError as error:
-        print(f"harvest.py: {error}; --help says how to install what it needs", file=sys.stderr)
-        return 1
-    except RuntimeError as error:  # PyTorch's: no such device, out of memory, ...
-        print(f"harvest.py: {' '.join(str(error).split())[:300]}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("harvest.py: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return run_program("harvest.py", run, parse_arguments(argv))
 
 
 if __name__ == "__main__":
