@@ -30,16 +30,13 @@ HF_HUB_OFFLINE=1 keeps the hub out of it when --model is a folder.
 import argparse
 import shutil
 import sys
-import time
 from pathlib import Path
 
 from harvesting import HarvestError
 from harvesting import model as models
 from harvesting import store as stores
 from harvesting import text as texts
-from harvesting.program import run_program
-
-SITES = ["resid_post", "resid_pre", "mlp_out", "attn_out"]
+from harvesting.program import Progress, run_program
 
 
 def parse_arguments(argv):
@@ -47,11 +44,7 @@ def parse_arguments(argv):
         prog="harvest.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     what = parser.add_argument_group("what is harvested").add_argument
-    what("--model", required=True, help="folder or hub name")
-    what("--revision", help="branch, tag or commit of a hub model")
-    what("--model-name", help="name to record (default: the hub name, or the folder's)")
-    what("--layer", type=int, required=True, help="block, from 0")
-    what("--site", choices=SITES, default="resid_post", help="default: %(default)s")
+    models.add_options(what)
     what("--tokens", type=int, help="stop when this many are stored (default: all of the text)")
     what("--keep-special", action="store_true", help="store special and unknown tokens' rows too")
     what("--out", type=Path, required=True, help="folder to create")
@@ -100,11 +93,7 @@ def parse_arguments(argv):
     window("--seed", type=int, help="take the windows in an order shuffled by it (default: text order)")
 
     how = parser.add_argument_group("how").add_argument
-    dtypes = sorted(models.DTYPES)
-    how("--dtype", choices=dtypes, default="bf16", help="as stored (%(default)s)")
-    how("--model-dtype", choices=dtypes, default="f32", help="as computed (%(default)s)")
-    how("--device", default="cpu", help="cpu, cuda, cuda:1, ... (%(default)s)")
-    how("--batch", type=int, default=32, help="windows a forward pass (%(default)s)")
+    models.add_how_options(how, "windows", dtype="bf16")
     how("--shard-tokens", type=int, default=65536, help="rows a shard (%(default)s)")
 
     arguments = parser.parse_args(argv)
@@ -123,18 +112,8 @@ def describe_source(arguments, windows, harvester, dropped):
     import torch
     import transformers
 
-    # A folder's name says which model it is; where it lies on this machine is nobody's business.
-    name = Path(arguments.model).name if Path(arguments.model).is_dir() else arguments.model
     names = windows.tokenizer.convert_ids_to_tokens
-    return {
-        "model": arguments.model_name or name,
-        "revision": getattr(harvester.model.config, "_commit_hash", None) or arguments.revision,
-        "architecture": type(harvester.model).__name__,
-        "layer": arguments.layer,
-        "site": arguments.site,
-        "hook_name": f"blocks.{arguments.layer}.hook_{arguments.site}",
-        "module": harvester.point.name,
-        "hidden_states": harvester.index,
+    return models.describe(arguments, harvester) | {
         "dataset": windows.texts.source,
         "text_form": arguments.text_form,
         "document": arguments.document,
@@ -148,38 +127,6 @@ def describe_source(arguments, windows, harvester, dropped):
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-
-
-class Progress:
-    """A bar in one line, rewritten on a terminal and otherwise printed once in a while."""
-
-    WIDTH = 16
-
-    def __init__(self, before):
-        self.start, self.before, self.shown = time.monotonic(), before, 0.0
-        self.first = None  # share and time when it was first shown
-
-    def show(self, tokens, share, last=False):
-        """`share` of the work that is done, or None where nobody knows."""
-        now = time.monotonic()
-        terminal = sys.stderr.isatty()
-        if not last and now - self.shown < (0.2 if terminal else 30):
-            return
-        self.shown = now
-        seconds = max(now - self.start, 1e-9)
-        line = f"{tokens:,} tokens, {(tokens - self.before) / seconds:,.0f} tokens/s"
-        if share is not None:
-            done = round(self.WIDTH * share)
-            line = f"[{'#' * done}{'-' * (self.WIDTH - done)}] {100 * share:3.0f} %  {line}"
-        if share is not None and self.first is None:
-            self.first = (share, now)
-        elif share is not None and not last and share > self.first[0]:
-            left = (now - self.first[1]) * (1 - share) / (share - self.first[0])
-            line += f", {left:.0f} s left"
-        if last:
-            line += f", {seconds:.0f} s"
-        end = "\n" if last or not terminal else "\r"
-        print(line.ljust(78) if terminal else line, end=end, file=sys.stderr, flush=True)
 
 
 def check_room(arguments, width):

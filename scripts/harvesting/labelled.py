@@ -126,17 +126,21 @@ class LabelledWriter:
             view, at = view[written:], at + written
 
     def append(self, tensor, rows):
-        """rows [n, D] of the type that as_array and StoreReader.rows return."""
+        """The next rows [n, D] of a tensor, as as_array and StoreReader.rows return them."""
+        self.put(tensor, self.done[tensor], rows)
+
+    def put(self, tensor, at, rows):
+        """Rows [n, D] from row `at` on; each row is written once, in any order."""
         import numpy
 
         rows = numpy.ascontiguousarray(rows, dtype=FORMATS[self.dtype][1])
-        if rows.shape[1] != self.width or self.done[tensor] + len(rows) > self.rows[tensor]:
-            raise ValueError(f"{tensor}: {rows.shape} does not fit")
+        if rows.shape[1] != self.width or at + len(rows) > self.rows[tensor]:
+            raise ValueError(f"{tensor}: {rows.shape} at {at} does not fit")
         good = is_finite(rows, self.dtype)
         if not good.all():
-            row = self.done[tensor] + int(good.argmin())
+            row = at + int(good.argmin())
             raise HarvestError(f"{tensor}: row {row} is not finite in {self.dtype}; try --dtype bf16")
-        self.write(self.begin[tensor] + self.done[tensor] * rows.itemsize * self.width, rows)
+        self.write(self.begin[tensor] + at * rows.itemsize * self.width, rows)
         self.done[tensor] += len(rows)
 
     def __exit__(self, kind, error, trace):
@@ -150,6 +154,19 @@ class LabelledWriter:
         finally:
             self.temporary.unlink(missing_ok=True)
             self.file.close()
+
+
+def expect_source(path, source):
+    """Refuses a file that was made in another way than `source` says."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    found = json.loads(header.get("__metadata__", {}).get("source", "{}"))
+    for name, value in json.loads(dump(source)).items():
+        if found.get(name) != value:
+            raise HarvestError(
+                f"{path}: was made with another {name.replace('_', '-')}; "
+                "remove it or choose another --out"
+            )
 
 
 def dump(value):

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 
 from harvesting import HarvestError
 
@@ -31,3 +32,35 @@ def run_program(name, run, arguments):
         say("interrupted")
         return 130
     return 0
+
+
+class Progress:
+    """A bar in one line, rewritten on a terminal and otherwise printed once in a while."""
+
+    WIDTH = 16
+
+    def __init__(self, before):
+        self.start, self.before, self.shown = time.monotonic(), before, 0.0
+        self.first = None  # share and time when it was first shown
+
+    def show(self, tokens, share, last=False):
+        """`share` of the work that is done, or None where nobody knows."""
+        now = time.monotonic()
+        terminal = sys.stderr.isatty()
+        if not last and now - self.shown < (0.2 if terminal else 30):
+            return
+        self.shown = now
+        seconds = max(now - self.start, 1e-9)
+        line = f"{tokens:,} tokens, {(tokens - self.before) / seconds:,.0f} tokens/s"
+        if share is not None:
+            done = round(self.WIDTH * share)
+            line = f"[{'#' * done}{'-' * (self.WIDTH - done)}] {100 * share:3.0f} %  {line}"
+        if share is not None and self.first is None:
+            self.first = (share, now)
+        elif share is not None and not last and share > self.first[0]:
+            left = (now - self.first[1]) * (1 - share) / (share - self.first[0])
+            line += f", {left:.0f} s left"
+        if last:
+            line += f", {seconds:.0f} s"
+        end = "\n" if last or not terminal else "\r"
+        print(line.ljust(78) if terminal else line, end=end, file=sys.stderr, flush=True)
