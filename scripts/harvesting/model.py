@@ -209,7 +209,8 @@ class Harvester:
                 )
 
 
-def load_model(arguments):
+def load_model(arguments, head=False):
+    """Tokenizer and model; with `head`, a causal language model that gives logits."""
     import torch
     from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -227,9 +228,10 @@ def load_model(arguments):
     try:
         tokenizer = AutoTokenizer.from_pretrained(arguments.model, revision=arguments.revision)
         try:
-            model = AutoModel.from_pretrained(arguments.model, **options)
+            loader = AutoModelForCausalLM if head else AutoModel
+            model = loader.from_pretrained(arguments.model, **options)
         except ValueError as error:
-            if "Unrecognized configuration class" not in str(error):
+            if head or "Unrecognized configuration class" not in str(error):
                 raise
             model = AutoModelForCausalLM.from_pretrained(arguments.model, **options).base_model
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -244,8 +246,9 @@ def load_model(arguments):
     return tokenizer, model.to(arguments.device).eval()
 
 
-def read_all(harvester, sequences, batch):
-    """Activations of id sequences of any lengths: pairs of a sequence's number and [length, D].
+def read_all(harvester, sequences, batch, at=slice(None)):
+    """Activations of id sequences of any lengths: pairs of a sequence's number and [length, D], or
+    what is at position `at` of it.
 
     A batch holds sequences of one length, so that there is nothing to pad and nothing to mask.
     """
@@ -262,4 +265,4 @@ def read_all(harvester, sequences, batch):
             if first_batch:
                 harvester.check(ids)
                 first_batch = False
-            yield from zip(part, harvester(ids).cpu())
+            yield from zip(part, harvester(ids)[:, at].cpu())

@@ -39,11 +39,12 @@ class Progress:
 
     WIDTH = 16
 
-    def __init__(self, before):
+    def __init__(self, before, what="tokens"):
         self.start, self.before, self.shown = time.monotonic(), before, 0.0
+        self.what = what
         self.first = None  # share and time when it was first shown
 
-    def show(self, tokens, share, last=False):
+    def show(self, done, share, last=False):
         """`share` of the work that is done, or None where nobody knows."""
         now = time.monotonic()
         terminal = sys.stderr.isatty()
@@ -51,10 +52,10 @@ class Progress:
             return
         self.shown = now
         seconds = max(now - self.start, 1e-9)
-        line = f"{tokens:,} tokens, {(tokens - self.before) / seconds:,.0f} tokens/s"
+        line = f"{done:,} {self.what}, {(done - self.before) / seconds:,.0f} {self.what}/s"
         if share is not None:
-            done = round(self.WIDTH * share)
-            line = f"[{'#' * done}{'-' * (self.WIDTH - done)}] {100 * share:3.0f} %  {line}"
+            full = round(self.WIDTH * share)
+            line = f"[{'#' * full}{'-' * (self.WIDTH - full)}] {100 * share:3.0f} %  {line}"
         if share is not None and self.first is None:
             self.first = (share, now)
         elif share is not None and not last and share > self.first[0]:
