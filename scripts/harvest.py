@@ -33,6 +33,7 @@ import sys
 from pathlib import Path
 
 from harvesting import HarvestError
+from harvesting import arguments as shared
 from harvesting import model as models
 from harvesting import store as stores
 from harvesting import text as texts
@@ -49,46 +50,13 @@ def parse_arguments(argv):
     what("--keep-special", action="store_true", help="store special and unknown tokens' rows too")
     what("--out", type=Path, required=True, help="folder to create")
 
-    text = parser.add_argument_group("text").add_argument
-    text("--text", nargs="+", type=Path, help="UTF-8 files, or folders of them")
-    text("--dataset", help="in place of --text: name or folder of a data set, for datasets")
-    text("--dataset-config", help="which of its configurations: wikitext-103-raw-v1")
-    text("--dataset-split", default="train", help="default: %(default)s")
-    text("--dataset-column", default="text", help="default: %(default)s")
-    text("--dataset-streaming", action="store_true", help="download no more than is used")
-    text(
-        "--text-form",
-        choices=sorted(texts.TEXT_FORMS),
-        default="plain",
-        help="wikitext: <unk> becomes the tokenizer's unknown token, ' @-@ ' becomes ' - '",
-    )
-    text(
-        "--document",
-        choices=["whole", "article", "line"],
-        default="whole",
-        help="no window reaches from one document into the next: a whole file or row (default), "
-        "an article of WikiText, a line",
-    )
-    text(
-        "--pack",
-        action="store_true",
-        help="let windows run on over the ends of documents, with the end token between them; "
-        "otherwise what is left at a document's end is dropped",
-    )
-
-    window = parser.add_argument_group("windows").add_argument
-    window("--context", type=int, default=128, help="tokens a window, specials included (%(default)s)")
+    shared.add_text(parser)
+    window = shared.add_windows(parser)
     window(
         "--stride",
         type=int,
         help="tokens from one window's start to the next's (default: no overlap); a token in two "
         "windows is stored once, from the first, so that it has context before it",
-    )
-    window(
-        "--bos",
-        action="store_true",
-        help="begin each window with the token for that even if the tokenizer adds none "
-        "(GPT-2, Pythia)",
     )
     window("--seed", type=int, help="take the windows in an order shuffled by it (default: text order)")
 
@@ -97,14 +65,7 @@ def parse_arguments(argv):
     how("--shard-tokens", type=int, default=65536, help="rows a shard (%(default)s)")
 
     arguments = parser.parse_args(argv)
-    for name in ("context", "stride", "tokens", "batch", "shard_tokens"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-    if arguments.layer < 0:
-        parser.error(f"--layer counts from 0, got {arguments.layer}")
-    if (arguments.text is None) == (arguments.dataset is None):
-        parser.error("one of --text and --dataset is needed")
+    shared.check(parser, arguments, ("context", "stride", "tokens", "batch", "shard_tokens"))
     return arguments
 
 
