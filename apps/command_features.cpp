@@ -19,7 +19,8 @@ void add_features(CLI::App& app, Common& common, std::function<int()>& action) {
       ->required();
   command->add_option("--out", given->out, "Folder to make")->required();
   command->add_option("--results", given->results,
-                      "What `sae eval --json` printed: shows which class or task a latent reads");
+                      "What `sae eval SAE --suite absorption,probing --json` printed: shows which "
+                      "class or task a latent reads, what absorbs it and what it absorbs");
   const auto count = [&](const char* name, std::int64_t& place, const char* meaning) {
     command->add_option(name, place, meaning)->check(CLI::NonNegativeNumber)->capture_default_str();
   };

@@ -29,17 +29,15 @@ HF_HUB_OFFLINE=1 keeps the hub out of it when --model is a folder.
 
 import argparse
 import shutil
-import signal
 import sys
-import time
 from pathlib import Path
 
 from harvesting import HarvestError
+from harvesting import arguments as shared
 from harvesting import model as models
 from harvesting import store as stores
 from harvesting import text as texts
-
-SITES = ["resid_post", "resid_pre", "mlp_out", "attn_out"]
+from harvesting.program import Progress, run_program
 
 
 def parse_arguments(argv):
@@ -47,75 +45,27 @@ def parse_arguments(argv):
         prog="harvest.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     what = parser.add_argument_group("what is harvested").add_argument
-    what("--model", required=True, help="folder or hub name")
-    what("--revision", help="branch, tag or commit of a hub model")
-    what("--model-name", help="name to record (default: the hub name, or the folder's)")
-    what("--layer", type=int, required=True, help="block, from 0")
-    what("--site", choices=SITES, default="resid_post", help="default: %(default)s")
+    models.add_options(what)
     what("--tokens", type=int, help="stop when this many are stored (default: all of the text)")
     what("--keep-special", action="store_true", help="store special and unknown tokens' rows too")
     what("--out", type=Path, required=True, help="folder to create")
 
-    text = parser.add_argument_group("text").add_argument
-    text("--text", nargs="+", type=Path, help="UTF-8 files, or folders of them")
-    text("--dataset", help="in place of --text: name or folder of a data set, for datasets")
-    text("--dataset-config", help="which of its configurations: wikitext-103-raw-v1")
-    text("--dataset-split", default="train", help="default: %(default)s")
-    text("--dataset-column", default="text", help="default: %(default)s")
-    text("--dataset-streaming", action="store_true", help="download no more than is used")
-    text(
-        "--text-form",
-        choices=sorted(texts.TEXT_FORMS),
-        default="plain",
-        help="wikitext: <unk> becomes the tokenizer's unknown token, ' @-@ ' becomes ' - '",
-    )
-    text(
-        "--document",
-        choices=["whole", "article", "line"],
-        default="whole",
-        help="no window reaches from one document into the next: a whole file or row (default), "
-        "an article of WikiText, a line",
-    )
-    text(
-        "--pack",
-        action="store_true",
-        help="let windows run on over the ends of documents, with the end token between them; "
-        "otherwise what is left at a document's end is dropped",
-    )
-
-    window = parser.add_argument_group("windows").add_argument
-    window("--context", type=int, default=128, help="tokens a window, specials included (%(default)s)")
+    shared.add_text(parser)
+    window = shared.add_windows(parser)
     window(
         "--stride",
         type=int,
         help="tokens from one window's start to the next's (default: no overlap); a token in two "
         "windows is stored once, from the first, so that it has context before it",
     )
-    window(
-        "--bos",
-        action="store_true",
-        help="begin each window with the token for that even if the tokenizer adds none "
-        "(GPT-2, Pythia)",
-    )
     window("--seed", type=int, help="take the windows in an order shuffled by it (default: text order)")
 
     how = parser.add_argument_group("how").add_argument
-    dtypes = sorted(models.DTYPES)
-    how("--dtype", choices=dtypes, default="bf16", help="as stored (%(default)s)")
-    how("--model-dtype", choices=dtypes, default="f32", help="as computed (%(default)s)")
-    how("--device", default="cpu", help="cpu, cuda, cuda:1, ... (%(default)s)")
-    how("--batch", type=int, default=32, help="windows a forward pass (%(default)s)")
+    models.add_how_options(how, "windows", dtype="bf16")
     how("--shard-tokens", type=int, default=65536, help="rows a shard (%(default)s)")
 
     arguments = parser.parse_args(argv)
-    for name in ("context", "stride", "tokens", "batch", "shard_tokens"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-    if arguments.layer < 0:
-        parser.error(f"--layer counts from 0, got {arguments.layer}")
-    if (arguments.text is None) == (arguments.dataset is None):
-        parser.error("one of --text and --dataset is needed")
+    shared.check(parser, arguments, ("context", "stride", "tokens", "batch", "shard_tokens"))
     return arguments
 
 
@@ -123,18 +73,8 @@ def describe_source(arguments, windows, harvester, dropped):
     import torch
     import transformers
 
-    # A folder's name says which model it is; where it lies on this machine is nobody's business.
-    name = Path(arguments.model).name if Path(arguments.model).is_dir() else arguments.model
     names = windows.tokenizer.convert_ids_to_tokens
-    return {
-        "model": arguments.model_name or name,
-        "revision": getattr(harvester.model.config, "_commit_hash", None) or arguments.revision,
-        "architecture": type(harvester.model).__name__,
-        "layer": arguments.layer,
-        "site": arguments.site,
-        "hook_name": f"blocks.{arguments.layer}.hook_{arguments.site}",
-        "module": harvester.point.name,
-        "hidden_states": harvester.index,
+    return models.describe(arguments, harvester) | {
         "dataset": windows.texts.source,
         "text_form": arguments.text_form,
         "document": arguments.document,
@@ -148,38 +88,6 @@ def describe_source(arguments, windows, harvester, dropped):
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-
-
-class Progress:
-    """A bar in one line, rewritten on a terminal and otherwise printed once in a while."""
-
-    WIDTH = 16
-
-    def __init__(self, before):
-        self.start, self.before, self.shown = time.monotonic(), before, 0.0
-        self.first = None  # share and time when it was first shown
-
-    def show(self, tokens, share, last=False):
-        """`share` of the work that is done, or None where nobody knows."""
-        now = time.monotonic()
-        terminal = sys.stderr.isatty()
-        if not last and now - self.shown < (0.2 if terminal else 30):
-            return
-        self.shown = now
-        seconds = max(now - self.start, 1e-9)
-        line = f"{tokens:,} tokens, {(tokens - self.before) / seconds:,.0f} tokens/s"
-        if share is not None:
-            done = round(self.WIDTH * share)
-            line = f"[{'#' * done}{'-' * (self.WIDTH - done)}] {100 * share:3.0f} %  {line}"
-        if share is not None and self.first is None:
-            self.first = (share, now)
-        elif share is not None and not last and share > self.first[0]:
-            left = (now - self.first[1]) * (1 - share) / (share - self.first[0])
-            line += f", {left:.0f} s left"
-        if last:
-            line += f", {seconds:.0f} s"
-        end = "\n" if last or not terminal else "\r"
-        print(line.ljust(78) if terminal else line, end=end, file=sys.stderr, flush=True)
 
 
 def check_room(arguments, width):
@@ -266,26 +174,7 @@ def run(arguments):
 
 
 def main(argv=None):
-    arguments = parse_arguments(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        run(arguments)
-    except HarvestError as error:
-        print(f"harvest.py: {error}", file=sys.stderr)
-        return 3
-    except OSError as error:
-        print(f"harvest.py: {error}", file=sys.stderr)
-        return 1
-    except ImportError as error:
-        print(f"harvest.py: {error}; --help says how to install what it needs", file=sys.stderr)
-        return 1
-    except RuntimeError as error:  # PyTorch's: no such device, out of memory, ...
-        print(f"harvest.py: {' '.join(str(error).split())[:300]}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("harvest.py: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return run_program("harvest.py", run, parse_arguments(argv))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <numeric>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "probes/training.h"
 #include "sae/rng.h"
 #include "sparse_ops.h"
 
@@ -23,12 +25,6 @@ at::Tensor product(const Codes& batch, const at::Tensor& Wt) {
                           : sparse::gather_sum(*batch.pattern(), batch.values(), Wt);
 }
 
-/// Transposed features of `batch` times dz [B, C]: [D, C].
-at::Tensor transposed_product(const Codes& batch, const at::Tensor& dz) {
-  return batch.is_dense() ? at::mm(batch.values().t(), dz)
-                          : sparse::scatter_sum(*batch.pattern(), batch.values(), dz);
-}
-
 at::Tensor uniform(std::int64_t count, double bound, Rng& rng) {
   at::Tensor values = at::empty({count}, at::kDouble);
   auto* value = values.mutable_data_ptr<double>();
@@ -36,84 +32,38 @@ at::Tensor uniform(std::int64_t count, double bound, Rng& rng) {
   return values;
 }
 
-/// A probe in training. Weights are kept transposed: a feature's row is what sparse samples touch.
-class Training {
+LinearProbe start_of(const Codes& x, std::int64_t classes, std::uint64_t seed,
+                     const ProbeDraws& draws) {
+  if (draws.initial.W.defined()) return draws.initial;
+  Rng rng(seed, Stream::kEvaluation, kInitDraw);
+  const double bound = 1 / std::sqrt(static_cast<double>(x.d_sae()));
+  const at::Tensor W = uniform(classes * x.d_sae(), bound, rng).view({classes, -1});
+  return {W, uniform(classes, bound, rng)};
+}
+
+/// A training with its order of the samples.
+class Epochs {
  public:
-  Training(Codes x, at::Tensor y, at::Tensor positive_weight, std::uint64_t seed,
-           const ProbeDraws& draws)
-      : x_(std::move(x)),
-        y_(std::move(y)),
-        positive_weight_(std::move(positive_weight)),
-        seed_(seed),
-        draws_(draws) {
-    const at::TensorOptions options = x_.values().options();
-    const std::int64_t classes = y_.size(1);
-    at::Tensor W, b;
-    if (draws.initial.W.defined()) {
-      W = draws.initial.W.to(options);
-      b = draws.initial.b.to(options);
-    } else {
-      Rng rng(seed, Stream::kEvaluation, kInitDraw);
-      const double bound = 1 / std::sqrt(static_cast<double>(x_.d_sae()));
-      W = uniform(classes * x_.d_sae(), bound, rng).view({classes, -1}).to(options);
-      b = uniform(classes, bound, rng).to(options);
-    }
-    parameters_ = {W.t().clone(at::MemoryFormat::Contiguous), b.clone()};
-    for (const at::Tensor& parameter : parameters_) {
-      first_.push_back(at::zeros_like(parameter));
-      second_.push_back(at::zeros_like(parameter));
-      updates_.push_back(at::zeros({}, at::kFloat));
-    }
+  Epochs(ProbeSamples samples, const ProbeAdam& how, std::uint64_t seed, const ProbeDraws& draws)
+      : samples_(samples.inside.size(0)), seed_(seed), draws_(draws) {
+    const LinearProbe start = start_of(samples.x, samples.inside.size(1), seed, draws);
+    const auto make = samples.x.is_dense() ? dense_probe_training : sparse_probe_training;
+    training_ = make(std::move(samples), start, how);
   }
 
-  LinearProbe probe() const {
-    return {parameters_[0].t().clone(at::MemoryFormat::Contiguous), parameters_[1].clone()};
+  void run(std::int64_t epoch, double lr) {
+    training_->epoch(draws_.orders.empty()
+                         ? random_order(samples_, seed_, static_cast<std::uint64_t>(epoch))
+                         : draws_.orders.at(static_cast<std::size_t>(epoch)),
+                     lr);
   }
-
-  double l1_decay = 0;
-  double weight_decay = 0;
-  bool decoupled = false;  ///< weight decay as AdamW has it
-  std::int64_t batch_size = 0;
-
-  void epoch(std::int64_t index, double lr) {
-    const std::int64_t samples = y_.size(0);
-    const at::Tensor order = draws_.orders.empty()
-                                 ? random_order(samples, seed_, static_cast<std::uint64_t>(index))
-                                 : draws_.orders.at(static_cast<std::size_t>(index));
-    for (std::int64_t begin = 0; begin < samples; begin += batch_size) {
-      step(order.slice(0, begin, std::min(begin + batch_size, samples)), lr);
-    }
-  }
+  LinearProbe probe() const { return training_->probe(); }
 
  private:
-  void step(const at::Tensor& rows, double lr) {
-    const Codes batch = select_samples(x_, rows);
-    const at::Tensor y = y_.index_select(0, rows);
-    const auto classes = static_cast<double>(y.size(1));
-    const at::Tensor p = product(batch, parameters_[0]).add_(parameters_[1]).sigmoid_();
-    // d softplus(-z) = sigma(z) - 1 inside the class, d softplus(z) = sigma(z) outside of it.
-    at::Tensor dz = at::where(y, (p - 1) * positive_weight_, p);
-    dz.div_(static_cast<double>(rows.size(0)) * classes);
-    at::Tensor dW = transposed_product(batch, dz);
-    if (l1_decay != 0) dW.add_(parameters_[0].sign(), l1_decay / classes);
-    std::vector<at::Tensor> gradients = {dW.contiguous(), dz.sum(0)};
-    for (const at::Tensor& updates : updates_) updates.add_(1);
-    if (decoupled) {
-      at::_fused_adamw_(parameters_, gradients, first_, second_, {}, updates_, lr, 0.9, 0.999,
-                        weight_decay, 1e-8, /*amsgrad=*/false, /*maximize=*/false);
-    } else {
-      at::_fused_adam_(parameters_, gradients, first_, second_, {}, updates_, lr, 0.9, 0.999,
-                       weight_decay, 1e-8, /*amsgrad=*/false, /*maximize=*/false);
-    }
-  }
-
-  Codes x_;
-  at::Tensor y_;                // [N, C] bool
-  at::Tensor positive_weight_;  // [C]
+  std::int64_t samples_;
   std::uint64_t seed_;
   const ProbeDraws& draws_;
-  std::vector<at::Tensor> parameters_;  // W^T [D, C], b [C]
-  std::vector<at::Tensor> first_, second_, updates_;
+  std::unique_ptr<ProbeTraining> training_;
 };
 
 void check_labels(const Codes& x, const at::Tensor& labels, std::int64_t classes,
@@ -157,14 +107,13 @@ LinearProbe train_multi_probe(const Codes& x, const at::Tensor& labels, std::int
                                 " has no samples, expected some of each");
   }
   const at::Tensor ratio = (labels.size(0) - inside).to(at::kDouble) / inside;
-  Training training(x, y, ratio.to(x.values().scalar_type()), seed, draws);
-  training.batch_size = how.batch_size;
-  training.weight_decay = how.weight_decay;
-  training.l1_decay = how.l1_decay;
+  const ProbeAdam adam{
+      .batch_size = how.batch_size, .weight_decay = how.weight_decay, .l1_decay = how.l1_decay};
+  Epochs training({x, y, ratio.to(x.values().scalar_type())}, adam, seed, draws);
   const double decay = std::exp(std::log(how.end_lr / how.lr) /
                                 static_cast<double>(std::max<std::int64_t>(how.epochs, 1)));
   double lr = how.lr;
-  for (std::int64_t epoch = 0; epoch < how.epochs; ++epoch, lr *= decay) training.epoch(epoch, lr);
+  for (std::int64_t epoch = 0; epoch < how.epochs; ++epoch, lr *= decay) training.run(epoch, lr);
   return training.probe();
 }
 
@@ -175,15 +124,15 @@ BinaryProbe train_binary_probe(const Codes& train_x, const at::Tensor& train_lab
   const at::NoGradGuard no_grad;
   check_labels(train_x, train_labels, 2, "train_binary_probe");
   check_labels(test_x, test_labels, 2, "train_binary_probe, test");
-  Training training(train_x, train_labels.to(at::kBool).unsqueeze(1),
-                    at::ones({1}, train_x.values().options()), seed, draws);
-  training.batch_size = how.batch_size;
-  training.weight_decay = how.weight_decay;
-  training.decoupled = true;
+  const ProbeAdam adam{
+      .batch_size = how.batch_size, .weight_decay = how.weight_decay, .decoupled = true};
+  Epochs training(
+      {train_x, train_labels.to(at::kBool).unsqueeze(1), at::ones({1}, train_x.values().options())},
+      adam, seed, draws);
   BinaryProbe best;
   best.test_accuracy = -1;
   for (std::int64_t waited = 0; best.epochs < how.epochs && waited < how.patience;) {
-    training.epoch(best.epochs++, how.lr);
+    training.run(best.epochs++, how.lr);
     LinearProbe probe = training.probe();
     const double now = accuracy(probe, test_x, test_labels);
     ++waited;

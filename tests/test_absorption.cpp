@@ -3,7 +3,10 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <set>
 
+#include "absorption/parts.h"
 #include "golden_file.h"
 #include "sae/absorption.h"
 #include "sae/error.h"
@@ -272,6 +275,10 @@ Planted planted(const std::string& kind) {
   world.data.train.y = y.index_select(0, seen);
   world.data.test.x = x.index_select(0, held);
   world.data.test.y = y.index_select(0, held);
+  for (const std::int64_t row : train) world.data.train.words.push_back("t" + std::to_string(row));
+  for (const std::int64_t row : test) {
+    world.data.test.words.push_back(std::to_string(row / 10 % 25) + "." + std::to_string(row % 10));
+  }
   world.subject.train = Codes::from_dense(codes.index_select(0, seen)).to_sparse();
   world.subject.test = Codes::from_dense(codes.index_select(0, held)).to_sparse();
   world.subject.score = world.subject.test;
@@ -325,6 +332,87 @@ TEST(Absorption, CompanionScoresAreZeroWithoutAbsorption) {
   EXPECT_NEAR(none.at("mean_recall_gap"), 0, 0.01);
   EXPECT_NEAR(none.at("mean_absorption_fraction_open"), 0, 0.01);
   EXPECT_NEAR(none.at("mean_truncated_full"), 0, 0.01);
+}
+
+/// With probes that know the letters' axes.
+AbsorptionResult evaluate_planted_ideally(const std::string& kind) {
+  const Planted world = planted(kind);
+  AbsorptionOptions options;
+  options.l1_batch_size = 256;
+  const LinearProbe probe{at::eye(26, 64), at::full({26}, -1.5)};
+  return evaluate_absorption(world.subject, world.data, probe, options, 1);
+}
+
+TEST(Absorption, NamesTheAbsorbersThatWerePlanted) {
+  const std::map<std::string, double> shares = {{"base", 1}, {"leak", 1}, {"partial", 0.5}};
+  for (const auto& [kind, share] : shares) {
+    const AbsorptionResult result = evaluate_planted_ideally(kind);
+    for (std::int64_t c = 0; c < 26; ++c) {
+      const ClassAbsorption& one = result.classes[static_cast<std::size_t>(c)];
+      SCOPED_TRACE(kind + " " + one.name);
+      std::set<std::int64_t> found;
+      for (const Absorber& absorber : one.absorbers) {
+        found.insert(absorber.latent);
+        EXPECT_EQ(absorber.words, 2);
+        EXPECT_NEAR(absorber.share, share, 0.1) << "the noise is a thirtieth of the letter";
+        const std::string family = std::to_string((8 * (absorber.latent - 51 - 3 * c) + c) % 25);
+        EXPECT_EQ(std::set<std::string>(absorber.examples.begin(), absorber.examples.end()),
+                  (std::set<std::string>{family + ".8", family + ".9"}));
+      }
+      EXPECT_EQ(found, (std::set<std::int64_t>{51 + 3 * c, 52 + 3 * c, 53 + 3 * c}));
+    }
+    const Json json = result.json();
+    EXPECT_EQ(json["d_sae"], 160);
+    ASSERT_EQ(json["classes"][0]["absorbers"].size(), 3U);
+    EXPECT_EQ(json["classes"][0]["absorbers"][0]["words"], 2);
+    EXPECT_FALSE(json["eval_result_details"][0].contains("absorbers")) << "sae-bench has none";
+  }
+  for (const ClassAbsorption& one : evaluate_planted_ideally("none").classes) {
+    EXPECT_TRUE(one.absorbers.empty());
+  }
+}
+
+TEST(Absorption, CountsForAWordOnlyWhatCarriesIt) {
+  const auto absorbers = [](const std::vector<float>& values, const std::vector<float>& cosines) {
+    Indices latents(values.size());
+    std::iota(latents.begin(), latents.end(), 0);
+    const Indices main = {0};
+    const auto rule = rules("saebench-0.6");
+    const WordAbsorption score = score_word(10, latents, values, cosines, main, rule);
+    std::map<std::int64_t, double> out;
+    for (const auto& one : word_absorbers(score, 10, latents, values, cosines, main, rule)) {
+      out[one.latent] = one.share;
+    }
+    return out;
+  };
+  using Shares = std::map<std::int64_t, double>;
+  EXPECT_EQ(absorbers({2, 5, 0.5, 4}, {1, 1, 1, -1}), (Shares{{1, 0.5}})) << "0.05 is too little";
+  EXPECT_EQ(absorbers({0, 2, 2, 2, 2}, {1, 1, 1, 1, 1}), (Shares{{1, 0.2}, {2, 0.2}, {3, 0.2}}))
+      << "three are counted";
+  EXPECT_EQ(absorbers({0, 100}, {1, 0.0625}), (Shares{{1, 0.625}})) << "full, though off direction";
+  EXPECT_EQ(absorbers({1, 100}, {1, 0.0625}), Shares{}) << "neither full nor counted";
+  EXPECT_EQ(absorbers({0, 30}, {1, 1}), (Shares{{1, 1}})) << "no more than all of it";
+  EXPECT_EQ(absorbers({10, 9}, {1, 1}), Shares{}) << "the main latent has it all";
+}
+
+TEST(Absorption, ListsTheTenStrongestAbsorbersWithWordsThatDiffer) {
+  AbsorberTally tally;
+  std::vector<std::string> words;
+  for (std::int64_t row = 0; row < 40; ++row) {
+    const std::vector<AbsorberShare> shares = {{.latent = 100 - row % 20, .share = 0.5},
+                                               {.latent = 7, .share = row == 30 ? 0.9 : 0.2}};
+    tally.add(row, shares);
+    words.push_back(row < 10 ? "same" : "w" + std::to_string(row));
+  }
+  const std::vector<Absorber> all = tally.strongest(words);
+  ASSERT_EQ(all.size(), 10U);
+  EXPECT_EQ(all[0].latent, 7);
+  EXPECT_EQ(all[0].words, 40);
+  EXPECT_NEAR(all[0].share, (39 * 0.2 + 0.9) / 40, 1e-12);
+  EXPECT_EQ(all[0].examples, (std::vector<std::string>{"w30", "same", "w10", "w11", "w12"}));
+  EXPECT_EQ(all[1].latent, 81) << "equal ones by latent";
+  EXPECT_EQ(all[9].latent, 89);
+  EXPECT_TRUE(tally.strongest({})[0].examples.empty());
 }
 
 /// An autoencoder on three classes that lie on axes; `gain` scales its decoder rows.

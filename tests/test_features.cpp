@@ -381,48 +381,113 @@ TEST_F(FeaturePages, RejectWhatCannotBeShown) {
   EXPECT_NE(error<DataError>(given).find("nowhere"), std::string::npos);
 }
 
-TEST_F(FeaturePages, NameTheClassesThatLatentsRead) {
-  const auto read = [&](const std::string& text) {
-    write_file_atomically(at("results.json"), text);
-    return read_latent_readings(at("results.json"), 20);
-  };
-  const std::string absorption = R"({"absorption": {"classes": [
-    {"class": "a", "main_latents": [3], "k1_f1": 0.931},
-    {"class": "b", "main_latents": [3, 19], "k1_f1": null}]}})";
-  const LatentReadings expected = {
-      {3, {"a: main latent, F1 alone 0.93", "b: main latent together with 19"}},
-      {19, {"b: main latent together with 3"}}};
-  EXPECT_EQ(read(absorption), expected);
-  const LatentReadings tasks = {{4, {"books, good: best single latent, accuracy 0.75"}}};
-  EXPECT_EQ(read(R"({"probing": {"repeats": [{"tasks": [{"dataset_name": "books", "class": "good",
-    "latents": {"1": [4], "2": [4, 5]}, "accuracy": {"sae_top_1_test_accuracy": 0.75}}]}]}})"),
-            tasks);
-  const auto message = [&](const std::string& text) {
+class Readings : public testing::Test {
+ protected:
+  LatentReadings read(const std::string& text) const {
+    write_file_atomically(path(), text);
+    return read_latent_readings(path(), 20);
+  }
+  std::string message(const std::string& text) const {
     try {
       read(text);
     } catch (const DataError& error) {
-      return std::string(error.what());
+      return error.what();
     }
-    return std::string("no error");
-  };
+    return "no error";
+  }
+  static std::string classes(const std::string& text) {
+    return R"({"absorption": {"d_sae": 20, "classes": [)" + text + "]}}";
+  }
+  fs::path path() const { return folder_.path() / "results.json"; }
+
+ private:
+  TemporaryFolder folder_;
+};
+
+TEST_F(Readings, NameTheClassesThatLatentsRead) {
+  const LatentReadings expected = {
+      {3,
+       {{"a: main latent", ", F1 alone 0.93"},
+        {"b: main latent", " together with ", 19, ", ", 5, ", F1 alone 0.50"}}},
+      {5, {{"b: main latent", " together with ", 3, ", ", 19}}},
+      {19, {{"b: main latent", " together with ", 3, ", ", 5}}}};
+  EXPECT_EQ(read(classes(R"({"class": "a", "main_latents": [3], "k1_f1": 0.931},
+                            {"class": "b", "main_latents": [3, 19, 5], "k1_f1": 0.5})")),
+            expected);
+  const LatentReadings tasks = {{4, {{"books, good: best single latent, accuracy 0.75"}}}};
+  EXPECT_EQ(read(R"({"probing": {"repeats": [{"tasks": [{"dataset_name": "books", "class": "good",
+    "latents": {"1": [4], "2": [4, 5]}, "accuracy": {"sae_top_1_test_accuracy": 0.75}}]}]}})"),
+            tasks);
+}
+
+TEST_F(Readings, TellWhoAbsorbsWhom) {
+  const LatentReadings found =
+      read(classes(R"({"class": "a", "main_latents": [3, 4], "k1_f1": null, "words": 40,
+    "absorbers": [{"latent": 7, "words": 3, "share": 0.976, "examples": ["ant", "axe"]},
+                  {"latent": 8, "words": 1, "share": null, "examples": []}]})"));
+  const LatentReadings expected = {
+      {3,
+       {{"a: main latent", " together with ", 4},
+        {"a: absorbed by ", 7, " in 3 of 40 words, carrying 98 %: ant, axe"},
+        {"a: absorbed by ", 8, " in 1 of 40 words"}}},
+      {4,
+       {{"a: main latent", " together with ", 3},
+        {"a: absorbed by ", 7, " in 3 of 40 words, carrying 98 %: ant, axe"},
+        {"a: absorbed by ", 8, " in 1 of 40 words"}}},
+      {7, {{"a: absorbs it", " from ", 3, ", ", 4, " in 3 of 40 words, carrying 98 %: ant, axe"}}},
+      {8, {{"a: absorbs it", " from ", 3, ", ", 4, " in 1 of 40 words"}}}};
+  EXPECT_EQ(found, expected);
+}
+
+TEST_F(Readings, RejectWhatIsNoResultOfThisAutoencoder) {
+  const std::string good = classes(R"({"class": "a", "main_latents": [19], "k1_f1": 1})");
+  EXPECT_EQ(message(good), "no error");
+  const std::string place = path().string();
+  EXPECT_EQ(message(R"({"absorption": {"d_sae": 21, "classes": []}})"),
+            place + ": results of an autoencoder with 21 latents, this one has 20; are these " +
+                "another one's results?");
+  EXPECT_EQ(message(classes(R"({"class": "a", "main_latents": [20], "k1_f1": 1})")),
+            place + ": latent 20, the autoencoder has 20; are these another one's results?");
+  for (std::size_t size = 0; size < good.size(); ++size) {
+    EXPECT_NE(message(good.substr(0, size)), "no error") << size;  // a DataError each time
+  }
   EXPECT_NE(message(R"({"core": {}})").find("neither absorption nor probing"), std::string::npos);
-  EXPECT_NE(message(R"({"absorption": {}})").find("not as sae eval --json"), std::string::npos);
-  EXPECT_NE(message(R"({"absorption": {"classes": [{"class": "a", "main_latents": [20],
-    "k1_f1": 1}]}})")
-                .find("latent 20, the autoencoder has 20"),
-            std::string::npos);
+  const std::vector<std::string> not_whole = {"-1",    "3.5",  "1e300", "18446744073709551615",
+                                              "\"3\"", "null", "[3]",   "{}"};
+  for (const std::string& latent : not_whole) {
+    const std::string main = R"({"class": "a", "main_latents": [)" + latent + R"(], "k1_f1": 1})";
+    EXPECT_NE(message(classes(main)).find("latent"), std::string::npos) << latent;
+    EXPECT_NE(message(classes(R"({"class": "a", "main_latents": [1], "k1_f1": 1, "words": 9,
+      "absorbers": [{"latent": )" +
+                              latent + R"(, "words": 1, "share": 1, "examples": []}]})"))
+                  .find("latent"),
+              std::string::npos)
+        << latent;
+  }
+  for (
+      const char* broken :
+      {R"({"absorption": {}})", R"({"absorption": {"classes": 3}})", R"({"absorption": null})",
+       R"({"absorption": {"classes": [{"class": 3, "main_latents": [1], "k1_f1": 1}]}})",
+       R"({"absorption": {"classes": [{"class": "a", "main_latents": 1, "k1_f1": 1}]}})",
+       R"({"absorption": {"classes": [{"class": "a", "main_latents": [1], "k1_f1": NaN}]}})",
+       R"({"absorption": {"repeats": []}})",
+       R"({"probing": {"tasks": [{"dataset_name": "d", "class": "c", "latents": {"1": []}, "accuracy": {}}]}})",
+       R"({"absorption": {"classes": [{"class": "a", "main_latents": [1], "k1_f1": 1, "words": 1,
+            "absorbers": [{"latent": 1, "words": 1, "share": 1, "examples": [2]}]}]}})"}) {
+    EXPECT_TRUE(message(broken).starts_with(place)) << broken << "\n" << message(broken);
+  }
 }
 
 TEST_F(FeaturePages, ShowReadingsWhereGiven) {
   save_topk();
   save_store(true);
   write_file_atomically(at("r.json"), R"({"absorption": {"classes": [
-    {"class": "a", "main_latents": [3], "k1_f1": 0.5}]}})");
+    {"class": "a", "main_latents": [3, 5], "k1_f1": 0.5}]}})");
   FeaturesArguments given = arguments();
   given.results = at("r.json").string();
   write_features(given);
   const Json reads = json("out/data/index.js", "saeIndex(")["reads"];
-  EXPECT_EQ(reads, Json({{"3", {"a: main latent, F1 alone 0.50"}}}));
+  EXPECT_EQ(reads["3"], Json({{"a: main latent", " together with ", 5, ", F1 alone 0.50"}}));
 }
 
 }  // namespace

@@ -64,6 +64,16 @@ std::vector<KSparseClass> select_main_latents(const Codes& train, const at::Tens
                                               const at::Tensor& l1_weights /*[C, F]*/,
                                               const AbsorptionOptions& options);
 
+/// A latent that carried a class's direction in words that were scored as absorbed, wholly or in
+/// part. It is counted for a word if it is among the largest there that make S, or the latent that
+/// makes it full, and q_j >= 0.1 A.
+struct Absorber {
+  std::int64_t latent = 0;
+  std::int64_t words = 0;             ///< in how many words
+  double share = 0;                   ///< mean over these of q_j / A, at most 1 in each
+  std::vector<std::string> examples;  ///< words with the largest shares, at most 5
+};
+
 struct ClassAbsorption {
   std::string name;
   double probe_f1 = 0;
@@ -79,6 +89,7 @@ struct ClassAbsorption {
   double fraction_open = 0;
   double truncated_fraction = 0;
   double truncated_full = 0;
+  std::vector<Absorber> absorbers;  ///< by the sum of their shares, at most 10
   bool kept = false;
 };
 
@@ -89,6 +100,7 @@ struct AbsorptionResult {
   bool fresh_prompts = false;  ///< words were scored on score_x, as sae-bench does; else on test_x
   double l0 = 0;               ///< over the test words
   double explained_variance = 0;
+  std::int64_t d_sae = 0;
   bool ranked = true;  ///< false: L0 is above max_l0_share of D, where low scores mean nothing
 
   /// Means and sample standard deviations over the kept classes under sae-bench's names, and l0,

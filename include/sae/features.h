@@ -15,6 +15,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "sae/autoencoder.h"
@@ -80,10 +81,14 @@ Features collect_features(const Autoencoder& sae, const ActivationStore& store,
                           const FeaturesOptions& options = {},
                           const std::function<bool(std::int64_t, std::int64_t)>& go_on = {});
 
-/// What a latent stands for, according to evaluations: "a: main latent, F1 alone 0.93".
-using LatentReadings = std::map<std::int64_t, std::vector<std::string>>;
+/// What a latent stands for according to an evaluation, as text and the latents it speaks of:
+/// "a: absorbs it from ", 3, " in 2 of 40 words".
+using LatentReading = std::vector<std::variant<std::string, std::int64_t>>;
+using LatentReadings = std::map<std::int64_t, std::vector<LatentReading>>;
 
-/// From what `sae eval --json` printed with the suites absorption or probing.
+/// From what `sae eval --json` printed with the suites absorption or probing: which classes each
+/// latent is a main latent of, which it absorbs, and which tasks it tells best. DataError if it is
+/// anything else, or of an autoencoder with another number of latents.
 LatentReadings read_latent_readings(const std::filesystem::path& file, std::int64_t d_sae);
 
 struct FeaturesArguments {

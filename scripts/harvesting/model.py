@@ -1,11 +1,45 @@
 """Model to activations: where a site is, and a forward pass that ends there."""
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import NamedTuple
 
 from harvesting import HarvestError
 
 DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+SITES = ["resid_post", "resid_pre", "mlp_out", "attn_out"]
+
+
+def add_options(add):
+    """The options that say what is read, on a parser's or a group's add_argument."""
+    add("--model", required=True, help="folder or hub name")
+    add("--revision", help="branch, tag or commit of a hub model")
+    add("--model-name", help="name to record (default: the hub name, or the folder's)")
+    add("--layer", type=int, required=True, help="block, from 0")
+    add("--site", choices=SITES, default="resid_post", help="default: %(default)s")
+
+
+def add_how_options(add, items, dtype):
+    add("--dtype", choices=sorted(DTYPES), default=dtype, help="as stored (%(default)s)")
+    add("--model-dtype", choices=sorted(DTYPES), default="f32", help="as computed (%(default)s)")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, ... (%(default)s)")
+    add("--batch", type=int, default=32, help=f"{items} a forward pass (%(default)s)")
+
+
+def describe(arguments, harvester):
+    """What a store or a labelled file records about where its activations are from."""
+    # A folder's name says which model it is; where it lies on this machine is nobody's business.
+    name = Path(arguments.model).name if Path(arguments.model).is_dir() else arguments.model
+    return {
+        "model": arguments.model_name or name,
+        "revision": getattr(harvester.model.config, "_commit_hash", None) or arguments.revision,
+        "architecture": type(harvester.model).__name__,
+        "layer": arguments.layer,
+        "site": arguments.site,
+        "hook_name": f"blocks.{arguments.layer}.hook_{arguments.site}",
+        "module": harvester.point.name,
+        "hidden_states": harvester.index,
+    }
 
 
 def text_config(config):
@@ -175,7 +209,8 @@ class Harvester:
                 )
 
 
-def load_model(arguments):
+def load_model(arguments, head=False):
+    """Tokenizer and model; with `head`, a causal language model that gives logits."""
     import torch
     from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -193,9 +228,10 @@ def load_model(arguments):
     try:
         tokenizer = AutoTokenizer.from_pretrained(arguments.model, revision=arguments.revision)
         try:
-            model = AutoModel.from_pretrained(arguments.model, **options)
+            loader = AutoModelForCausalLM if head else AutoModel
+            model = loader.from_pretrained(arguments.model, **options)
         except ValueError as error:
-            if "Unrecognized configuration class" not in str(error):
+            if head or "Unrecognized configuration class" not in str(error):
                 raise
             model = AutoModelForCausalLM.from_pretrained(arguments.model, **options).base_model
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -203,7 +239,30 @@ def load_model(arguments):
         raise HarvestError(f"--model {arguments.model}: cannot load: {reason}") from None
     config = text_config(model.config)
     config.use_cache = False
+    context = getattr(arguments, "context", None)
     longest = getattr(config, "max_position_embeddings", None)
-    if longest and arguments.context > longest:
-        raise HarvestError(f"--context {arguments.context}: the model takes at most {longest}")
+    if longest and context and context > longest:
+        raise HarvestError(f"--context {context}: the model takes at most {longest}")
     return tokenizer, model.to(arguments.device).eval()
+
+
+def read_all(harvester, sequences, batch, at=slice(None)):
+    """Activations of id sequences of any lengths: pairs of a sequence's number and [length, D], or
+    what is at position `at` of it.
+
+    A batch holds sequences of one length, so that there is nothing to pad and nothing to mask.
+    """
+    import torch
+
+    of_length = {}
+    for number, ids in enumerate(sequences):
+        of_length.setdefault(len(ids), []).append(number)
+    first_batch = True
+    for numbers in of_length.values():
+        for start in range(0, len(numbers), batch):
+            part = numbers[start : start + batch]
+            ids = torch.tensor([list(sequences[number]) for number in part])
+            if first_batch:
+                harvester.check(ids)
+                first_batch = False
+            yield from zip(part, harvester(ids)[:, at].cpu())

@@ -169,3 +169,70 @@ class StoreWriter:
             shutil.rmtree(self.partial, ignore_errors=True)
         os.close(self.lock)
         return worth
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def read_json(path, what):
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise HarvestError(f"{path.parent}: holds no {path.name}; expected {what}") from None
+    except ValueError as error:
+        raise HarvestError(f"{path}: not JSON: {error}") from None
+
+
+class Shard:
+    """A shard's tensors, mapped; of bfloat16 the bits, as integers."""
+
+    NUMBERS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I32": "<i4", "I64": "<i8"}
+
+    def __init__(self, path):
+        self.path = path
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            self.header = json.loads(file.read(length))
+        self.begin = 8 + length
+
+    def __getitem__(self, name):
+        import numpy
+
+        if name not in self.header:
+            raise HarvestError(f"{self.path}: holds no {name}, which a store of harvest.py has")
+        entry = self.header[name]
+        offset = self.begin + entry["data_offsets"][0]
+        kind, shape = self.NUMBERS[entry["dtype"]], tuple(entry["shape"])
+        return numpy.memmap(self.path, kind, mode="r", offset=offset, shape=shape)
+
+
+class StoreReader:
+    """A store's tokens, contexts and vocabulary, and its activations as they are stored."""
+
+    def __init__(self, folder):
+        import numpy
+
+        self.folder = folder
+        self.manifest = read_json(folder / "manifest.json", "an activation store")
+        if (self.manifest.get("format"), self.manifest.get("version")) != (FORMAT, VERSION):
+            raise HarvestError(f"{folder}: expected a manifest of {FORMAT}, version {VERSION}")
+        self.dtype, self.width = self.manifest["dtype"], self.manifest["d_in"]
+        for shard in self.manifest["shards"]:
+            file = folder / shard["file"]
+            if not file.exists() or sha256(file) != shard["sha256"]:
+                raise HarvestError(f"{file}: missing or damaged; harvest the store again")
+        self.shards = [Shard(folder / shard["file"]) for shard in self.manifest["shards"]]
+        self.ends = numpy.cumsum([shard["tokens"] for shard in self.manifest["shards"]])
+        self.tokens = numpy.concatenate([shard["tokens"] for shard in self.shards])
+        self.context = numpy.concatenate([shard["context"] for shard in self.shards])
+        wanted = "the text of its tokens, as harvest.py writes it"
+        self.vocabulary = read_json(folder / "vocabulary.json", wanted)["tokens"]
+
+    def rows(self, which):
+        """Activations of the rows `which`, ascending, in parts of one shard each."""
+        start = 0
+        for shard, end in zip(self.shards, self.ends):
+            inside = which[(which >= start) & (which < end)] - start
+            if len(inside):
+                yield shard["activations"][inside]
+            start = end

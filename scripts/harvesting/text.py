@@ -165,6 +165,13 @@ def special_frame(tokenizer, bos=False):
     return before, after
 
 
+def whole_frame(tokenizer):
+    """The special tokens around a text that is run by itself: the tokenizer's, and one for the
+    beginning if it knows any."""
+    known = (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id)
+    return special_frame(tokenizer, bos=any(token is not None for token in known))
+
+
 class Windows:
     """Windows of exactly --context ids, in the order in which they are run."""
 

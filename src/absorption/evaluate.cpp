@@ -92,6 +92,7 @@ at::Tensor cosines(const LinearProbe& probe, const at::Tensor& W_dec) {
 struct Sums {
   double fraction = 0, open = 0, truncated = 0;
   std::int64_t full = 0, truncated_full = 0, words = 0;
+  AbsorberTally absorbers;
 };
 
 Sums score_words(CodeReader& reader, const std::vector<std::int64_t>& rows,
@@ -107,6 +108,8 @@ Sums score_words(CodeReader& reader, const std::vector<std::int64_t>& rows,
     const double A = projection[row];
     reader.read(row);
     const auto score = score_word(A, reader.latents, reader.values, cosine, main, rules);
+    sums.absorbers.add(
+        row, word_absorbers(score, A, reader.latents, reader.values, cosine, main, rules));
     const auto wide = score_word(A, reader.latents, reader.values, cosine, main, open);
     reader.truncate(truncate_top);
     const auto cut = score_word(A, reader.latents, reader.values, cosine, main, rules);
@@ -126,7 +129,7 @@ std::vector<std::int64_t> positions(const at::Tensor& mask) {
           where.const_data_ptr<std::int64_t>() + where.numel()};
 }
 
-void fill(ClassAbsorption& one, const Sums& sums) {
+void fill(ClassAbsorption& one, const Sums& sums, const std::vector<std::string>& names) {
   const auto words = static_cast<double>(sums.words);  // 0 / 0 is NaN: no words, no score
   one.words = sums.words;
   one.full_count = sums.full;
@@ -135,6 +138,7 @@ void fill(ClassAbsorption& one, const Sums& sums) {
   one.fraction_open = sums.open / words;
   one.truncated_fraction = sums.truncated / words;
   one.truncated_full = static_cast<double>(sums.truncated_full) / words;
+  one.absorbers = sums.absorbers.strongest(names);
 }
 
 Confusion confusion(const at::Tensor& predicted, const at::Tensor& actual) {
@@ -228,6 +232,7 @@ AbsorptionResult evaluate_absorption(const AbsorptionSubject& subject,
   result.fresh_prompts = data.score_x.defined();
   result.l0 = subject.l0;
   result.explained_variance = subject.explained_variance;
+  result.d_sae = subject.W_dec.size(0);
   result.ranked = subject.l0 <= options.max_l0_share * static_cast<double>(data.d_in());
 
   const at::Tensor predicted = predictions(data, probe);
@@ -251,7 +256,8 @@ AbsorptionResult evaluate_absorption(const AbsorptionSubject& subject,
                                              static_cast<std::size_t>(one.sparse.main)};
     const auto rows = positions(predicted.select(1, c) & (data.test.y == c));
     fill(one,
-         score_words(reader, rows, projections[c], cosine[c], main, rules, options.truncate_top));
+         score_words(reader, rows, projections[c], cosine[c], main, rules, options.truncate_top),
+         data.test.words);
   }
   keep_classes(result.classes, rules);
   return result;

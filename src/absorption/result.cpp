@@ -40,6 +40,17 @@ Json detail(const ClassAbsorption& one) {
           {"num_split_features", one.sparse.main}};
 }
 
+Json absorbers(const std::vector<Absorber>& all) {
+  Json out = Json::array();
+  for (const Absorber& one : all) {
+    out.push_back({{"latent", one.latent},
+                   {"words", one.words},
+                   {"share", number(one.share)},
+                   {"examples", one.examples}});
+  }
+  return out;
+}
+
 Json own_detail(const ClassAbsorption& one) {
   const auto main = one.sparse.latents.begin() + one.sparse.main;
   return {{"class", one.name},
@@ -55,7 +66,8 @@ Json own_detail(const ClassAbsorption& one) {
           {"full", number(one.full)},
           {"fraction_open", number(one.fraction_open)},
           {"truncated_fraction", number(one.truncated_fraction)},
-          {"truncated_full", number(one.truncated_full)}};
+          {"truncated_full", number(one.truncated_full)},
+          {"absorbers", absorbers(one.absorbers)}};
 }
 
 }  // namespace
@@ -123,6 +135,7 @@ Json AbsorptionResult::json() const {
   }
   return {{"eval_type_id", "absorption_first_letter"},
           {"task", task},
+          {"d_sae", d_sae},
           {"scored_on", fresh_prompts ? "score_x" : "test_x"},
           {"eval_config", write_fields(options)},
           {"eval_result_metrics", {{"mean", mean}}},

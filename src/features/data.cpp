@@ -29,6 +29,13 @@ double mean_activation(const LatentFeature& latent) {
   return latent.firings > 0 ? latent.sum / static_cast<double>(latent.firings) : 0;
 }
 
+/// Text as strings, latents as numbers.
+Json parts(const LatentReading& reading) {
+  Json out = Json::array();
+  for (const auto& part : reading) std::visit([&](const auto& one) { out.push_back(one); }, part);
+  return out;
+}
+
 std::string call(const std::string& start, const Json& json) {
   return start + json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) +
          ");\n";
@@ -63,7 +70,8 @@ std::string FeaturesData::index(const Json& about) const {
   }
   index["reads"] = Json::object();
   for (const auto& [latent, readings] : readings_) {
-    index["reads"][std::to_string(latent)] = readings;
+    Json& list = index["reads"][std::to_string(latent)] = Json::array();
+    for (const LatentReading& reading : readings) list.push_back(parts(reading));
   }
   return call("saeIndex(", index);
 }

@@ -42,7 +42,7 @@ std::string features_page(const std::string& title) {
   return "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>" +
          report::escaped(title) + "</title>\n<style>" + kFeaturesStyle +
-         "</style>\n</head>\n<body>" + kBody + "<script>" + kFeaturesScript +
+         "</style>\n</head>\n<body>" + kBody + "<script>" + kFeaturesScript + kFeaturesViews +
          "</script>\n<script src=\"data/index.js\" onerror=\"saeMissing('data/index.js')\">"
          "</script>\n</body>\n</html>\n";
 }

@@ -44,7 +44,7 @@ button:disabled { opacity: .5; cursor: default; }
 .row span { overflow: hidden; text-overflow: ellipsis; white-space: pre; }
 .row span:nth-child(-n+3), .columns span:nth-child(-n+3) { text-align: right; }
 .row:hover { background: var(--block); }
-.row[aria-selected=true] { background: var(--chosen); font-weight: 600; }
+.row[aria-selected=true] { background: var(--chosen); }
 #rows:focus .row.cursor { box-shadow: inset 4px 0 0 var(--bar); background: var(--block); }
 #rows:focus .row.cursor[aria-selected=true] { background: var(--chosen); }
 main { flex: 1; min-width: 0; overflow-y: auto; padding: 1.25rem 2rem 4rem; }
@@ -52,6 +52,9 @@ main:focus { outline: none; }
 main:focus-visible { outline: 3px solid var(--bar); outline-offset: -3px; }
 .steps { display: flex; flex-wrap: wrap; gap: .5rem; margin-bottom: 1rem; }
 #back { display: none; }
+.reads { margin: .5rem 0 0; padding: 0 0 0 .75rem; border-left: 4px solid var(--bar); list-style: none; max-width: 68rem;
+  overflow-wrap: anywhere; }
+.found { display: flex; flex-wrap: wrap; gap: .5rem; margin-top: .5rem; }
 dl { margin: .75rem 0 0; display: flex; flex-wrap: wrap; gap: .5rem 2rem; font-size: .9375rem; }
 dt { color: var(--soft); font-size: .8125rem; }
 dd { margin: 0; font-variant-numeric: tabular-nums; }
@@ -66,13 +69,13 @@ table { border-collapse: collapse; font-size: .9375rem; font-variant-numeric: ta
 th, td { text-align: right; padding: .15rem .75rem .15rem 0; font-weight: 400; }
 th { color: var(--soft); font-size: .8125rem; vertical-align: bottom; }
 td:first-child, th:first-child, .words { text-align: left; }
-td.words { overflow-wrap: anywhere; white-space: pre-wrap; }
+td.words { width: 100%; max-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: pre; }
 .tok { white-space: pre; background: var(--block); border-radius: 3px; padding: 0 .25rem; }
 ol { list-style: none; margin: 0; padding: 0; max-width: 68rem; }
-li { display: grid; grid-template-columns: 5.5rem 1fr; gap: .25rem 1rem; padding: .5rem 0; border-top: 1px solid var(--rule); }
-li .at { font-variant-numeric: tabular-nums; }
-li .at small { display: block; color: var(--soft); font-size: .75rem; }
-li .text { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.7; }
+ol li { display: grid; grid-template-columns: 5.5rem 1fr; gap: .25rem 1rem; padding: .5rem 0; border-top: 1px solid var(--rule); }
+ol .at { font-variant-numeric: tabular-nums; }
+ol .at small { display: block; color: var(--soft); font-size: .75rem; }
+ol .text { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.7; }
 mark { color: inherit; border-radius: 3px; background: rgb(var(--shade) / calc(var(--a) * var(--most))); padding: .1em 0; }
 mark.peak { font-weight: 700; text-decoration: underline; text-underline-offset: .2em; }
 kbd { font: .8125rem ui-monospace, Menlo, Consolas, monospace; border: 1px solid var(--field); border-radius: 3px; padding: 0 .3rem; }
@@ -84,13 +87,13 @@ kbd { font: .8125rem ui-monospace, Menlo, Consolas, monospace; border: 1px solid
   .controls, #found, .columns, .row { padding-left: 1rem; padding-right: 1rem; }
   .columns, .row { grid-template-columns: 3.25rem 5rem 3.5rem 1fr; }
   .row { height: 44px; line-height: 44px; }
-  #rows { height: max(20rem, calc(100vh - 17rem)); }
+  #rows { flex: none; height: max(20rem, calc(100vh - 17rem)); }
   main { padding: 1rem 1rem 3rem; overflow: visible; }
   body.open nav, body.open header { display: none; }
   #back { display: inline-block; }
   button { padding: .55rem .9rem; }
-  li { grid-template-columns: 1fr; }
-  li .at small { display: inline; margin-left: .5rem; }
+  ol li { grid-template-columns: 1fr; }
+  ol .at small { display: inline; margin-left: .5rem; }
 }
 @media print { nav, .steps { display: none; } html, body { height: auto; } main { overflow: visible; } }
 @media (forced-colors: active) { mark { outline: 1px solid; } }

@@ -171,7 +171,7 @@ class Harvest(unittest.TestCase):
             windows = self.windows()
             expected = self.expected(name, model, windows)
             keep = windows.flatten() > 2
-            for site in harvest.SITES:
+            for site in harvest.models.SITES:
                 for layer in range(3):
                     with self.subTest(model=name, site=site, layer=layer):
                         # transformers reads a Qwen folder's tokenizer as Qwen's, whatever it says.

@@ -32,7 +32,7 @@ class MiniLm(unittest.TestCase):
         with torch.no_grad():
             hidden = model(input_ids=windows, output_hidden_states=True).hidden_states
         keep = ~torch.isin(windows, torch.tensor(tokenizer.all_special_ids))
-        for site in harvest.SITES:
+        for site in harvest.models.SITES:
             for layer in (0, 3, 5):
                 with self.subTest(site=site, layer=layer):
                     wanted = {

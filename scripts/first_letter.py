@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""Labelled activations of words and their first letters, for `sae eval --suite absorption`.
+
+The words are the tokens of letters alone; four fifths of them train the probes. Each is read in a prompt
+of ten solved words, at its own token, with the prompts, split and position of SAEBench 0.6.0:
+
+    <bos>
+    wind has the first letter: W
+    ... nine more ...
+    tree has the first letter:
+    ^ here
+
+The test words are read once more with examples from all words: score_x, on which absorption is measured.
+Unlike SAEBench's, the draws have a seed, and the vocabulary is sorted by token id before them. Words that
+the tokenizer cuts up in the prompt are left out, since SAEBench refuses prompts of unequal lengths.
+
+    scripts/first_letter.py --model google/gemma-2-2b --layer 12 --device cuda --out letters.safetensors
+    sae eval runs/topk --data letters.safetensors --suite absorption
+
+SAEBench reads resid_post, whatever the site of the autoencoder. It is for models that predict the next
+token. For encoders (BERT, MiniLM) a prompt of examples means little: read the bare word between the
+tokenizer's special tokens, [CLS] word [SEP], or the word in a sentence of its own. Both are the same
+for scoring, so the file has no score_x then.
+
+    scripts/first_letter.py --model BERT --layer 1 --template "{word}" --examples 0 --out letters.safetensors
+    scripts/first_letter.py --model BERT --layer 1 --template "the word {word} ." --examples 0 --out ...
+"""
+
+import argparse
+import random
+import sys
+from pathlib import Path
+
+from harvesting import HarvestError, labelled, letters
+from harvesting import model as models
+from harvesting import store as stores
+from harvesting import text as texts
+from harvesting.program import Progress, run_program
+
+
+def parse_arguments(argv):
+    parser = argparse.ArgumentParser(
+        prog="first_letter.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_argument_group("what is read").add_argument
+    models.add_options(what)
+    what("--template", default=letters.TEMPLATE, help='of a line: "%(default)s"')
+    what("--examples", type=int, default=letters.EXAMPLES, help="solved words (%(default)s)")
+    what("--limit", type=int, help="use this many words, drawn by the seed (default: all)")
+    what("--seed", type=int, default=0, help="of split and examples (%(default)s)")
+    what("--out", type=Path, required=True, help="file to create: NAME.safetensors")
+    models.add_how_options(parser.add_argument_group("how").add_argument, "prompts", dtype="f32")
+
+    arguments = parser.parse_args(argv)
+    if arguments.template.count("{word}") != 1 or "{" in arguments.template.replace("{word}", ""):
+        parser.error(f"--template needs {{word}} once and no other brace, got {arguments.template!r}")
+    if arguments.examples < 0:
+        parser.error(f"--examples must be at least 0, got {arguments.examples}")
+    for name in ("batch", "limit"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name} must be at least 1, got {value}")
+    if arguments.out.suffix != ".safetensors":
+        parser.error(f"--out must end in .safetensors, got {arguments.out}")
+    return arguments
+
+
+def usable_words(reader, arguments):
+    words, found = reader.words(), len(reader.found)
+    if len(words) < found:
+        print(f"left out: {found - len(words)} of {found} words, which are cut up in the prompt",
+              file=sys.stderr)  # fmt: skip
+    if arguments.limit and arguments.limit < len(words):
+        words = sorted(random.Random(f"limit {arguments.seed}").sample(words, arguments.limit))
+    return words
+
+
+def drop_rare(train, test):
+    """Both parts without the letters that one of them has no word for, and the letters left."""
+    kept = sorted({letters.label(w) for w in train} & {letters.label(w) for w in test})
+    missing = [letter for number, letter in enumerate(letters.LETTERS) if number not in kept]
+    if missing:
+        print(f"left out: {' '.join(missing)}, which some part has no word for", file=sys.stderr)
+    return [[w for w in part if letters.label(w) in kept] for part in (train, test)], kept
+
+
+def make_prompts(words, arguments):
+    """Prompts of each tensor, and the letters that are classes."""
+    prompts = letters.Prompts(arguments.template, arguments.examples, arguments.seed)
+    pools = prompts.split(words)
+    (train, test), kept = drop_rare(*pools)
+    made = {"train_x": prompts(train, pools[0]), "test_x": prompts(test, pools[1])}
+    if arguments.examples:
+        made["score_x"] = prompts(test, words)
+    return made, kept
+
+
+def split_of(prompts, kept):
+    words = [prompt.word for prompt in prompts]
+    return labelled.Split([kept.index(letters.label(w)) for w in words], [w.text for w in words])
+
+
+def describe_source(arguments, harvester, reader):
+    names = reader.tokenizer.convert_ids_to_tokens
+    return {"script": "first_letter.py"} | models.describe(arguments, harvester) | {
+        "template": arguments.template,
+        "examples": arguments.examples,
+        "position": reader.position,
+        "special_tokens": [names(part) for part in reader.frame],
+        "limit": arguments.limit,
+        "seed": arguments.seed,
+        "model_dtype": arguments.model_dtype,
+    }  # fmt: skip
+
+
+def write(file, made, harvester, reader, batch):
+    done, total, progress = 0, sum(map(len, made.values())), Progress(0, "prompts")
+    with file:
+        for tensor, prompts in made.items():
+            sequences = reader.sequences(prompts)
+            for number, row in models.read_all(harvester, sequences, batch, at=reader.at):
+                file.put(tensor, number, labelled.as_array(row[None], file.dtype))
+                done += 1
+                progress.show(done, done / total)
+    progress.show(total, 1, last=True)
+
+
+def run(arguments):
+    stores.refuse_existing(arguments.out)
+    tokenizer, model = models.load_model(arguments)
+    harvester = models.Harvester(model, arguments.layer, arguments.site, arguments.device)
+    frame = texts.whole_frame(tokenizer)
+    reader = letters.Reader(tokenizer, frame, arguments.template, arguments.examples)
+    made, kept = make_prompts(usable_words(reader, arguments), arguments)
+    if len(kept) < 2:
+        raise HarvestError(f"{len(kept)} letters have words in both parts, at least 2 are needed")
+    print(
+        f"{harvester.place}\n{len(made['train_x'])} training and {len(made['test_x'])} test words of "
+        f"{len(kept)} letters, read at token {reader.at} of {made['test_x'][0].text.splitlines()[-1]!r}",
+        file=sys.stderr,
+    )
+    train, test = split_of(made["train_x"], kept), split_of(made["test_x"], kept)
+    classes = [letters.LETTERS[letter] for letter in kept]
+    width = models.text_config(model.config).hidden_size
+    file = labelled.LabelledWriter(
+        arguments.out, arguments.dtype, width, "first_letter", classes, train, test,
+        score="score_x" in made, source=describe_source(arguments, harvester, reader))  # fmt: skip
+    write(file, made, harvester, reader, arguments.batch)
+    print(f"{arguments.out}: {len(classes)} letters", file=sys.stderr)
+
+
+def main(argv=None):
+    return run_program("first_letter.py", run, parse_arguments(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

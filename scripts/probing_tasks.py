@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+"""Labelled activations of texts with classes, for `sae eval --suite probing`: a folder, a file a task.
+
+The tasks that SAEBench probes (8 data sets, 35 tasks, the same texts; needs the package datasets), a
+CSV file with a text and a label a row, or a text in the form of WikiText, whose longest articles are
+the classes: which article are these sentences from? No paragraph is in both parts.
+
+    scripts/probing_tasks.py --model google/gemma-2-2b --layer 12 --device cuda --saebench --out tasks
+    scripts/probing_tasks.py --model google/gemma-2-2b --layer 12 --csv reviews.csv --out tasks
+    scripts/probing_tasks.py --model google/gemma-2-2b --layer 12 --wikitext wiki.test.raw --out tasks
+    sae eval runs/topk --data tasks/ --suite probing
+
+Each text is cut to --context tokens, special tokens included, and run through the model by itself: the
+tokenizer's own special tokens around it and, as in SAEBench, the one for the beginning of a text even if
+the tokenizer adds none. The rows of special and unknown tokens are left out. Means over a text's tokens
+are taken by `sae eval`, of activations and of codes.
+
+A task that is there already is not made again, so that a run that was cut off goes on where it was.
+"""
+
+import argparse
+import itertools
+import sys
+from pathlib import Path
+
+from harvesting import HarvestError, labelled, tasks
+from harvesting import model as models
+from harvesting import text as texts
+from harvesting.program import Progress, run_program
+
+
+def parse_arguments(argv):
+    parser = argparse.ArgumentParser(
+        prog="probing_tasks.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_argument_group("model").add_argument
+    models.add_options(what)
+    what("--out", type=Path, required=True, help="folder, made if missing")
+
+    source = parser.add_argument_group("texts, one of").add_argument
+    source(
+        "--saebench",
+        nargs="*",
+        choices=list(tasks.SAEBENCH),
+        metavar="NAME",
+        help=f"SAEBench's data sets, or some of them: {', '.join(tasks.SAEBENCH)}",
+    )
+    source("--csv", type=Path, help="file with a row of column names")
+    source("--wikitext", type=Path, help="file in the form of WikiText")
+
+    more = parser.add_argument_group("of files").add_argument
+    more("--text", default="text", help="CSV: column of the texts (%(default)s)")
+    more("--label", default="label", help="CSV: column of the classes (%(default)s)")
+    more("--test-csv", type=Path, help="CSV: the test texts (default: a share of --csv)")
+    more("--articles", type=int, default=10, help="WikiText: how many are classes (%(default)s)")
+    more("--name", help="name of the task (default: the file's)")
+    more("--test-share", type=float, default=0.25, help="share of the test (%(default)s)")
+    more("--train-texts", type=int, default=tasks.TRAIN, help="most a class (%(default)s)")
+    more("--test-texts", type=int, default=tasks.TEST, help="most a class (%(default)s)")
+    more("--seed", type=int, default=0, help="of the division (%(default)s)")
+
+    how = parser.add_argument_group("how").add_argument
+    how("--context", type=int, default=128, help="tokens a text, specials included (%(default)s)")
+    models.add_how_options(how, "texts", dtype="bf16")
+
+    arguments = parser.parse_args(argv)
+    if sum(getattr(arguments, name) is not None for name in ("saebench", "csv", "wikitext")) != 1:
+        parser.error("one of --saebench, --csv and --wikitext is needed")
+    for name in ("context", "batch", "train_texts", "test_texts"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    if arguments.articles < 2:
+        parser.error(f"--articles must be at least 2, got {arguments.articles}")
+    if not 0 < arguments.test_share < 1:
+        parser.error(f"--test-share must lie between 0 and 1, got {arguments.test_share}")
+    return arguments
+
+
+def wanted_tasks(arguments, tokenizer):
+    """Name of each task, what is recorded of its texts, and what reads them."""
+    if arguments.saebench is not None:
+        for name in arguments.saebench or tasks.SAEBENCH:
+            yield name, {"saebench": name}, lambda name=name: tasks.saebench(name)
+        return
+    given = ("test_share", "train_texts", "test_texts", "seed")
+    source = {option: getattr(arguments, option) for option in given}
+    if arguments.csv:
+        files = [file for file in (arguments.csv, arguments.test_csv) if file]
+        source |= {"csv": tasks.describe(files), "columns": [arguments.text, arguments.label]}
+        yield arguments.name or arguments.csv.stem, source, lambda: tasks.from_csv(arguments)
+    else:
+        source |= {"wikitext": tasks.describe([arguments.wikitext]), "articles": arguments.articles}
+        name = arguments.name or f"{arguments.wikitext.stem}_articles"
+        yield name, source, lambda: tasks.from_wikitext(arguments, tokenizer.unk_token)
+
+
+class Tokens:
+    """Texts as ids with their special tokens, and which of the ids are rows of the file."""
+
+    def __init__(self, tokenizer, context):
+        self.tokenizer = tokenizer
+        self.before, self.after = texts.whole_frame(tokenizer)
+        self.room = context - len(self.before) - len(self.after)
+        if self.room < 1:
+            raise HarvestError(f"--context {context} leaves no room beside special tokens")
+        self.special = set(tokenizer.all_special_ids)
+
+    def part(self, pairs):
+        """Ids of each text of [(text, class)] that has a row, their numbers of rows and classes."""
+        encoded = self.tokenizer([text for text, _ in pairs], add_special_tokens=False, verbose=False)
+        ids, lengths, labels = [], [], []
+        for one, (_, label) in zip(encoded["input_ids"], pairs):
+            one = one[: self.room]
+            rows = sum(map(self.is_row, one))
+            if rows:
+                ids.append([*self.before, *one, *self.after])
+                lengths.append(rows)
+                labels.append(label)
+        return ids, labelled.Split(labels, lengths=lengths)
+
+    def is_row(self, token):
+        return token not in self.special
+
+
+def write_rows(file, tensor, harvester, ids, lengths, tokens, batch):
+    """Runs the texts, and yields for each how many rows it has."""
+    import torch
+
+    starts = [0, *itertools.accumulate(lengths)]
+    for number, activations in models.read_all(harvester, ids, batch):
+        kept = torch.tensor([tokens.is_row(token) for token in ids[number]])
+        file.put(tensor, starts[number], labelled.as_array(activations[kept], file.dtype))
+        yield lengths[number]
+
+
+def write_task(arguments, name, task, harvester, tokens, source):
+    """A task's file. Texts of which no token is left are not in it."""
+    parts = {"train_x": tokens.part(task.train), "test_x": tokens.part(task.test)}
+    splits = [split for _, split in parts.values()]
+    path = arguments.out / f"{name}.safetensors"
+    width = models.text_config(harvester.model.config).hidden_size
+    file = labelled.LabelledWriter(
+        path, arguments.dtype, width, name, task.classes, *splits, source=source
+    )
+    rows, done, progress = sum(split.rows for split in splits), 0, Progress(0)
+    with file:
+        for tensor, (ids, split) in parts.items():
+            for count in write_rows(
+                file, tensor, harvester, ids, split.lengths, tokens, arguments.batch
+            ):
+                done += count
+                progress.show(done, done / rows)
+    progress.show(rows, 1, last=True)
+    train, test = (len(split.y) for split in splits)
+    empty = len(task.train) + len(task.test) - train - test
+    print(
+        f"{path}: {len(task.classes)} classes, {train} training and {test} test texts, "
+        f"{rows} rows of {width}" + (f"; {empty} texts had none" if empty else ""),
+        file=sys.stderr,
+    )
+
+
+def run(arguments):
+    tokenizer, model = models.load_model(arguments)
+    harvester = models.Harvester(model, arguments.layer, arguments.site, arguments.device)
+    tokens = Tokens(tokenizer, arguments.context)
+    print(harvester.place, file=sys.stderr)
+    made = {"script": "probing_tasks.py"} | models.describe(arguments, harvester)
+    given = ("context", "model_dtype", "dtype")
+    made |= {option: getattr(arguments, option) for option in given}
+    for name, source, read in wanted_tasks(arguments, tokenizer):
+        path = arguments.out / f"{name}.safetensors"
+        if path.exists():
+            labelled.expect_source(path, made | source)
+            print(f"{path}: is there already", file=sys.stderr)
+        else:
+            write_task(arguments, name, read(), harvester, tokens, made | source)
+
+
+def main(argv=None):
+    return run_program("probing_tasks.py", run, parse_arguments(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
