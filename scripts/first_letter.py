@@ -77,23 +77,27 @@ def usable_words(reader, arguments):
     return words
 
 
-def drop_rare(train, test):
-    """Both parts without the letters that one of them has no word for, and the letters left."""
-    kept = sorted({letters.label(w) for w in train} & {letters.label(w) for w in test})
+def letters_kept(parts):
+    """The letters that have words in both parts."""
+    kept = sorted(set.intersection(*({letters.label(word) for word in part} for part in parts)))
     missing = [letter for number, letter in enumerate(letters.LETTERS) if number not in kept]
     if missing:
         print(f"left out: {' '.join(missing)}, which some part has no word for", file=sys.stderr)
-    return [[w for w in part if letters.label(w) in kept] for part in (train, test)], kept
+    if len(kept) < 2:
+        raise HarvestError(f"{len(kept)} letters have words in both parts, at least 2 are needed")
+    return kept
 
 
 def make_prompts(words, arguments):
     """Prompts of each tensor, and the letters that are classes."""
     prompts = letters.Prompts(arguments.template, arguments.examples, arguments.seed)
-    pools = prompts.split(words)
-    (train, test), kept = drop_rare(*pools)
-    made = {"train_x": prompts(train, pools[0]), "test_x": prompts(test, pools[1])}
+    train, test = prompts.split(words)
+    made = {"train_x": prompts(train, train), "test_x": prompts(test, test)}
     if arguments.examples:
         made["score_x"] = prompts(test, words)
+    kept = letters_kept((train, test))
+    for tensor, those in made.items():
+        made[tensor] = [prompt for prompt in those if letters.label(prompt.word) in kept]
     return made, kept
 
 
@@ -134,8 +138,6 @@ def run(arguments):
     frame = texts.whole_frame(tokenizer)
     reader = letters.Reader(tokenizer, frame, arguments.template, arguments.examples)
     made, kept = make_prompts(usable_words(reader, arguments), arguments)
-    if len(kept) < 2:
-        raise HarvestError(f"{len(kept)} letters have words in both parts, at least 2 are needed")
     print(
         f"{harvester.place}\n{len(made['train_x'])} training and {len(made['test_x'])} test words of "
         f"{len(kept)} letters, read at token {reader.at} of {made['test_x'][0].text.splitlines()[-1]!r}",

@@ -6,14 +6,13 @@ scikit-learn at a tolerance of 1e-12); language models are replaced by tables of
 Inputs and outputs of a case lie in one file, versions in its metadata. Needs sae-bench 0.6.0:
 
     python3 -m venv gold && gold/bin/pip install sae-bench==0.6.0 safetensors
-    gold/bin/python scripts/make_metric_goldens.py            all cases, some ten minutes
+    gold/bin/python scripts/make_metric_goldens.py            all cases, half an hour
     gold/bin/python scripts/make_metric_goldens.py trainer    one of them
 
 The fraction had another formula before 0.4.1. For word_scores, SAE_BENCH_OLD names a folder with
 that code: pip download --no-deps sae-bench==0.3.2, unzipped.
 
-Cross entropy and KL divergence need a language model and are left out. The files are only to be made
-again when SAEBench changes a formula; review the difference by hand.
+The files are only to be made again when SAEBench changes a formula; review the difference by hand.
 """
 
 import os
@@ -44,6 +43,8 @@ from sae_bench.evals.absorption.feature_absorption_calculator import FeatureAbso
 from sae_bench.sae_bench_utils import activation_collection
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from transformer_lens.utils import lm_cross_entropy_loss
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "metrics"
 SEED = 20240601
@@ -129,7 +130,8 @@ def core_metrics():
                b_enc=b_enc.float(), b_dec=b_dec.float())
     W_enc, W_dec, b_enc, b_dec, x = (t.float() for t in (W_enc, W_dec, b_enc, b_dec, x))
 
-    def run(dtype, signed, suffix):
+    def run(dtype, signed, suffix, silent=False):
+        """`silent`: the first token of each prompt but the special one is reconstructed as zero."""
         acts = iter(x.to(dtype))
         sae = types.SimpleNamespace(
             device=torch.device("cpu"),
@@ -137,10 +139,18 @@ def core_metrics():
 
         def encode(a):
             pre = (a - b_dec.to(dtype)) @ W_enc.to(dtype) + b_enc.to(dtype)
-            return pre if signed else torch.relu(pre)
+            codes = pre if signed else torch.relu(pre)
+            if silent:
+                codes[:, 1] = 0
+            return codes
 
-        sae.encode = encode
-        sae.decode = lambda c: c @ W_dec.to(dtype) + b_dec.to(dtype)
+        def decode(c):
+            x_hat = c @ W_dec.to(dtype) + b_dec.to(dtype)
+            if silent:
+                x_hat[:, 1] = 0
+            return x_hat
+
+        sae.encode, sae.decode = encode, decode
         store = types.SimpleNamespace(get_batch_tokens=lambda n, it=iter(tokens): next(it))
         model = types.SimpleNamespace(run_with_cache=lambda *a, **k: (None, {"h": next(acts)}))
         metrics, features = core.get_sparsity_and_variance_metrics(
@@ -152,6 +162,7 @@ def core_metrics():
     run(torch.float32, False, "f32")
     run(torch.float64, False, "f64")
     run(torch.float64, True, "signed")
+    run(torch.float64, False, "silent", silent=True)
     weights = core.get_featurewise_weight_based_metrics(types.SimpleNamespace(
         W_enc=W_enc, W_dec=W_dec, b_enc=b_enc,
         cfg=types.SimpleNamespace(architecture_str="standard", d_sae=f)))
@@ -167,7 +178,7 @@ def core_metrics():
 
 
 def word_scores():
-    """Per-word absorption of random codes and of a table of branches, thresholds varied."""
+    """Per-word absorption of random codes, a table of branches and planted words, thresholds varied."""
     out = {}
     rng = torch.Generator().manual_seed(SEED)
     variants = {
@@ -245,6 +256,15 @@ def word_scores():
     direction = torch.zeros(f + 1)
     direction[0] = 3.0
     run("branches", x, codes, W_dec, direction, [0])
+
+    # The test words of one letter of each planted world, under the ideal probe.
+    for kind in PLANTED:
+        x, codes, y, test, W_dec = planted(kind, torch.Generator().manual_seed(SEED))
+        here = test & (y == 0)
+        codes = codes[here]
+        used = codes.any(0) | (torch.arange(len(W_dec)) < 2)
+        direction = torch.eye(x.shape[1])[0]
+        run(kind, x[here], codes[:, used].contiguous(), W_dec[used], direction, [0])
     save("word_scores", out)
 
 
@@ -298,7 +318,8 @@ def selection():
     out["latents"] = torch.stack([probes[10][c].feature_ids for c in range(26)])
     out["main_count"] = torch.tensor([len(s) for s in table["split_feats"]])
     # SAEBench's own fit stops early; the optimum is the reference.
-    exact_w, exact_b, exact_f1 = torch.zeros(26, 10, 10).double(), torch.zeros(26, 10).double(), []
+    exact_w, exact_b = torch.zeros(26, 10, 10).double(), torch.zeros(26, 10).double()
+    exact_f1 = torch.zeros(26, 10).double()
     for c in range(26):
         for k in ks:
             ids = probes[k][c].feature_ids
@@ -308,7 +329,12 @@ def selection():
             exact.fit(train[:, ids].double().numpy(), (y_train == c).long().numpy())
             exact_w[c, k - 1, :k] = torch.tensor(exact.coef_[0])
             exact_b[c, k - 1] = exact.intercept_[0]
-    out.update(w=exact_w, b=exact_b)
+            predicted = exact.predict(test[:, ids].double().numpy())
+            exact_f1[c, k - 1] = f1_score((y_test == c).numpy(), predicted)
+        for f1 in (out["f1"][c], exact_f1[c]):  # no decision is a close one
+            for k in range(1, int(out["main_count"][c]) + 1):
+                assert abs(f1[k] - f1[k - 1] - 0.03) > 0.005, (c, k, f1)
+    out.update(w=exact_w, b=exact_b, exact_f1=exact_f1)
     save("selection", out)
 
 
@@ -464,30 +490,36 @@ def sparse_probing():
     save("sparse_probing", out)
 
 
+PLANTED = ("base", "leak", "none", "partial", "spread")
+
+
 def planted(kind, rng):
-    """Letters and families on axes; per letter, three of 25 families have a latent of their own."""
-    d, f, per_family = 64, 160, 10
+    """Letters and families on axes; for each letter, three of 25 families are absorbed: the letter's
+    latent gives way to one of its own (partly in `partial`, almost in `leak`), or to ten others."""
+    d, per_family = 64, 10
     u, v = torch.eye(d)[:26], torch.eye(d)[26:51]
-    W_dec = unit(torch.randn(f, d, generator=rng))
+    W_dec = unit(torch.randn(420, d, generator=rng))  # those above 129 are silent but for `spread`
     W_dec[:26], W_dec[26:51] = u, v
-    absorbed = {}
-    for c in range(26):
-        for i in range(3):
-            absorbed[c, (8 * i + c) % 25] = 51 + 3 * c + i
-    part = {"base": 3.0, "partial": 1.5, "leak": 3.0, "none": 0.0}[kind]
+    absorbed = {(c, (8 * i + c) % 25): 51 + 3 * c + i for c in range(26) for i in range(3)}
+    part = 1.5 if kind == "partial" else 3.0
     for (c, w), latent in absorbed.items():
         W_dec[latent] = unit(5 * v[w] + part * u[c])
+    for c in range(26):
+        W_dec[160 + 10 * c : 170 + 10 * c] = u[c]
     x, codes, y, test = [], [], [], []
     for c in range(26):
         for w in range(25):
             for i in range(per_family):
                 x.append(3 * u[c] + 5 * v[w] + 0.1 * torch.randn(d, generator=rng))
-                row = torch.zeros(f)
+                row = torch.zeros(len(W_dec))
                 row[c], row[26 + w] = 3, 5
                 if (c, w) in absorbed and kind != "none":
-                    row[c] = {"base": 0, "partial": 1.5, "leak": 1e-3}[kind]
-                    row[26 + w] = 0
-                    row[absorbed[c, w]] = (25 + part**2) ** 0.5
+                    row[c] = {"base": 0, "partial": 1.5, "leak": 1e-3, "spread": 0}[kind]
+                    if kind == "spread":
+                        row[160 + 10 * c : 170 + 10 * c] = 0.3
+                    else:
+                        row[26 + w] = 0
+                        row[absorbed[c, w]] = (25 + part**2) ** 0.5
                 codes.append(row)
                 y.append(c)
                 test.append(i >= 8)
@@ -496,11 +528,11 @@ def planted(kind, rng):
 
 
 def end_to_end():
-    """The whole of SAEBench's absorption on planted worlds, two seeds each: minutes a run."""
+    """The whole of SAEBench's absorption on planted worlds, five seeds each."""
     out = {}
     for kind in ("base", "leak", "none", "partial"):
         rows = []
-        for seed in range(2):
+        for seed in range(5):
             torch.manual_seed(seed)
             random.seed(seed)
             x, codes, y, test, W_dec = planted(kind, torch.Generator().manual_seed(seed))
@@ -590,8 +622,61 @@ def aggregation():
     save("aggregation", out)
 
 
+class ToyModel:
+    """Embedding, a hook, a mix of each position with those before it, unembedding."""
+
+    def __init__(self, rng, vocabulary=50, width=32):
+        draw = lambda *shape: torch.randn(*shape, generator=rng)
+        self.embedding, self.unembedding = draw(vocabulary, width), draw(width, vocabulary) / 3
+        self.past = draw(width, width) / width**0.5
+
+    def __call__(self, tokens, **how):
+        return self.run_with_hooks(tokens, fwd_hooks=[], **how)
+
+    def run_with_hooks(self, tokens, return_type, fwd_hooks, loss_per_token):
+        assert return_type == "both" and loss_per_token
+        stream = self.embedding[tokens]
+        for _, hook in fwd_hooks:
+            stream = hook(stream, hook=None)
+        count = torch.arange(1, tokens.shape[1] + 1)[:, None]
+        stream = stream + torch.tanh(stream.cumsum(1) / count @ self.past)
+        logits = stream @ self.unembedding
+        self.logits.append(logits)
+        return logits, lm_cross_entropy_loss(logits, tokens, per_token=True)
+
+
+def loss_recovered():
+    """Cross entropy and KL under replacement by an SAE of a toy model's stream: all logits."""
+    rng = torch.Generator().manual_seed(SEED + 5)
+    model = ToyModel(rng)
+    width, latents = 32, 64
+    W_enc, W_dec = (torch.randn(*s, generator=rng) / 6 for s in ((width, latents), (latents, width)))
+    sae = types.SimpleNamespace(
+        device=torch.device("cpu"), encode=lambda a: torch.relu(a @ W_enc), decode=lambda f: f @ W_dec,
+        cfg=types.SimpleNamespace(hook_name="hook", hook_head_index=None))
+    tokens = torch.randint(3, 50, (2, 3, 12), generator=rng)
+    tokens[:, :, 0] = 2  # begin
+    tokens[0, 1, 5], tokens[1, 2, 8:] = 1, 0  # end, padding
+    out = dict(tokens=tokens, special=torch.tensor([0, 1, 2]))
+    for name, ignored, keep in (("all", set(), False), ("masked", {0, 1, 2}, False),
+                                ("kept", {0, 1, 2}, True)):
+        model.logits = []
+        store = types.SimpleNamespace(get_batch_tokens=lambda n, it=iter(tokens): next(it))
+        metrics = core.get_downstream_reconstruction_metrics(
+            sae, model, store, compute_kl=True, compute_ce_loss=True, n_batches=2,
+            eval_batch_size_prompts=3, ignore_tokens=ignored,
+            exclude_special_tokens_from_reconstruction=keep)
+        for key, value in metrics.items():
+            out[f"{name}.{key}"] = torch.tensor(value, dtype=torch.float64)
+        runs = [torch.stack(model.logits[i::3]) for i in range(3)]  # as called: batch by batch
+        out["logits.original"], out["logits.ablation"] = runs[0], runs[2]
+        out["logits.kept" if keep else "logits.sae"] = runs[1]
+    save("loss_recovered", out)
+
+
 CASES = dict(core=core_metrics, word_scores=word_scores, selection=selection, trainer=trainer,
-             sparse_probing=sparse_probing, aggregation=aggregation, end_to_end=end_to_end)
+             sparse_probing=sparse_probing, aggregation=aggregation,
+             loss_recovered=loss_recovered, end_to_end=end_to_end)
 
 if __name__ == "__main__":
     for case in sys.argv[1:] or CASES:

@@ -109,9 +109,9 @@ class Tokens:
 
     def part(self, pairs):
         """Ids of each text of [(text, class)] that has a row, their numbers of rows and classes."""
-        encoded = self.tokenizer([text for text, _ in pairs], add_special_tokens=False, verbose=False)
         ids, lengths, labels = [], [], []
-        for one, (_, label) in zip(encoded["input_ids"], pairs):
+        for text, label in pairs:
+            one = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
             one = one[: self.room]
             rows = sum(map(self.is_row, one))
             if rows:

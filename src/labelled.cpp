@@ -77,11 +77,14 @@ std::string metadata(const SafetensorsFile& file, const char* key) {
 }
 
 void check_finite(const at::Tensor& x, const std::string& place, const std::string& name) {
-  const at::Tensor good = at::isfinite(x).all(1);
-  if (good.all().item<bool>()) return;
-  throw DataError(place + ": " + name + ": row " +
-                  std::to_string(good.logical_not().to(at::kInt).argmax().item<std::int64_t>()) +
-                  " is not finite");
+  constexpr std::int64_t kRows = 1024;  // a check of all at once takes twice the memory of x
+  for (std::int64_t begin = 0; begin < x.size(0); begin += kRows) {
+    const at::Tensor part = x.slice(0, begin, std::min(begin + kRows, x.size(0)));
+    const at::Tensor good = at::isfinite(part).all(1);
+    if (good.all().item<bool>()) continue;
+    const auto row = begin + good.logical_not().to(at::kInt).argmax().item<std::int64_t>();
+    throw DataError(place + ": " + name + ": row " + std::to_string(row) + " is not finite");
+  }
 }
 
 void check_offsets(const LabelledSplit& split, const std::string& where) {

@@ -12,9 +12,6 @@ constexpr int kMostIterations = 200;
 constexpr double kFlat = 1e-12;     // a relative decrease that rounding hides
 constexpr double kShortest = 1e-9;  // of a step, as a share of Newton's
 
-/// log(1 + e^z), without overflow.
-double softplus(double z) { return std::max(z, 0.0) + std::log1p(std::exp(-std::abs(z))); }
-
 /// Weights (w, then b) with objective, gradient and Hessian.
 struct Point {
   std::vector<double> at;        // [k + 1]
@@ -41,9 +38,11 @@ void evaluate(const LogisticProblem& problem, Point& point) {
     for (std::size_t j = 0; j < k; ++j) z += row[j] * point.at[j];
     const double inside = problem.inside[i];
     const double outside = problem.outside[i];
-    point.objective += inside * softplus(-z) + outside * softplus(z);
-    const double tail = std::exp(-std::abs(z)) / (1 + std::exp(-std::abs(z)));  // of the far side
-    const double up = z >= 0 ? tail : 1 - tail;                                 // sigma(-z)
+    const double far = std::exp(-std::abs(z));
+    const double both = std::log1p(far);  // softplus(z) = max(z, 0) + log(1 + e^-|z|)
+    point.objective += inside * (std::max(-z, 0.0) + both) + outside * (std::max(z, 0.0) + both);
+    const double tail = far / (1 + far);         // sigma(-|z|)
+    const double up = z >= 0 ? tail : 1 - tail;  // sigma(-z)
     const double slope = outside * (z >= 0 ? 1 - tail : tail) - inside * up;
     const double curvature = (inside + outside) * tail * (1 - tail);
     for (std::size_t j = 0; j < n; ++j) {

@@ -15,7 +15,9 @@ namespace {
 struct Golden {
   GoldenFile file{"core"};
 
-  SaeBenchMetrics run(at::ScalarType dtype, bool signed_codes, bool sparse) const {
+  /// `silent`: the first token of each prompt but the special one is reconstructed as zero.
+  SaeBenchMetrics run(at::ScalarType dtype, bool signed_codes, bool sparse,
+                      bool silent = false) const {
     SaeBenchMetrics metrics(64);
     const at::Tensor keep = file["keep"].to(at::kBool);
     const auto weight = [&](const char* name) { return file[name].to(dtype); };
@@ -23,7 +25,14 @@ struct Golden {
       const at::Tensor x = file["x"][b].index({keep[b]}).to(dtype);
       at::Tensor f = at::mm(x - weight("b_dec"), weight("W_enc").t()) + weight("b_enc");
       if (!signed_codes) f = f.relu();
-      const at::Tensor x_hat = at::mm(f, weight("W_dec")) + weight("b_dec");
+      at::Tensor x_hat = at::mm(f, weight("W_dec")) + weight("b_dec");
+      if (silent) {
+        const at::Tensor first = at::zeros_like(keep[b]);
+        first.select(1, 1).fill_(true);
+        const at::Tensor off = first.index({keep[b]}).unsqueeze(1);
+        f = f.masked_fill(off, 0);
+        x_hat = x_hat.masked_fill(off, 0);
+      }
       const Codes codes = Codes::from_dense(f);
       metrics.add(x, x_hat, sparse ? codes.to_sparse() : codes);
     }
@@ -38,6 +47,10 @@ struct Golden {
       const double expected = file.number(name + "." + key);
       // sae-bench averages l0 in float32 whatever the activations are in.
       const double allowed = key == "l0" ? 1e-6 : tolerance;
+      if (std::isnan(expected)) {
+        EXPECT_TRUE(std::isnan(value)) << name << " " << key;
+        continue;
+      }
       EXPECT_NEAR(value, expected, allowed * std::abs(expected)) << name << " " << key;
     }
     expect_close(metrics.feature_density(), file[name + ".feature_density"], name, 1e-6);
@@ -59,6 +72,15 @@ TEST(CoreMetrics, AreSaeBenchsInSinglePrecision) {
 TEST(CoreMetrics, SignedCodesCountWhereNotZero) {
   const Golden golden;
   golden.expect_equal(golden.run(at::kDouble, true, false), "signed", 1e-10);
+}
+
+TEST(CoreMetrics, OneZeroReconstructionLeavesOnlyTheCosineUndefined) {
+  const Golden golden;
+  const SaeBenchMetrics metrics = golden.run(at::kDouble, false, true, /*silent=*/true);
+  golden.expect_equal(metrics, "silent", 1e-10);
+  for (const auto& [key, value] : metrics.values()) {
+    EXPECT_EQ(std::isnan(value), key == "cossim") << key;
+  }
 }
 
 TEST(CoreMetrics, AZeroReconstructionHasNoCosine) {

@@ -272,6 +272,38 @@ TEST_F(Diagnose, CountsDenseLatentsInWholeBins) {
   EXPECT_EQ(diagnose(run).check("dense_latents").state, CheckState::kSkipped);
 }
 
+TEST_F(Diagnose, ExpectsDenseLatentsOfNestedPrefixes) {
+  const auto dense_latents = [&](const Json& model, std::int64_t dense) {
+    Written run = healthy(model);
+    run.summary["firing"] = {
+        {"edges", {-1, -0.25, 0}}, {"counts", {20 - dense, dense}}, {"never", 0}};
+    return diagnose(run).check("dense_latents");
+  };
+  Json matryoshka = {{"architecture", "matryoshka"}, {"d_sae", 20}, {"k", 2}};
+  Json nested = {{"architecture", "batch_topk"},
+                 {"d_sae", 20},
+                 {"k", 2},
+                 {"mask", {{"draw", "nested"}, {"paths", "both"}, {"warmup_steps", 150}}}};
+  for (const Json& model : {matryoshka, nested}) {  // L0 is 2, as is the shortest prefix
+    const Check check = dense_latents(model, 2);
+    EXPECT_EQ(check.state, CheckState::kClear) << check.found;
+    EXPECT_EQ(evidence(check, "nested"), 2);
+    EXPECT_NEAR(evidence(check, "limit"), 0.11, 1e-12);
+    EXPECT_TRUE(says(check.found, "nested prefixes explain up to 2")) << check.found;
+    const Check more = dense_latents(model, 3);
+    EXPECT_EQ(more.state, CheckState::kFired) << more.found;
+    EXPECT_TRUE(says(more.change, "train.b_dec_init"));
+  }
+  matryoshka["widths"] = {1, 20};
+  EXPECT_EQ(evidence(dense_latents(matryoshka, 2), "nested"), 1);
+  EXPECT_EQ(dense_latents(matryoshka, 2).state, CheckState::kFired);
+  matryoshka["widths"] = {20};  // nothing is nested
+  EXPECT_EQ(dense_latents(matryoshka, 1).state, CheckState::kFired);
+  nested["mask"]["draw"] = "bernoulli";
+  EXPECT_EQ(dense_latents(nested, 2).state, CheckState::kFired);
+  EXPECT_FALSE(says(dense_latents(topk(), 1).found, "nested"));
+}
+
 TEST_F(Diagnose, FindsL0FarFromItsTarget) {
   // Steering at this rate cannot get there in 400 steps.
   Json model = {{"architecture", "standard"},

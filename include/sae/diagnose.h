@@ -39,7 +39,7 @@ struct DiagnoseOptions {
     visit("dense_ratio", self.dense_ratio, at_least(1),
           "and on this many times as many as the average latent, or on half of all tokens");
     visit("dense_share", self.dense_share, between(0, 1),
-          "largest share of latents that may be dense");
+          "largest share of latents that may be dense, beyond those that nested prefixes explain");
     visit("l0_tolerance", self.l0_tolerance, at_least(0),
           "largest distance of L0 from k or target_l0, as a share of it");
     visit("l0_width", self.l0_width, above(0),

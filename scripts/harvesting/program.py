@@ -40,8 +40,8 @@ class Progress:
     WIDTH = 16
 
     def __init__(self, before, what="tokens"):
-        self.start, self.before, self.shown = time.monotonic(), before, 0.0
-        self.what = what
+        self.start = self.shown = time.monotonic()
+        self.before, self.what = before, what
         self.first = None  # share and time when it was first shown
 
     def show(self, done, share, last=False):

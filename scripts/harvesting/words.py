@@ -7,7 +7,6 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from harvesting import HarvestError
-from harvesting.store import read_json  # noqa: F401
 
 # --- words -------------------------------------------------------------------------------------
 
@@ -68,11 +67,13 @@ class Classes:
 
     def __call__(self, word):
         """Index of the word's class, or None."""
-        folded = word.lower()
-        for known, key in ((self.exact, word), (self.exact, word.capitalize()), (self.folded, folded)):
-            if key in known and (known is self.folded or word[:1].isupper()):
-                return known[key]
-        return next((index for pattern, index in self.patterns if pattern.fullmatch(folded)), None)
+        listed = self.folded.get(word.lower())
+        if word[:1].isupper():
+            listed = self.exact.get(word, self.exact.get(word.capitalize(), listed))
+        if listed is not None:
+            return listed
+        matching = (index for pattern, index in self.patterns if pattern.fullmatch(word.lower()))
+        return next(matching, None)
 
 
 def compiled(pattern, where):

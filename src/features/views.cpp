@@ -145,14 +145,14 @@ function home() {
 
 /// What the readings say, to search for; nothing without any.
 function readings() {
-  const kinds = [[": main latent", "main latents of a class"], [": absorbs it", "absorbers"],
-    [": best single latent", "best single latents of a task"]];
+  const kinds = [[": main latent", "Main latents of classes"], [": absorbs it", "Absorbers"],
+    [": best single latent", "Best single latents of tasks"]];
   const numbers = Object.keys(index.reads).map(Number);
   const found = make("div", {class: "found"});
   for (const [phrase, name] of kinds) {
     const count = numbers.filter(i => readingsOf(i).some(text => text.includes(phrase))).length;
     if (count === 0) continue;
-    const button = make("button", {type: "button"}, grouped(count) + " " + name);
+    const button = make("button", {type: "button"}, name + " (" + grouped(count) + ")");
     button.onclick = () => {
       $("search").value = phrase;
       $("search").oninput();

@@ -7,117 +7,28 @@ SAE_WRITE_GOLDEN=1 also rewrites tests/golden/harvested, which the C++ suite rea
 SAE_MINILM=FOLDER SAE_TEXT=FILE adds the check on a real model, see test_real_model.py.
 """
 
-import contextlib
 import importlib.util
-import io
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 import unittest
-from pathlib import Path
 from unittest import mock
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-try:
-    import torch
-    import transformers
-    from safetensors.torch import load_file
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-except ImportError as error:
-    raise unittest.SkipTest(f"{error}; scripts/harvest.py --help says how to install it") from None
-import harvest  # noqa: E402
-from harvesting import text as texts  # noqa: E402
+from common import BLOCKS, ADDED, MODELS, ROOT, SCALED, WORDS, ScriptTest, tiny_tokenizer, torch, transformers
 
-WORDS = "the a cat dog sat on mat ran to of and in".split()
-SIZES = dict(vocab_size=16, hidden_size=8, num_hidden_layers=3, num_attention_heads=2)
-WITHOUT_HEAD_DIM = dict(SIZES, intermediate_size=16, num_key_value_heads=1)
-GATED = dict(WITHOUT_HEAD_DIM, head_dim=6)
-# Soft caps and attention windows small enough to matter.
-CAPS = dict(attn_logit_softcapping=0.5, query_pre_attn_scalar=3, sliding_window=3)
-MODELS = {
-    "bert": transformers.BertConfig(**SIZES, intermediate_size=16),
-    "gpt2": transformers.GPT2Config(vocab_size=16, n_embd=8, n_layer=3, n_head=2),
-    "neox": transformers.GPTNeoXConfig(**SIZES, intermediate_size=16),
-    "neox sequential": transformers.GPTNeoXConfig(
-        **SIZES, intermediate_size=16, use_parallel_residual=False
-    ),
-    "llama": transformers.LlamaConfig(**GATED),
-    "mistral": transformers.MistralConfig(**GATED, sliding_window=3),
-    "qwen2": transformers.Qwen2Config(**WITHOUT_HEAD_DIM),
-    "gemma2": transformers.Gemma2Config(**GATED, **CAPS),
-    "gemma3": transformers.Gemma3TextConfig(**GATED, sliding_window=3),
-}
-# Scales what its blocks add.
-SCALED = transformers.GraniteConfig(**WITHOUT_HEAD_DIM, residual_multiplier=0.3)
-# What each architecture adds to its residual stream: the modules that return it.
-ADDED = {
-    "bert": ("encoder.layer.{}.attention.output.dense", "encoder.layer.{}.output.dense"),
-    "gpt2": ("h.{}.attn", "h.{}.mlp"),
-    "neox": ("layers.{}.attention", "layers.{}.mlp"),
-    "neox sequential": ("layers.{}.attention", "layers.{}.mlp"),
-    "llama": ("layers.{}.self_attn", "layers.{}.mlp"),
-    "mistral": ("layers.{}.self_attn", "layers.{}.mlp"),
-    "qwen2": ("layers.{}.self_attn", "layers.{}.mlp"),
-    "gemma2": ("layers.{}.post_attention_layernorm", "layers.{}.post_feedforward_layernorm"),
-    "gemma3": ("layers.{}.post_attention_layernorm", "layers.{}.post_feedforward_layernorm"),
-}
-BLOCKS = {"bert": "encoder.layer.{}", "gpt2": "h.{}"}
+import harvest
+from harvesting import text as texts
+from safetensors.torch import load_file
 
 
-def tiny_tokenizer(framed=True):
-    special = ["[UNK]", "[CLS]", "[SEP]"]
-    tokenizer = Tokenizer(
-        models.WordPiece({w: i for i, w in enumerate([*special, *WORDS])}, unk_token="[UNK]")
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.decoder = decoders.WordPiece(cleanup=False)
-    if framed:
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
-        )
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    )
+class Harvest(ScriptTest):
+    script = harvest
 
-
-def randomise(model):
-    """Norms and biases start at 0 or 1, where much of what can go wrong changes nothing."""
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
-
-
-class Harvest(unittest.TestCase):
     def setUp(self):
-        self.folder = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, self.folder)
+        super().setUp()
         self.text = self.folder / "text.txt"
         self.text.write_text(" ".join(WORDS[i * i % 11] for i in range(46)) + " zebra " * 4)
-
-    def model(self, name, tokenizer=None):
-        torch.manual_seed(0)
-        model = transformers.AutoModel.from_config(
-            MODELS[name], attn_implementation="eager"
-        ).eval()
-        randomise(model)
-        path = self.folder / name
-        model.save_pretrained(path)
-        (tokenizer or tiny_tokenizer()).save_pretrained(path)
-        return path, model
-
-    def run_script(self, *arguments):
-        """Exit status and what was printed to stderr."""
-        output = io.StringIO()
-        with contextlib.redirect_stderr(output):
-            try:
-                status = harvest.main([str(a) for a in arguments])
-            except SystemExit as stop:
-                status = stop.code
-        return status, output.getvalue()
 
     def read(self, out):
         manifest = json.loads((out / "manifest.json").read_text())
@@ -341,21 +252,6 @@ class Harvest(unittest.TestCase):
 
     # --- kills ---------------------------------------------------------------------------------
 
-    def kill_at(self, replacement, arguments):
-        """Runs the script in a process of its own that is killed before its n-th rename."""
-        program = (
-            "import os, signal, sys; sys.path.insert(0, sys.argv[1]); import harvest\n"
-            "count, rename = 0, os.replace\n"
-            "def replace(*paths):\n"
-            "    global count; count += 1\n"
-            f"    if count == {replacement}: os.kill(os.getpid(), signal.SIGKILL)\n"
-            "    rename(*paths)\n"
-            "os.replace = replace\n"
-            "sys.exit(harvest.main(sys.argv[2:]))"
-        )
-        command = [sys.executable, "-c", program, ROOT / "scripts", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True)
-
     def test_goes_on_after_a_kill_to_the_same_bytes(self):
         path, _ = self.model("gpt2")
 
@@ -371,8 +267,7 @@ class Harvest(unittest.TestCase):
         shards = len(list(whole.glob("shard-*")))
         self.assertEqual(shards, 7)
         for replacement, left in [(1, 0), (2, 1), (4, 2), (11, 6), (2, 7), (3, 7)]:
-            killed = self.kill_at(replacement, arguments(out))
-            self.assertEqual(killed.returncode, -signal.SIGKILL, killed.stderr)
+            self.kill_at(replacement, arguments(out))
             self.assertFalse(out.exists())
             self.assertEqual(len(list(partial.glob("shard-*.safetensors"))), left)
         status, output = self.run_script(*arguments(out))

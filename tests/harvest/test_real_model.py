@@ -9,15 +9,18 @@ import os
 import unittest
 from pathlib import Path
 
-from test_harvest import Harvest as TinyModels
-from test_harvest import harvest, texts, torch, transformers
+from common import ScriptTest, torch, transformers
+from safetensors.torch import load_file
+
+import harvest
+from harvesting import text as texts
 
 FOLDER, TEXT = os.environ.get("SAE_MINILM"), os.environ.get("SAE_TEXT")
 
 
 @unittest.skipUnless(FOLDER and TEXT, "SAE_MINILM and SAE_TEXT name no model and text")
-class MiniLm(unittest.TestCase):
-    setUp, read, run_script = TinyModels.setUp, TinyModels.read, TinyModels.run_script
+class MiniLm(ScriptTest):
+    script = harvest
 
     def test_equals_transformers_at_every_site_and_layer(self):
         tokenizer = transformers.AutoTokenizer.from_pretrained(FOLDER)
@@ -47,7 +50,8 @@ class MiniLm(unittest.TestCase):
                         "--layer", layer, "--site", site, "--tokens", len(wanted), "--dtype", "f32",
                         "--out", out)  # fmt: skip
                     self.assertEqual(status, 0, output)
-                    rows = self.read(out)[1]["activations"]
+                    shards = sorted(out.glob("shard-*.safetensors"))
+                    rows = torch.cat([load_file(shard)["activations"] for shard in shards])
                     torch.testing.assert_close(rows, wanted, rtol=0, atol=1e-5)
 
 
