@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Labelled activations of texts with classes, for `sae eval --suite probing`: a folder, a file a task.
 
-The tasks that SAEBench probes (8 data sets, 35 tasks, the same texts; needs the package datasets), a
-CSV file with a text and a label a row, or a text in the form of WikiText, whose longest articles are
-the classes: which article are these sentences from? No paragraph is in both parts.
+The texts are those of SAEBench (8 data sets, 35 tasks; needs the package datasets, of a version before 4
+for github-code), a CSV file with a text and a label a row, or a file in the form of WikiText, whose longest
+articles are the classes: which article are these sentences from? No paragraph is in both parts.
 
     scripts/probing_tasks.py --model google/gemma-2-2b --layer 12 --device cuda --saebench --out tasks
     scripts/probing_tasks.py --model google/gemma-2-2b --layer 12 --csv reviews.csv --out tasks

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Labelled activations "class of the current word in context", for `sae eval --suite absorption`.
 
-From an activation store with tokens and a vocabulary, as harvest.py writes it; no model is needed:
+From activation stores with tokens and a vocabulary, as harvest.py writes them. No model is needed, and of
+its packages only numpy:
 
     scripts/word_classes.py --train activations/train --test activations/heldout --out words.safetensors
     sae eval runs/topk --data words.safetensors --suite absorption

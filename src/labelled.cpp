@@ -43,6 +43,8 @@ at::Tensor read_x(const SafetensorsFile& file, const std::string& name) {
                     count(static_cast<std::int64_t>(file.shape(name).size()),
                           "dimensions, expected [rows, D]"));
   }
+  // Rows of nothing take no bytes: there may be more of them than memory has room to check.
+  if (file.shape(name)[1] == 0) throw DataError(place + ": rows have width 0, expected at least 1");
   return file.tensor(name).to(at::kFloat);
 }
 
@@ -95,7 +97,9 @@ void check_offsets(const LabelledSplit& split, const std::string& where) {
   }
   const bool ends =
       offsets[0].item<std::int64_t>() == 0 && offsets[-1].item<std::int64_t>() == split.x.size(0);
-  if (!ends || (offsets.diff() < 1).any().item<bool>()) {
+  // Compared, not subtracted: a difference could overflow.
+  const bool ascend = offsets.slice(0, 1).gt(offsets.slice(0, 0, -1)).all().item<bool>();
+  if (!ends || !ascend) {
     throw DataError(where + "_offsets: expected them to ascend from 0 to the " +
                     count(split.x.size(0), "rows, with a row for every text"));
   }

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "fuzz/entries.h"
+#include "fuzz/path_entries.h"
 #include "sae/files.h"
 
 namespace sae {
@@ -26,6 +27,9 @@ TEST(FuzzCorpus, HoldsForNpz) { replay("npz", fuzz_npz); }
 TEST(FuzzCorpus, HoldsForTorchFiles) { replay("torch_file", fuzz_torch_file); }
 TEST(FuzzCorpus, HoldsForJson) { replay("json", fuzz_json); }
 TEST(FuzzCorpus, HoldsForConfigurations) { replay("config", fuzz_config); }
+
+TEST(FuzzCorpus, HoldsForLabelledActivations) { replay("labelled", fuzz_labelled); }
+TEST(FuzzCorpus, HoldsForReadings) { replay("readings", fuzz_readings); }
 
 }  // namespace
 }  // namespace sae

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
 #include <string>
 
 #include "sae/error.h"
@@ -144,6 +145,17 @@ TEST(Labelled, FilesThatLackSomethingAreRefused) {
             ": no tensor train_x; expected train_x, train_y, test_x and test_y");
   EXPECT_EQ(complain({{"train_x", x.to(at::kDouble)}, good[1], good[2], good[3]}, task),
             ": tensor train_x is F64, expected F32, F16 or BF16");
+  EXPECT_EQ(complain({{"train_x", x.slice(1, 0, 0)}, good[1], good[2], good[3]}, task),
+            ": tensor train_x: rows have width 0, expected at least 1");
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  EXPECT_EQ(complain({good[0],
+                      {"train_y", integers({0, 1, 0, 1})},
+                      good[2],
+                      good[3],
+                      {"train_offsets", integers({0, most, -most - 1, -1, 2})}},
+                     task),
+            ": train_offsets: expected them to ascend from 0 to the 2 rows, with a row for every "
+            "text");
   EXPECT_EQ(complain({good[0], {"train_y", y.to(at::kInt)}, good[2], good[3]}, task),
             ": tensor train_y is I32 [2], expected I64 [*]");
   Metadata words = task;

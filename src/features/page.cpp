@@ -15,7 +15,7 @@ const char* const kBody = R"html(
 <nav id="list" aria-label="List of latents">
 <div class="controls" role="search">
 <label for="search">Search</label>
-<input id="search" type="search" autocomplete="off" spellcheck="false" placeholder="number or token"/>
+<input id="search" type="search" autocomplete="off" spellcheck="false" placeholder="number, token or class"/>
 <label for="order">Sort by</label>
 <select id="order">
 <option value="number">number</option>

@@ -33,6 +33,7 @@ input[type=search], select, button { font: inherit; color: inherit; background: 
 button { width: auto; cursor: pointer; padding: .3rem .8rem; }
 button:disabled { opacity: .5; cursor: default; }
 :focus-visible { outline: 3px solid var(--bar); outline-offset: 2px; }
+::placeholder { color: var(--soft); opacity: 1; }
 #found { padding: .4rem 1.25rem; margin: 0; }
 .columns, .row { display: grid; grid-template-columns: 3.5rem 5rem 3.75rem 1fr; gap: .5rem; padding: 0 1.25rem; }
 .columns { border-bottom: 1px solid var(--rule); font-size: .8125rem; }

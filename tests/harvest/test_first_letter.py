@@ -4,7 +4,9 @@ where the package sae-bench is installed.
 
 import importlib.util
 import itertools
+import os
 import random
+import shutil
 import string
 import unittest
 from unittest import mock
@@ -276,6 +278,14 @@ class FirstLetter(ScriptTest):
             self.fails(
                 3, "no token of this tokenizer is a word", "--model", path, "--layer", 1,
                 "--out", self.folder / "out.safetensors")  # fmt: skip
+
+    @unittest.skipUnless(os.environ.get("SAE_WRITE_GOLDEN"), "writes tests/golden/labelled")
+    def test_writes_the_golden_file(self):
+        path, _ = self.letter_model("gpt2")
+        self.make(path, "--limit", 60)
+        target = ROOT / "tests" / "golden" / "labelled"
+        target.mkdir(exist_ok=True)
+        shutil.copyfile(self.folder / "out.safetensors", target / "letters.safetensors")
 
 
 if __name__ == "__main__":

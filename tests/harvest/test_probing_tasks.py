@@ -4,14 +4,15 @@ of the same columns; where the package sae-bench is installed, it draws from the
 
 import contextlib
 import importlib.util
-import json
+import os
 import random
+import shutil
 import sys
 import types
 import unittest
 from unittest import mock
 
-from common import WORDS, ScriptTest, read_labelled, tiny_tokenizer, torch
+from common import ROOT, WORDS, ScriptTest, read_labelled, tiny_tokenizer, torch
 
 import probing_tasks
 from harvesting import HarvestError, tasks
@@ -40,8 +41,8 @@ class ProbingTasks(ScriptTest):
                                     *arguments)  # fmt: skip
         return read_labelled(out / f"{file}.safetensors")
 
-    def texts_of(self, tensors, part, vocabulary):
-        """Nothing of the text is in the file, so that it is found by what the model makes of it."""
+    def texts_of(self, tensors, part):
+        """Rows of each text; nothing else of it is in the file."""
         offsets = tensors[f"{part}_offsets"].tolist()
         return [tensors[f"{part}_x"][a:b] for a, b in zip(offsets, offsets[1:])]
 
@@ -65,7 +66,7 @@ class ProbingTasks(ScriptTest):
                 wanted[label].append(hidden[1 : 1 + min(room, len(text.split()))])
             for part, count in (("train", 15), ("test", 5)):
                 self.assertEqual(tensors[f"{part}_y"].tolist(), [0] * count + [1] * count)
-                found = self.texts_of(tensors, part, known)
+                found = self.texts_of(tensors, part)
                 self.assertEqual(sum(map(len, found)), len(tensors[f"{part}_x"]))
                 for x, label in zip(found, tensors[f"{part}_y"].tolist()):
                     pool = wanted[metadata["classes"][label]]
@@ -84,7 +85,7 @@ class ProbingTasks(ScriptTest):
         ids = torch.tensor([[CLS, 5, UNK, 6, SEP]])
         with torch.no_grad():
             hidden = model(input_ids=ids, output_hidden_states=True).hidden_states[2][0]
-        two = [x for part in ("train", "test") for x in self.texts_of(tensors, part, None) if len(x) == 2]
+        two = [x for part in ("train", "test") for x in self.texts_of(tensors, part) if len(x) == 2]
         torch.testing.assert_close(two[0], hidden[[1, 3]], rtol=1e-5, atol=1e-5)
 
     def test_the_seed_divides_and_limits_cut(self):
@@ -317,6 +318,14 @@ class ProbingTasks(ScriptTest):
             with self.subTest(change):
                 self.fails(status, message, *[x for item in (good | change).items() for x in item])
                 self.assertEqual(list(out.glob("*")), [])
+
+    @unittest.skipUnless(os.environ.get("SAE_WRITE_GOLDEN"), "writes tests/golden/labelled")
+    def test_writes_the_golden_file(self):
+        path, _ = self.model("bert")
+        self.make(path, "--csv", self.csv(self.rows(24)))
+        target = ROOT / "tests" / "golden" / "labelled"
+        target.mkdir(exist_ok=True)
+        shutil.copyfile(self.folder / "tasks" / "task.safetensors", target / "task.safetensors")
 
 
 if __name__ == "__main__":

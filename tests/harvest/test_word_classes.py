@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import unittest
 from unittest import mock
 
@@ -174,6 +175,14 @@ class WordClasses(ScriptTest):
         rare = next(line for line in self.output.splitlines() if line.startswith("rare"))
         self.assertIn("left out", rare)
         self.assertEqual(self.output.count("left out"), 1)
+
+    def test_numpy_is_all_it_needs(self):
+        store, out = self.many(), self.folder / "out.safetensors"
+        arguments = ["--train", store, "--classes", self.classes(self.DEFINITIONS), "--min-rows", 5,
+                     "--out", out]  # fmt: skip
+        with mock.patch.dict(sys.modules, torch=None, safetensors=None, transformers=None):
+            self.run_well(*arguments)
+        self.assertTrue(out.exists())
 
     def test_a_kill_leaves_no_file(self):
         store, out = self.many(), self.folder / "out.safetensors"
