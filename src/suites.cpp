@@ -135,8 +135,9 @@ SuiteOutcome probing_suite(const Autoencoder& sae, const std::vector<std::filesy
   }
   for (const std::filesystem::path& path : tasks) {
     const LabelledActivations data = read_labelled(path);
+    const ProbingSubject subject = encode_texts(sae, data, options.batch);
     for (ProbingResult& result : results) {
-      result.datasets.push_back(probe_dataset(sae, data, result.options, result.options.seed));
+      result.datasets.push_back(probe_dataset(subject, data, result.options, result.options.seed));
     }
   }
   std::vector<Measured> measured;
