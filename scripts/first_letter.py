@@ -19,8 +19,8 @@ the tokenizer cuts up in the prompt are left out, since SAEBench refuses prompts
 
 SAEBench reads resid_post, whatever the site of the autoencoder. It is for models that predict the next
 token. For encoders (BERT, MiniLM) a prompt of examples means little: read the bare word between the
-tokenizer's special tokens, [CLS] word [SEP], or the word in a sentence of its own. Both are the same
-for scoring, so the file has no score_x then.
+tokenizer's special tokens, [CLS] word [SEP], or the word in a sentence of its own. Read once more they
+would be the same, so the file has no score_x then, and absorption is measured on test_x.
 
     scripts/first_letter.py --model BERT --layer 1 --template "{word}" --examples 0 --out letters.safetensors
     scripts/first_letter.py --model BERT --layer 1 --template "the word {word} ." --examples 0 --out ...
@@ -54,7 +54,8 @@ def parse_arguments(argv):
     models.add_how_options(parser.add_argument_group("how").add_argument, "prompts", dtype="f32")
 
     arguments = parser.parse_args(argv)
-    if arguments.template.count("{word}") != 1 or "{" in arguments.template.replace("{word}", ""):
+    rest = arguments.template.replace("{word}", "", 1)
+    if "{word}" not in arguments.template or "{" in rest or "}" in rest:
         parser.error(f"--template needs {{word}} once and no other brace, got {arguments.template!r}")
     if arguments.examples < 0:
         parser.error(f"--examples must be at least 0, got {arguments.examples}")

@@ -12,6 +12,8 @@
 #include <thread>
 
 #include "run_testing.h"
+#include "sae/architectures.h"
+#include "sae/sae_file.h"
 #include "sae/store.h"
 #include "sae_testing.h"
 #include "temporary_folder.h"
@@ -205,6 +207,63 @@ TEST_F(Command, TrainsEvaluatesAndDescribes) {
   expect_error(3, "no such file or folder", {"info", path("nothing")});
   fs::resize_file(path("run") / "sae" / "sae.safetensors", 99);
   expect_error(3, "sae.safetensors", {"eval", run});
+}
+
+/// Words of three classes on axes, and how a file of them can be wrong.
+struct LabelledFile {
+  at::Tensor train_y = at::arange(60, at::kLong) % 3;
+  at::Tensor test_y = at::arange(30, at::kLong) % 3;
+  at::Tensor train_x = axes(train_y), test_x = axes(test_y), score_x = axes(test_y);
+  std::string words;
+
+  static at::Tensor axes(const at::Tensor& y) { return at::one_hot(y, 20).to(at::kFloat); }
+  void write(const fs::path& path) const {
+    Metadata metadata = {{"task", "axis"}, {"classes", R"(["x", "y", "z"])"}};
+    if (!words.empty()) metadata["words"] = words;
+    write_safetensors(path,
+                      {{"train_x", train_x},
+                       {"train_y", train_y},
+                       {"test_x", test_x},
+                       {"test_y", test_y},
+                       {"score_x", score_x}},
+                      metadata);
+  }
+};
+
+TEST_F(Command, SaysWhatIsWrongWithLabelledWords) {
+  const auto make = [&](const std::string& name, std::int64_t width) {
+    const Json model = {{"architecture", "standard"}, {"d_in", width}, {"d_sae", 20}};
+    const auto sae = make_autoencoder(config_from_json(model, "test"));
+    sae->initialise(0);
+    save_sae(path(name), *sae, model, 1, Json::object());
+  };
+  make("sae", 20);
+  make("narrow", 12);
+  const std::string file = path("words.safetensors");
+  const auto refused = [&](const std::string& part, auto&& spoil, const char* sae = "sae") {
+    LabelledFile words;
+    spoil(words);
+    words.write(file);
+    expect_error(3, part, {"eval", path(sae), "--data", file, "--suite", "absorption"});
+  };
+  refused("train_y: row 5 has label 7, expected 0 to 2", [](auto& w) { w.train_y[5] = 7; });
+  refused("test_y: row 0 has label -1", [](auto& w) { w.test_y[0] = -1; });
+  refused("train_y: class \"z\" has no words", [](auto& w) { w.train_y.clamp_max_(1); });
+  refused("test_y: class \"x\" has no words", [](auto& w) { w.test_y.clamp_min_(1); });
+  refused("test_x: row 4 is not finite", [](auto& w) { w.test_x[4][3] = NAN; });
+  refused("score_x: row 29 is not finite", [](auto& w) { w.score_x[29][0] = INFINITY; });
+  refused("score_x is [29, 20]", [](auto& w) { w.score_x = w.score_x.slice(0, 1).contiguous(); });
+  refused("train_x has 59 rows", [](auto& w) { w.train_x = w.train_x.slice(0, 1).contiguous(); });
+  refused("test_x has width 19", [](auto& w) { w.test_x = w.test_x.slice(1, 1).contiguous(); });
+  refused("got 1 words for 60 rows, expected one word a row",
+          [](auto& w) { w.words = R"({"train": ["a"], "test": ["b"]})"; });
+  refused(
+      "activations have width 20, the autoencoder takes 12", [](auto&) {}, "narrow");
+  refused("of 3 classes have a probe F1 above 0.6, expected at least 20", [](auto&) {});
+  expect_error(2, "needs labelled activations", {"eval", path("sae"), "--suite", "absorption"});
+  expect_error(2, "tau_pa: got 2",
+               {"eval", path("sae"), "--data", file, "--suite", "absorption", "--set",
+                "absorption.tau_pa=2"});
 }
 
 TEST_F(Command, ReadsStoresAndNamesWhatIsWrongWithThem) {

@@ -1,4 +1,5 @@
-"""The parts of scripts/harvest.py: text to windows, model to activations, activations to a store."""
+"""The parts of the scripts that make activations: text to windows, words and tasks, model to activations,
+activations to a store or a labelled file."""
 
 
 class HarvestError(Exception):

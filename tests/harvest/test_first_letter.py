@@ -37,7 +37,8 @@ def word_pieces():
     """As BERT's, lower-casing, with words, pieces and letters."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     words = [*NAMES, *"has the first letter :".split(), *string.ascii_lowercase, "##s", "##ing"]
-    tokenizer = Tokenizer(models.WordPiece({w: i for i, w in enumerate([*special, *words])}, unk_token="[UNK]"))
+    known = {word: number for number, word in enumerate([*special, *words])}
+    tokenizer = Tokenizer(models.WordPiece(known, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
@@ -257,6 +258,8 @@ class FirstLetter(ScriptTest):
             ({"--device": "abacus"}, 1, "Expected one of cpu, cuda"),
             ({"--template": "word"}, 2, "--template needs {word} once and no other brace, got 'word'"),
             ({"--template": "{word} {"}, 2, "--template needs {word} once"),
+            ({"--template": "{word} }"}, 2, "--template needs {word} once"),
+            ({"--template": "{word} {word}"}, 2, "--template needs {word} once"),
             ({"--examples": -1}, 2, "--examples must be at least 0"),
             ({"--limit": 0}, 2, "--limit must be at least 1"),
             ({"--out": self.folder / "out"}, 2, "--out must end in .safetensors"),

@@ -133,12 +133,14 @@ class ProbingTasks(ScriptTest):
             return " " + " . ".join([f"{word}{i} " + "cat " * 9 for i in range(count)]) + " . \n"
 
         text = "".join(
-            f" = {title} = \n \n = = Part = = \n" + "".join(paragraph(f"{title}{p}x", 8) for p in range(paragraphs))
+            f" = {title} = \n \n = = Part = = \n"
+            + "".join(paragraph(f"{title}{p}x", 8) for p in range(paragraphs))
             for title, paragraphs in (("Short", 1), ("Long", 12), ("@-@", 9))
         )
         path = self.folder / "wiki.txt"
         path.write_text(text)
-        arguments = mock.Mock(wikitext=path, articles=2, seed=0, test_share=0.25, train_texts=99, test_texts=99)
+        limits = dict(seed=0, test_share=0.25, train_texts=99, test_texts=99)
+        arguments = mock.Mock(wikitext=path, articles=2, **limits)
         task = tasks.from_wikitext(arguments, "[UNK]")
         self.assertEqual(task.classes, ["1: Long", "2: @-@"])
         for label, word, paragraphs in ((0, "Long", 12), (1, "@-@", 9)):
@@ -165,7 +167,7 @@ class ProbingTasks(ScriptTest):
     # --- SAEBench's data sets ------------------------------------------------------------------
 
     def data_sets(self):
-        """The eight data sets, small: (name, configuration) to splits of columns, or rows to stream."""
+        """The data sets, small: (name, configuration) to splits of columns, or rows to stream."""
         draw = random.Random(1)
 
         def text(*parts):
@@ -187,8 +189,8 @@ class ProbingTasks(ScriptTest):
             for language, pair in tasks.EUROPARL.items()
         }
         code = [
-            {"language": draw.choice([*tasks.LANGUAGES, "Perl"]), "code": "cat dog " * (30 + i // 20) + str(i)}
-            for i in range(900)
+            {"language": language, "code": "cat dog " * (30 + i // 20) + str(i)}
+            for i, language in enumerate(draw.choices([*tasks.LANGUAGES, "Perl"], k=900))
         ]
         return streams | {
             ("LabHC/bias_in_bios",): splits(
@@ -197,7 +199,8 @@ class ProbingTasks(ScriptTest):
             ("canrager/amazon_reviews_mcauley_1and5",): splits(
                 category=lambda: draw.randrange(7), rating=lambda: draw.choice([1.0, 5.0]),
                 text=lambda: text(next(number))),
-            ("fancyzhx/ag_news",): splits(label=lambda: draw.randrange(4), text=lambda: text(next(number))),
+            ("fancyzhx/ag_news",): splits(
+                label=lambda: draw.randrange(4), text=lambda: text(next(number))),
             ("codeparrot/github-code",): code,
         }  # fmt: skip
 

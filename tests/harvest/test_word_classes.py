@@ -49,7 +49,8 @@ class WordClasses(ScriptTest):
 
     def test_pieces_of_words_are_no_words(self):
         # "cats" is two pieces, and nobody knows what follows the last one.
-        self.assertEqual(self.words_in([" dog", " cat", "s", " dog", ",", " cat"]), [(0, " dog"), (3, " dog")])
+        context = [" dog", " cat", "s", " dog", ",", " cat"]
+        self.assertEqual(self.words_in(context), [(0, " dog"), (3, " dog")])
 
     def test_marks_and_line_ends_are_boundaries(self):
         # The first token may continue a word of the text before; "(cat" would need "cat".
@@ -79,11 +80,12 @@ class WordClasses(ScriptTest):
     def test_the_classes_that_come_with_it_are_what_they_say(self):
         classes = words.read_classes(ROOT / "scripts" / "word_classes.json")
         expected = {
-            "January": "month", "may": None, "May": "month", "1999": "year", "2015": "year", "3000": None,
-            "1980s": "decade", "90s": "decade", "21st": "ordinal number", "7": "number below 100",
-            "123": "number of three digits", "walking": "-ing", "king": "rank or office", "i": "personal pronoun",
-            "x": "single letter", "united": "-ed", "nation": "-tion", "decision": "-tion", "largest": "-est",
-            "city": None, "quality": "-ity", "family": "person by family", "quickly": "-ly",
+            "January": "month", "may": None, "May": "month", "1999": "year", "2015": "year",
+            "3000": None, "1980s": "decade", "90s": "decade", "21st": "ordinal number",
+            "7": "number below 100", "123": "number of three digits", "walking": "-ing",
+            "king": "rank or office", "i": "personal pronoun", "x": "single letter", "united": "-ed",
+            "nation": "-tion", "decision": "-tion", "largest": "-est", "city": None, "quality": "-ity",
+            "family": "person by family", "quickly": "-ly",
         }  # fmt: skip
         for word, name in expected.items():
             found = classes(word)
