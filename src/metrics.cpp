@@ -19,7 +19,7 @@ void ReconstructionMetrics::add(const at::Tensor& x_in, const at::Tensor& x_hat_
   const at::Tensor norm = x.norm(2, /*dim=*/1);
   const at::Tensor norm_hat = x_hat.norm(2, /*dim=*/1);
   const at::Tensor dot = (x * x_hat).sum(1);
-  const at::Tensor fired = codes.sum_per_latent((codes.values().detach() > 0).to(x.dtype()));
+  const at::Tensor fired = codes.sum_per_latent((codes.values().detach() != 0).to(x.dtype()));
   const at::Tensor nonzero = norm > kZeroNorm;
   const at::Tensor ratio = norm_hat / norm;
   const at::Tensor cosine = dot / (norm * norm_hat.clamp_min(1e-12));

@@ -47,6 +47,7 @@ TEST(Controls, TheIdentityReconstructsWithAllLatents) {
   EXPECT_EQ(control->d_sae(), 10);
   EXPECT_EQ(mean_l0(control->encode(sample())), 10);
   EXPECT_NEAR(measure(*control).at("explained_variance"), 1, 1e-6);
+  EXPECT_EQ(measure(*control).at("l0"), 10) << "of either sign";
 }
 
 TEST(Controls, PrincipalComponentsExplainMostOfLowRankData) {

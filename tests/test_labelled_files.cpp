@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <set>
 #include <string>
 
@@ -13,7 +14,7 @@ namespace sae {
 namespace {
 
 LabelledActivations golden(const std::string& name) {
-  return read_labelled(std::string(SAE_SOURCE_DIR) + "/tests/golden/labelled/" + name);
+  return read_labelled(std::filesystem::path(SAE_SOURCE_DIR) / "tests/golden/labelled" / name);
 }
 
 TEST(LabelledFiles, WordClassesAreRowsOfAStore) {

@@ -235,7 +235,7 @@ class Paragraph {
       }
     }
     return what + std::to_string(found) + " of " + std::to_string(compared) +
-           (compared == 1 ? " pair differs" : " pairs differ") +
+           (compared == 1 ? " pair" : " pairs") + (found == 1 ? " differs" : " differ") +
            " by more than the noise of seeds and classes" +
            (found > named.size() ? ", among them " : ": ") + listed(named) + ".";
   }
