@@ -266,6 +266,58 @@ TEST_F(Command, SaysWhatIsWrongWithLabelledWords) {
                 "absorption.tau_pa=2"});
 }
 
+TEST_F(Command, EvaluatesSuitesAndShowsThemOnPages) {
+  const std::string store = path("store"), words = path("words.safetensors");
+  ASSERT_EQ(sae({"synth", "--preset", "tiny", "--tokens", "900", "--out", store, "-q"}).status, 0);
+  const std::string run = path("run");
+  ASSERT_EQ(sae({"train", write_config(topk()), "--out", run, "-q"}).status, 0);
+  LabelledFile().write(words);
+  const std::vector<std::string> easy = {"--set", "absorption.min_feats_for_eval=0",
+                                         "--set", "absorption.min_GT_probe_f1=0",
+                                         "--set", "probing.dense=false"};
+  std::vector<std::string> ask = {"eval",    run,   "--data",     store,    "--data",    words,
+                                  "--suite", "all", "--controls", "random", "--repeats", "2"};
+  ask.insert(ask.end(), easy.begin(), easy.end());
+  const Result shown = sae(ask);
+  ASSERT_EQ(shown.status, 0) << shown.err;
+  EXPECT_EQ(shown.out.find("core\n"), 0U) << shown.out;
+  for (const char* part : {"\nabsorption\n", "\nprobing\n", "\nabsorption, control: random\n",
+                           "mean_full_absorption_score", " +- "}) {
+    EXPECT_NE(shown.out.find(part), std::string::npos) << part;
+  }
+  for (const std::string& line : lines_of(shown.out)) EXPECT_LE(line.size(), 80U) << line;
+  ask.emplace_back("--json");
+  const Result asked = sae(ask);
+  const Json json = Json::parse(asked.out);
+  EXPECT_TRUE(json["absorption"]["repeats"][0]["eval_result_metrics"]["mean"].contains(
+      "mean_absorption_fraction_score"));
+  EXPECT_TRUE(json["controls"]["random"].contains("core"));
+  write_text(path("eval.json"), asked.out);
+  const Result pages = sae({"features", run, "--data", store, "--results", path("eval.json"),
+                            "--out", path("pages"), "--json"});
+  ASSERT_EQ(pages.status, 0) << pages.err;
+  EXPECT_EQ(Json::parse(pages.out)["latents"], 16);
+  EXPECT_TRUE(fs::exists(path("pages") / "index.html"));
+  expect_error(2, "exists already", {"features", run, "--data", store, "--out", path("pages")});
+}
+
+TEST_F(Command, ComparesWithSuitesAndControls) {
+  LabelledFile().write(path("words.safetensors"));
+  Json comparison = {{"base", topk()}, {"members", {{{"name", "topk"}}}}};
+  comparison["evaluate"] = {{"words", path("words.safetensors").string()},
+                            {"controls", {"identity"}},
+                            {"absorption", {{"min_feats_for_eval", 0}, {"min_GT_probe_f1", 0}}}};
+  const std::string config = write_config(comparison);
+  const Result done = sae({"compare", config, "--out", path("out"), "--json"});
+  ASSERT_EQ(done.status, 0) << done.err;
+  const Json result = Json::parse(done.out);
+  EXPECT_TRUE(result["runs"][0]["metrics"].contains("absorption.mean_full_absorption_score"));
+  EXPECT_EQ(result["controls"][0]["member"], "identity");
+  EXPECT_TRUE(fs::exists(path("out") / "runs" / "topk-seed0" / "evaluation.json"));
+  fs::remove(path("words.safetensors"));
+  expect_error(3, "words.safetensors", {"compare", config, "--out", path("out")});
+}
+
 TEST_F(Command, ReadsStoresAndNamesWhatIsWrongWithThem) {
   const std::string store = path("store");
   const Result written =

@@ -72,6 +72,10 @@ FeaturesOutcome write_features(const FeaturesArguments& arguments,
   at::set_num_threads(arguments.threads > 0
                           ? arguments.threads
                           : static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));
+  if (fs::exists(arguments.out)) {
+    throw ConfigError(fs::path(arguments.out).string() +
+                      ": exists already; name a folder to be made");
+  }
   const SaeFolder loaded = load_sae(sae_folder(arguments.sae));
   const ActivationStore store(arguments.data);
   const std::optional<Vocabulary> vocabulary = vocabulary_of(arguments.data);
