@@ -9,11 +9,8 @@
 #include "sae/error.h"
 
 namespace sae {
-namespace {
 
-std::vector<std::int64_t> resolved_widths(const MatryoshkaOptions& options) {
-  const std::int64_t d_sae = options.batch_topk.base.d_sae;
-  std::vector<std::int64_t> widths = options.widths;
+std::vector<std::int64_t> matryoshka_widths(std::vector<std::int64_t> widths, std::int64_t d_sae) {
   if (widths.empty()) {
     for (const std::int64_t part : {32, 8, 2, 1}) {
       const std::int64_t width = d_sae / part;
@@ -31,10 +28,9 @@ std::vector<std::int64_t> resolved_widths(const MatryoshkaOptions& options) {
   return widths;
 }
 
-}  // namespace
-
 Matryoshka::Matryoshka(MatryoshkaOptions options)
-    : BatchTopK(options.batch_topk), widths_(resolved_widths(options)) {}
+    : BatchTopK(options.batch_topk),
+      widths_(matryoshka_widths(options.widths, options.batch_topk.base.d_sae)) {}
 
 std::vector<at::Tensor> Matryoshka::reconstruct(const Codes& codes) const {
   return decode_prefixes(codes, widths_, W_dec, b_dec);

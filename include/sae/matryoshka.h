@@ -20,6 +20,9 @@ struct MatryoshkaOptions {
   }
 };
 
+/// The prefix sizes that the option `widths` means; ConfigError for any others than it describes.
+std::vector<std::int64_t> matryoshka_widths(std::vector<std::int64_t> widths, std::int64_t d_sae);
+
 /// Bussmann et al. 2025, "Learning Multi-Level Features with Matryoshka Sparse Autoencoders",
 /// arXiv 2503.17547, on BatchTopK: one selection for the whole dictionary; the prefix of width w
 /// reconstructs from its share of the selected latents.

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "diagnose/checks.h"
+#include "sae/matryoshka.h"
 
 namespace sae::diagnose {
 namespace {
@@ -50,11 +51,10 @@ MeasuredL0 l0_of(const RunRecord& run) {
 double nested_allowance(const RunRecord& run, double l0) {
   if (run.mask && run.mask->draw == "nested") return l0;  // its prefixes have any length
   if (!run.model.contains("widths")) return 0;
-  const auto& widths = run.model["widths"];
-  double shortest = widths.empty() ? 0 : widths.front().get<double>();
-  for (const int part : {32, 8, 2, 1}) {  // as matryoshka.cpp does where none are given
-    if (shortest < 1) shortest = std::floor(run.d_sae() / part);
-  }
+  const auto shortest =
+      static_cast<double>(matryoshka_widths(run.model["widths"].get<std::vector<std::int64_t>>(),
+                                            static_cast<std::int64_t>(run.d_sae()))
+                              .front());
   return shortest < run.d_sae() ? std::min(l0, shortest) : 0;
 }
 
