@@ -71,7 +71,9 @@ void add_eval(CLI::App& app, Common& common, std::function<int()>& action) {
       "  sae eval runs/topk --data letters.safetensors --suite absorption --repeats 5\n"
       "  sae eval runs/topk --data acts/heldout --data tasks/ --suite core,probing \\\n"
       "      --controls all\n\n"
-      "Options of the suites: sae config print core, absorption, probing.");
+      "Labelled activations are made by scripts/first_letter.py, word_classes.py and\n"
+      "probing_tasks.py. Options of the suites: sae config print core, absorption,\n"
+      "probing.");
   command->callback([given, &common, &action] {
     action = [given, &common] {
       given->device = common.device;

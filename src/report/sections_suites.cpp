@@ -28,6 +28,7 @@ constexpr ByClass kByClass[] = {
     {"absorption.fraction", "Absorption fraction", "classes"},
     {"probing.sae_top_1_test_accuracy", "Probing accuracy of one latent", "tasks"}};
 
+/// "1 seed", "3 seeds"; "1 class", "6 classes".
 std::string count_of(int count, const std::string& plural) {
   if (count != 1) return std::to_string(count) + " " + plural;
   return "1 " + plural.substr(0, plural.size() - (plural.ends_with("sses") ? 2 : 1));
@@ -113,7 +114,7 @@ std::string class_rows(const ComparisonResult& result, const std::string& metric
   return rows;
 }
 
-/// Mean over the grid points of a control that lie among the members, or over all of them.
+/// Each control at each L0 that it was made to match.
 std::string control_rows(const ComparisonResult& result, const std::vector<MetricInfo>& metrics) {
   std::string rows;
   for (const RunResult& control : result.controls) {
