@@ -1,3 +1,4 @@
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -91,6 +92,21 @@ TEST(Probes, FollowTheirSeedAndNothingElse) {
   const LinearProbe one = train_multi_probe(x, y, 3, how, 7);
   EXPECT_TRUE(at::equal(one.W, train_multi_probe(x, y, 3, how, 7).W));
   EXPECT_FALSE(at::equal(one.W, train_multi_probe(x, y, 3, how, 8).W));
+}
+
+TEST(Probes, TheNumberOfThreadsChangesNothing) {
+  const at::Tensor x = normal({70, 37}, 1).relu().to(at::kFloat);
+  const at::Tensor y = at::arange(70, at::kLong) % 5;
+  const MultiProbeTraining how{.epochs = 3, .batch_size = 16, .l1_decay = 0.01};
+  const int before = at::get_num_threads();
+  for (const Codes& codes : {Codes::from_dense(x), Codes::from_dense(x).to_sparse()}) {
+    at::set_num_threads(1);
+    const LinearProbe one = train_multi_probe(codes, y, 5, how, 7);
+    at::set_num_threads(3);
+    const LinearProbe three = train_multi_probe(codes, y, 5, how, 7);
+    EXPECT_TRUE(at::equal(one.W, three.W) && at::equal(one.b, three.b));
+  }
+  at::set_num_threads(before);
 }
 
 TEST(Probes, BadLabelsAreRefused) {
