@@ -200,6 +200,14 @@ void add_compare(CLI::App& app, Common& common, std::function<int()>& action) {
                               progress.total = total;
                               line.update(progress);
                             },
+                        .on_evaluation =
+                            [&](std::int64_t done, std::int64_t total) {
+                              sae::Progress progress;
+                              progress.label = "evaluated";
+                              progress.step = done;
+                              progress.total = total;
+                              line.update(progress);
+                            },
                         .should_stop = [] { return stop_signal != 0; }});
       line.clear();
       if (!outcome.finished) return stopped(command_line + " --out " + shell_word(out.string()));
@@ -230,7 +238,7 @@ void add_synth(CLI::App& app, Common& common, std::function<int()>& action) {
       ->add_option("--set", given->sets, "Change an option of the world: bias_norm=0; repeatable")
       ->take_all();
   command->add_option("--out", given->out, "Folder of the store")->required();
-  add_common(command, common);
+  add_output(command, common);
   command->footer("Example:\n  sae synth --preset small-zipf --tokens 1000000 --out acts/zipf");
   command->callback([given, &common, &action] {
     action = [given, &common] {
@@ -258,7 +266,7 @@ void add_info(CLI::App& app, Common& common, std::function<int()>& action) {
   CLI::App* command =
       app.add_subcommand("info", "Say what a run, autoencoder, store or checkpoint holds");
   command->add_option("PATH", *path, "Folder or file")->required();
-  add_common(command, common);
+  add_output(command, common);
   command->footer("Example:\n  sae info runs/topk --json");
   command->callback([path, &common, &action] {
     action = [path, &common] {

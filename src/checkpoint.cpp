@@ -119,15 +119,18 @@ void load_checkpoint(const fs::path& checkpoint, Trainer& trainer) {
   } catch (const nlohmann::json::exception& error) {
     throw DataError(place + ": " + error.what());
   }
-  load_state(*trainer.autoencoder(), SafetensorsFile(checkpoint / kFiles[0]));
+  // Everything is checked before anything is changed.
   const SafetensorsFile optimizer(checkpoint / kFiles[1]);
-  std::vector<std::string> names;
   const auto moments = trainer.optimizer_state();
+  std::vector<std::string> names;
+  std::vector<at::Tensor> stored;
   for (const auto& [name, tensor] : moments) names.push_back(name);
   optimizer.expect_names(names);
   for (const auto& [name, tensor] : moments) {
-    tensor.copy_(optimizer.expect(name, tensor.sizes(), tensor.scalar_type()));
+    stored.push_back(optimizer.expect(name, tensor.sizes(), tensor.scalar_type()));
   }
+  load_state(*trainer.autoencoder(), SafetensorsFile(checkpoint / kFiles[0]));
+  for (std::size_t i = 0; i < moments.size(); ++i) moments[i].second.copy_(stored[i]);
   trainer.restore(step, input_scale);
 }
 

@@ -136,11 +136,26 @@ void find_bases(std::vector<Member>& members) {
   }
 }
 
+CompareEvaluation read_evaluation(const ComparisonPlan& plan, const ConfigNode& node) {
+  auto evaluation = read_fields<CompareEvaluation>(node);
+  if (evaluation.controls_of.empty()) evaluation.controls_of = plan.members.front().label;
+  std::vector<std::string> labels;
+  for (const Member& member : plan.members) labels.push_back(member.label);
+  if (std::find(labels.begin(), labels.end(), evaluation.controls_of) == labels.end()) {
+    std::string known;
+    for (const std::string& label : labels) known += (known.empty() ? "" : ", ") + label;
+    node.at("controls_of")
+        .fail("got \"" + evaluation.controls_of + "\", expected a member: " + known);
+  }
+  return evaluation;
+}
+
 }  // namespace
 
 ComparisonPlan plan_comparison(const ConfigNode& document) {
   ComparisonPlan plan;
-  plan.basics = read_fields<CompareBasics>(document.without({"base", "members", "axes"}));
+  plan.basics =
+      read_fields<CompareBasics>(document.without({"base", "members", "axes", "evaluate"}));
   plan.settings = document.json().dump(2);
   if (plan.basics.seeds.empty()) document.at("seeds").fail("got an empty list, expected seeds");
   const ConfigNode base = document.at("base");
@@ -179,6 +194,7 @@ ComparisonPlan plan_comparison(const ConfigNode& document) {
     }
   }
   find_bases(plan.members);
+  if (document.has("evaluate")) plan.evaluation = read_evaluation(plan, document.at("evaluate"));
   return plan;
 }
 

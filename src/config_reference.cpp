@@ -61,6 +61,7 @@ std::string config_reference(const std::string& only) {
   if (wanted("compare")) {
     text += section("A comparison, besides base, members and axes",
                     describe_fields<CompareBasics>(), "");
+    text += section("A comparison's evaluate", describe_fields<CompareEvaluation>(), "evaluate");
   }
   if (text.empty()) {
     std::vector<std::string> names = architecture_names();

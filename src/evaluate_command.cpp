@@ -55,7 +55,7 @@ void set_once(std::string& place, const std::string& value, const char* what) {
 
 }  // namespace
 
-EvaluateInputs::EvaluateInputs(const EvaluateArguments& arguments) {
+EvaluateInputs::EvaluateInputs(const EvaluateArguments& arguments) : repeats_(arguments.repeats) {
   at::set_num_threads(arguments.threads > 0
                           ? arguments.threads
                           : static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));
@@ -100,13 +100,17 @@ const Data& EvaluateInputs::data() {
   return *data_;
 }
 
-const LabelledActivations& EvaluateInputs::words() {
+const AbsorptionSuite& EvaluateInputs::words() {
   if (words_.empty()) {
     throw ConfigError(
         "--suite absorption: needs labelled activations; give them with --data FILE.safetensors");
   }
-  if (!labelled_) labelled_ = read_labelled(words_);
-  return *labelled_;
+  if (!absorption_suite_) {
+    LabelledActivations words = read_labelled(words_);
+    check_width(words, sae().d_in());  // before the long part
+    absorption_suite_.emplace(std::move(words), absorption, repeats_);
+  }
+  return *absorption_suite_;
 }
 
 std::vector<fs::path> EvaluateInputs::tasks() const {
@@ -122,7 +126,8 @@ std::vector<fs::path> EvaluateInputs::tasks() const {
 at::Tensor EvaluateInputs::sample() {
   constexpr std::int64_t kTokens = 16384;
   if (has_data_) return data().train()->next(kTokens);
-  const at::Tensor x = words_.empty() ? read_labelled(tasks().front()).train.x : words().train.x;
+  const at::Tensor x =
+      words_.empty() ? read_labelled(tasks().front()).train.x : read_labelled(words_).train.x;
   return x.slice(0, 0, kTokens);
 }
 

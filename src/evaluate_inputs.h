@@ -12,9 +12,9 @@
 #include "sae/core_metrics.h"
 #include "sae/data.h"
 #include "sae/evaluate_command.h"
-#include "sae/labelled.h"
 #include "sae/sae_file.h"
 #include "sae/sparse_probing.h"
+#include "sae/suites.h"
 
 namespace sae {
 
@@ -36,7 +36,7 @@ class EvaluateInputs {
   bool has_tasks() const { return !tasks_.empty(); }
 
   const Data& data();                                ///< ConfigError if there is none
-  const LabelledActivations& words();                ///< ConfigError if there are none
+  const AbsorptionSuite& words();                    ///< ConfigError if there are none
   std::vector<std::filesystem::path> tasks() const;  ///< ConfigError if there are none
   at::Tensor sample();                               ///< [n, D] activations to make controls of
 
@@ -48,7 +48,8 @@ class EvaluateInputs {
   nlohmann::ordered_json data_group_;
   std::uint64_t seed_ = 0;
   std::optional<Data> data_;
-  std::optional<LabelledActivations> labelled_;
+  std::int64_t repeats_ = 1;
+  std::optional<AbsorptionSuite> absorption_suite_;
 };
 
 }  // namespace sae

@@ -188,6 +188,12 @@ LabelledActivations read_labelled(const fs::path& path) {
   return data;
 }
 
+void check_width(const LabelledActivations& data, std::int64_t d_in) {
+  if (data.d_in() == d_in) return;
+  throw DataError(data.place + ": activations have width " + std::to_string(data.d_in()) +
+                  ", the autoencoder takes " + std::to_string(d_in));
+}
+
 void write_labelled(const fs::path& path, const LabelledActivations& data) {
   check_labelled(data);
   NamedTensors tensors = {{"train_x", data.train.x},

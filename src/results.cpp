@@ -14,20 +14,40 @@ constexpr double kTolerance = 0.02;  // an L0 this close to a range's end is ins
 
 using Curve = std::vector<std::pair<double, double>>;  // (L0, metric), ascending in L0
 
-/// One curve a seed, of the finished runs that have both numbers.
-std::map<std::int64_t, Curve> curves(const ComparisonResult& result, const std::string& member,
-                                     const std::string& metric) {
+/// Too dense for its absorption on words to be compared.
+bool unranked(const RunResult& run) {
+  const auto ranked = run.metrics.find("absorption.ranked");
+  return ranked != run.metrics.end() && ranked->second == 0;
+}
+
+/// One curve a seed, of the finished runs that have both numbers; `value_of` gives a pointer to a
+/// run's, or none.
+template <class ValueOf>
+std::map<std::int64_t, Curve> curves_of(const ComparisonResult& result, const std::string& member,
+                                        const std::string& metric, ValueOf&& value_of) {
   std::map<std::int64_t, Curve> by_seed;
   for (const RunResult& run : result.runs) {
     if (!run.done || run.member != member) continue;
+    if (metric.starts_with("absorption.") && unranked(run)) continue;
     const auto l0 = run.metrics.find("l0");
-    const auto value = run.metrics.find(metric);
-    if (l0 == run.metrics.end() || value == run.metrics.end()) continue;
-    if (!std::isfinite(l0->second) || !std::isfinite(value->second)) continue;
-    by_seed[run.seed].emplace_back(l0->second, value->second);
+    const double* value = value_of(run);
+    if (l0 == run.metrics.end() || value == nullptr) continue;
+    if (!std::isfinite(l0->second) || !std::isfinite(*value)) continue;
+    by_seed[run.seed].emplace_back(l0->second, *value);
   }
   for (auto& [seed, curve] : by_seed) std::sort(curve.begin(), curve.end());
   return by_seed;
+}
+
+const double* value_in(const MetricValues& values, const std::string& name) {
+  const auto found = values.find(name);
+  return found == values.end() ? nullptr : &found->second;
+}
+
+std::map<std::int64_t, Curve> curves(const ComparisonResult& result, const std::string& member,
+                                     const std::string& metric) {
+  return curves_of(result, member, metric,
+                   [&](const RunResult& run) { return value_in(run.metrics, metric); });
 }
 
 double interpolate(const Curve& curve, double x) {
@@ -38,6 +58,10 @@ double interpolate(const Curve& curve, double x) {
   const auto left = right - 1;
   const double share = (x - left->first) / (right->first - left->first);
   return left->second + share * (right->second - left->second);
+}
+
+bool is_outside(const Curve& curve, double l0) {
+  return l0 < curve.front().first * (1 - kTolerance) || l0 > curve.back().first * (1 + kTolerance);
 }
 
 double median(std::vector<double> values) {
@@ -130,6 +154,17 @@ const std::vector<MetricInfo>& known_metrics() {
       {"absorption_fraction", "absorption fraction", "fraction", Better::kLower},
       {"miss_on", "parent silent, child on", "miss on", Better::kLower},
       {"miss_off", "parent silent, child off", "miss off", Better::kLower},
+      {"absorption.mean_full_absorption_score", "full absorption (words)", "full w",
+       Better::kLower},
+      {"absorption.mean_absorption_fraction_score", "absorption fraction (words)", "frac. w",
+       Better::kLower},
+      {"absorption.mean_k1_f1", "F1 of the main latent", "k=1 F1", Better::kHigher},
+      {"absorption.mean_recall_gap", "recall gap (words)", "gap", Better::kLower},
+      {"absorption.mean_num_split_features", "main latents a class", "main", Better::kNeither},
+      {"probing.sae_top_1_test_accuracy", "probing accuracy, 1 latent", "top 1", Better::kHigher},
+      {"probing.sae_top_2_test_accuracy", "probing accuracy, 2 latents", "top 2", Better::kHigher},
+      {"probing.sae_top_5_test_accuracy", "probing accuracy, 5 latents", "top 5", Better::kHigher},
+      {"probing.sae_test_accuracy", "probing accuracy, all latents", "probe", Better::kHigher},
       {"mcc", "MCC", "MCC", Better::kHigher},
       {"uniqueness", "uniqueness", "unique", Better::kHigher},
       {"precision", "precision", "prec.", Better::kHigher},
@@ -174,12 +209,27 @@ std::optional<SeedStatistic> metric_at(const ComparisonResult& result, const std
   bool outside = false;
   for (const auto& [seed, curve] : by_seed) {
     values.push_back(interpolate(curve, l0));
-    outside = outside || l0 < curve.front().first * (1 - kTolerance) ||
-              l0 > curve.back().first * (1 + kTolerance);
+    outside = outside || is_outside(curve, l0);
   }
   SeedStatistic statistic = over_seeds(values);
   statistic.outside = outside;
   return statistic;
+}
+
+std::map<std::int64_t, double> class_at(const ComparisonResult& result, const std::string& member,
+                                        const std::string& metric, const std::string& name,
+                                        double l0) {
+  const auto by_seed =
+      curves_of(result, member, metric, [&](const RunResult& run) -> const double* {
+        const auto classes = run.by_class.find(metric);
+        return classes == run.by_class.end() ? nullptr : value_in(classes->second, name);
+      });
+  std::map<std::int64_t, double> out;
+  for (const auto& [seed, curve] : by_seed) {
+    if (is_outside(curve, l0)) return {};
+    out[seed] = interpolate(curve, l0);
+  }
+  return out;
 }
 
 bool beyond_spread(const SeedStatistic& a, const SeedStatistic& b) {

@@ -15,7 +15,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kFormat = "sae-comparison";
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
@@ -50,6 +50,8 @@ Json run_json(const RunResult& run) {
   for (const auto& [path, value] : run.point) point[path] = embedded(value, "point " + path);
   Json edges = Json::array();
   for (const double edge : run.firing.edges) edges.push_back(number(edge));
+  Json by_class = Json::object();
+  for (const auto& [metric, values] : run.by_class) by_class[metric] = values_json(values);
   return {
       {"name", run.name},
       {"member", run.member},
@@ -60,7 +62,17 @@ Json run_json(const RunResult& run) {
       {"wall_s", number(run.wall_s)},
       {"metrics", values_json(run.metrics)},
       {"firing", {{"edges", edges}, {"counts", run.firing.counts}, {"never", run.firing.never}}},
+      {"by_class", by_class},
       {"history", history_json(run.history)}};
+}
+
+/// A run takes a line.
+std::string runs_text(const std::vector<RunResult>& runs) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    text += (i == 0 ? "\n  " : ",\n  ") + dumped(run_json(runs[i]));
+  }
+  return text + "\n ]";
 }
 
 // Reading.
@@ -145,6 +157,12 @@ class Reader {
     return texts;
   }
 
+  const Json& object(const char* key) {
+    const Json& value = take(key);
+    if (!value.is_object()) wrong(key, "an object", value);
+    return value;
+  }
+
   Reader child(const char* key) { return {take(key), place_ + ": " + key}; }
 
   void finish() const {
@@ -164,12 +182,6 @@ class Reader {
   }
 
  private:
-  const Json& object(const char* key) {
-    const Json& value = take(key);
-    if (!value.is_object()) wrong(key, "an object", value);
-    return value;
-  }
-
   const Json& json_;
   std::string place_;
   std::set<std::string> taken_;
@@ -207,6 +219,11 @@ RunResult read_run(const Json& json, const std::string& place) {
   run.wall_s = reader.real("wall_s");
   run.metrics = reader.values("metrics");
   run.firing = read_firing(reader.child("firing"), place);
+  const Json& by_class = reader.object("by_class");
+  Reader classes(by_class, place + ": by_class");
+  for (const auto& [metric, values] : by_class.items()) {
+    run.by_class[metric] = classes.values(metric.c_str());
+  }
   for (const Json& row : reader.array("history")) {
     Reader entry(row, place + ": history");
     run.history.push_back({entry.integer("step"), entry.values("values")});
@@ -214,6 +231,14 @@ RunResult read_run(const Json& json, const std::string& place) {
   }
   reader.finish();
   return run;
+}
+
+std::vector<RunResult> read_runs(Reader& reader, const char* key, const std::string& place) {
+  std::vector<RunResult> runs;
+  for (const Json& run : reader.array(key)) {
+    runs.push_back(read_run(run, place + ": " + key + "[" + std::to_string(runs.size()) + "]"));
+  }
+  return runs;
 }
 
 }  // namespace
@@ -241,11 +266,8 @@ std::string to_json(const ComparisonResult& result) {
                      {"members", members}};
   std::string text = dumped(head, 1);
   text.resize(text.size() - 2);  // the closing brace comes after the runs, which take a line each
-  text += ",\n \"runs\": [";
-  for (std::size_t i = 0; i < result.runs.size(); ++i) {
-    text += (i == 0 ? "\n  " : ",\n  ") + dumped(run_json(result.runs[i]));
-  }
-  return text + "\n ]\n}\n";
+  return text + ",\n \"runs\": " + runs_text(result.runs) +
+         ",\n \"controls\": " + runs_text(result.controls) + "\n}\n";
 }
 
 ComparisonResult comparison_from_json(std::string_view text, const std::string& place) {
@@ -268,10 +290,8 @@ ComparisonResult comparison_from_json(std::string_view text, const std::string& 
                               member.boolean("masked"), member.text("base")});
     member.finish();
   }
-  for (const Json& run : reader.array("runs")) {
-    result.runs.push_back(
-        read_run(run, place + ": runs[" + std::to_string(result.runs.size()) + "]"));
-  }
+  result.runs = read_runs(reader, "runs", place);
+  result.controls = read_runs(reader, "controls", place);
   reader.finish();
   return result;
 }

@@ -201,20 +201,22 @@ Json ProbingResult::json() const {
           {"tasks", tasks}};
 }
 
-ProbingDataset probe_dataset(const Autoencoder& sae, const LabelledActivations& data,
+ProbingSubject encode_texts(const Autoencoder& sae, const LabelledActivations& data,
+                            std::int64_t batch) {
+  const at::NoGradGuard no_grad;
+  check_width(data, sae.d_in());
+  return {raw(data.train), raw(data.test), encoded(sae, data.train, batch),
+          encoded(sae, data.test, batch)};
+}
+
+ProbingDataset probe_dataset(const ProbingSubject& subject, const LabelledActivations& data,
                              const SparseProbingOptions& options, std::int64_t seed_value) {
   const at::NoGradGuard no_grad;
-  if (sae.d_in() != data.d_in()) {
-    throw DataError(data.place + ": activations have width " + std::to_string(data.d_in()) +
-                    ", the autoencoder takes " + std::to_string(sae.d_in()));
-  }
   const auto seed = static_cast<std::uint64_t>(seed_value);
   const auto classes = static_cast<std::int64_t>(data.classes.size());
   const std::vector<std::pair<std::string, std::pair<Texts, Texts>>> kinds = {
-      {"llm", {{raw(data.train), data.train.y}, {raw(data.test), data.test.y}}},
-      {"sae",
-       {{encoded(sae, data.train, options.batch), data.train.y},
-        {encoded(sae, data.test, options.batch), data.test.y}}}};
+      {"llm", {{subject.train, data.train.y}, {subject.test, data.test.y}}},
+      {"sae", {{subject.train_codes, data.train.y}, {subject.test_codes, data.test.y}}}};
   ProbingDataset dataset;
   dataset.name = data.task;
   for (std::int64_t label = classes == 2 ? 1 : 0; label < classes; ++label) {
@@ -232,6 +234,11 @@ ProbingDataset probe_dataset(const Autoencoder& sae, const LabelledActivations& 
     dataset.tasks.push_back(std::move(task));
   }
   return dataset;
+}
+
+ProbingDataset probe_dataset(const Autoencoder& sae, const LabelledActivations& data,
+                             const SparseProbingOptions& options, std::int64_t seed) {
+  return probe_dataset(encode_texts(sae, data, options.batch), data, options, seed);
 }
 
 }  // namespace sae

@@ -14,7 +14,33 @@ struct ExampleOptions {
   int levels = 3;
   bool ground_truth = true;
   bool with_history = true;
+  bool words = false;  ///< suites on labelled activations, and controls
 };
+
+/// Absorption on six classes and probing of two tasks, around `absorption`; `noise` in [-1, 1].
+template <class Noise>
+void add_example_suites(RunResult& run, double absorption, Noise&& noise) {
+  const auto mean_of = [](const MetricValues& values) {
+    double sum = 0;
+    for (const auto& [name, value] : values) sum += value / static_cast<double>(values.size());
+    return sum;
+  };
+  for (const char* name : {"-ing", "colour", "country", "month", "weekday", "year"}) {
+    const double own = .1 * (static_cast<double>(name[1] % 5) - 2) * absorption;
+    run.by_class["absorption.full"][name] = std::max(0.0, absorption + own + .01 * noise());
+    run.by_class["absorption.fraction"][name] = absorption + .2 + own + .1 * noise();
+  }
+  for (const char* name : {"articles: Manila", "articles: Warship"}) {
+    run.by_class["probing.sae_top_1_test_accuracy"][name] = .75 + .05 * noise();
+  }
+  run.metrics["absorption.mean_full_absorption_score"] = mean_of(run.by_class["absorption.full"]);
+  run.metrics["absorption.mean_absorption_fraction_score"] =
+      mean_of(run.by_class["absorption.fraction"]);
+  run.metrics["absorption.mean_k1_f1"] = .6 + .02 * noise();
+  run.metrics["absorption.ranked"] = 1;
+  run.metrics["probing.sae_top_1_test_accuracy"] =
+      mean_of(run.by_class["probing.sae_top_1_test_accuracy"]);
+}
 
 /// Seven members as in the shipped comparisons; plausible numbers without any meaning.
 inline ComparisonResult example_comparison(const ExampleOptions& options = {}) {
@@ -77,6 +103,7 @@ inline ComparisonResult example_comparison(const ExampleOptions& options = {}) {
           run.metrics["miss_on"] = full + .05;
           run.metrics["miss_off"] = .05;
         }
+        if (options.words) add_example_suites(run, kind.absorption, noise);
         if (options.with_history) {
           for (int i = 0; i <= 60; ++i) {
             const double t = i / 60.0;
@@ -110,6 +137,21 @@ inline ComparisonResult example_comparison(const ExampleOptions& options = {}) {
       }
     }
   }
+  if (!options.words) return result;
+  for (int level = 0; level < options.levels; ++level) {
+    RunResult control;
+    control.member = "random";
+    control.name = "random-topk-l" + std::to_string(level);
+    control.metrics = {{"l0", (options.ground_truth ? 4 : 10) * std::pow(1.41, level)},
+                       {"explained_variance", .1}};
+    add_example_suites(control, .02, noise);
+    result.controls.push_back(control);
+  }
+  RunResult identity;
+  identity.member = identity.name = "identity";
+  identity.metrics = {{"l0", 384}, {"explained_variance", 1}};
+  add_example_suites(identity, 0, noise);
+  result.controls.push_back(identity);
   return result;
 }
 

@@ -157,6 +157,25 @@ TEST_F(Checkpoint, OfAnotherModelIsRefused) {
   EXPECT_THROW(load_checkpoint(path() / "step-00000001", same), DataError);
 }
 
+TEST_F(Checkpoint, ThatDoesNotFitLeavesTheTrainerAsItWas) {
+  Trainer narrow = make_trainer();
+  advance(narrow, 1);
+  save_checkpoint(path() / "narrow", narrow, 1);
+  Json model = kModel;
+  model["d_sae"] = 9;
+  Trainer wide = make_trainer(model);
+  advance(wide, 1);
+  save_checkpoint(path() / "wide", wide, 1);
+  fs::copy_file(path() / "narrow" / "step-00000001" / "optimizer.safetensors",
+                path() / "wide" / "step-00000001" / "optimizer.safetensors",
+                fs::copy_options::overwrite_existing);
+  advance(wide, 1);
+  const auto before = snapshot(*wide.autoencoder());
+  EXPECT_THROW(load_checkpoint(path() / "wide" / "step-00000001", wide), DataError);
+  expect_same(before, snapshot(*wide.autoencoder()));
+  EXPECT_EQ(wide.steps_done(), 2);
+}
+
 TEST_F(Checkpoint, AFullDiskLeavesTheOldOne) {
   Trainer trainer = make_trainer();
   advance(trainer, 1);

@@ -214,6 +214,11 @@ TEST_F(Comparison, ADivergingMemberIsRecordedAndTheOthersFinish) {
   EXPECT_EQ(outcome.result.runs[1].message.find("step "), 0U) << outcome.result.runs[1].message;
   EXPECT_TRUE(fs::exists(path("c") / "report.html"));
   EXPECT_FALSE(fs::exists(path("c") / "runs" / "atm-1-seed0" / "summary.json"));
+  std::int64_t chunks = 0;
+  const CompareHooks count = {.on_progress = [&](auto, auto, auto) { ++chunks; }};
+  const CompareOutcome again = run("c", comparison, 2, count);
+  EXPECT_EQ(chunks, 0) << "what diverged would diverge again: it is not trained a second time";
+  EXPECT_EQ(again.result.runs[1].message, outcome.result.runs[1].message);
 }
 
 TEST_F(Comparison, RefusesTheFolderOfAnother) {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "labelled_testing.h"
 #include "run_testing.h"
 #include "sae/architectures.h"
 #include "sae/error.h"
@@ -14,24 +15,6 @@
 
 namespace sae {
 namespace {
-
-/// Three classes on axes, as labelled activations.
-LabelledActivations classes() {
-  LabelledActivations data;
-  data.place = "classes";
-  data.task = "axis";
-  data.classes = {"x", "y", "z"};
-  const auto split = [](std::int64_t n, double shift) {
-    LabelledSplit out;
-    out.y = at::arange(n, at::kLong) % 3;
-    out.x = 0.2 * at::sin(at::arange(n * 20, at::kFloat) + shift).view({n, 20});
-    out.x.scatter_add_(1, out.y.unsqueeze(1), at::full({n, 1}, 2.0F));
-    return out;
-  };
-  data.train = split(60, 0);
-  data.test = split(30, 0.5);
-  return data;
-}
 
 /// A folder with an autoencoder that has a latent on every axis, and labelled data beside it.
 class EvaluateCommand : public testing::Test {
@@ -46,10 +29,10 @@ class EvaluateCommand : public testing::Test {
     const Json training = {{"data", {{"kind", "synthetic"}, {"preset", "tiny"}}}, {"seed", 0}};
     save_sae(path("sae"), *sae, model, 1, {{"training", training}});
     save_sae(path("orphan"), *sae, model, 1, Json::object());
-    write_labelled(path("words.safetensors"), classes());
+    write_labelled(path("words.safetensors"), axis_classes());
     std::filesystem::create_directory(path("tasks"));
-    write_labelled(path("tasks/a.safetensors"), classes());
-    write_labelled(path("tasks/b.safetensors"), classes());
+    write_labelled(path("tasks/a.safetensors"), axis_classes());
+    write_labelled(path("tasks/b.safetensors"), axis_classes());
   }
 
   std::string path(const std::string& name) const { return (folder_.path() / name).string(); }

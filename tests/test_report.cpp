@@ -82,7 +82,9 @@ TEST(Report, IsSoundForEveryShapeOfComparison) {
     for (const int levels : {1, 3}) {
       for (const bool truth : {true, false}) {
         for (const bool history : {true, false}) {
-          expect_sound(render_report(example_comparison({seeds, levels, truth, history})));
+          for (const bool words : {true, false}) {
+            expect_sound(render_report(example_comparison({seeds, levels, truth, history, words})));
+          }
         }
       }
     }
@@ -102,6 +104,36 @@ TEST(Report, HasItsSectionsInOrder) {
     EXPECT_GT(at, last) << heading;
     last = at;
   }
+}
+
+TEST(Report, ShowsWhatTheSuitesSayWithControlsDashed) {
+  const std::string page =
+      render_report(example_comparison({.ground_truth = false, .words = true}));
+  const std::string charts =
+      part_of(page, "<h2>On labelled activations", "<h2>Class by class at L0 24");
+  EXPECT_EQ(count(charts, "<svg role=\"img\""), 3u) << "full, fraction, probing";
+  EXPECT_EQ(count(charts, " dashed\">"), 6u) << "two controls in each";
+  EXPECT_EQ(count(charts, ">identity<"), 3u + 1) << "beyond the axis: a level line";
+  EXPECT_EQ(count(charts, "<th scope=\"row\">random</th>"), 3u);
+  const std::string classes =
+      part_of(page, "<h2>Class by class", "<h2>Is the difference more than noise?");
+  EXPECT_EQ(count(classes, "<table class=\"heat\">"), 3u);
+  EXPECT_EQ(count(classes, "<th scope=\"row\">weekday</th>"), 2u);
+  EXPECT_EQ(count(classes, "<td class=\"h"), 7u * (6 + 6 + 2));
+}
+
+TEST(Report, TellsDifferencesFromNoise) {
+  const std::string page =
+      render_report(example_comparison({.ground_truth = false, .words = true}));
+  const std::string tables = part_of(page, "<h2>Is the difference more than noise?", "</section>");
+  const std::string middle = part_of(tables, "<h3>Absorption fraction", "<h3>Probing");
+  EXPECT_EQ(count(middle, "<td title=\"95 % interval"), 21u) << "every pair of seven once";
+  EXPECT_GT(count(middle, "<strong>"), 0u);
+  EXPECT_LT(count(middle, "<strong>"), 21u) << "some lie within the noise";
+  EXPECT_NE(middle.find(", 3 seeds, 6 classes\">"), std::string::npos);
+  const std::string one_seed =
+      render_report(example_comparison({.seeds = 1, .ground_truth = false, .words = true}));
+  EXPECT_EQ(count(part_of(one_seed, "<h2>Is the difference more", "</section>"), "<strong>"), 0u);
 }
 
 TEST(Report, ShowsEveryMemberInLegendTableAndCharts) {
@@ -286,6 +318,24 @@ TEST(Findings, SpeaksOfVarianceWithoutGroundTruth) {
       "at most 5.1 % (atm (nested)). Compared with batch_topk, its base without the mask, atm "
       "(nested) explains less variance (0.861 against 0.872), with 5.1 % of its latents dead "
       "against 0.2 %.");
+}
+
+TEST(Findings, SaysWhichDifferencesOnWordsAreMoreThanNoise) {
+  const std::string text =
+      findings(example_comparison({.ground_truth = false, .with_history = false, .words = true}));
+  EXPECT_EQ(text.find("There is no ground truth here, so absorption was measured on classes of "
+                      "words. At L0 24, "),
+            0u)
+      << text;
+  EXPECT_NE(text.find(" pairs differ by more than the noise of seeds and classes, among them "),
+            std::string::npos)
+      << text;
+  const std::string one = findings(example_comparison(
+      {.seeds = 1, .ground_truth = false, .with_history = false, .words = true}));
+  EXPECT_NE(one.find("In full absorption on classes of words no two members differ by more than "
+                     "the noise of seeds and classes, which one seed does not tell."),
+            std::string::npos)
+      << one;
 }
 
 TEST(Findings, HasWordsForOneMemberForNoneAndForFailures) {

@@ -146,6 +146,12 @@ TEST(Results, RoundTripsThroughJson) {
   EXPECT_EQ(run_from_json(to_json(run), "run.json"), run);
 }
 
+TEST(Results, RoundTripsWhatTheSuitesMeasured) {
+  const ComparisonResult result = example_comparison({.words = true});
+  ASSERT_FALSE(result.controls.empty());
+  EXPECT_EQ(comparison_from_json(to_json(result), "results.json"), result);
+}
+
 TEST(Results, RoundTripsFailuresOddTextAndMissingNumbers) {
   ComparisonResult result;
   result.title = "\"quotes\", \n & <tags> – ünïcode";
@@ -184,8 +190,10 @@ TEST(Results, RefusesJsonThatIsNotExactlyAComparison) {
     return error_of(text.replace(at, from.size(), to));
   };
   EXPECT_EQ(error_of(good), "accepted");
-  EXPECT_EQ(with("\"version\": 1", "\"version\": 2"),
-            "results.json: expected format sae-comparison version 1, got sae-comparison version 2");
+  EXPECT_EQ(with("\"version\": 2", "\"version\": 1"),
+            "results.json: expected format sae-comparison version 2, got sae-comparison version 1");
+  EXPECT_EQ(with("\"by_class\":{}", "\"by_class\":{\"absorption.full\":3}"),
+            "results.json: runs[0]: by_class: 'absorption.full': expected an object, got 3");
   EXPECT_EQ(with("\"title\"", "\"titel\""), "results.json: 'title' is missing");
   EXPECT_EQ(with("\"seed\":0", "\"seed\":0,\"sead\":1"),
             "results.json: runs[0]: unknown key 'sead'");

@@ -126,6 +126,10 @@ AbsorptionSubject encode_words(const Autoencoder& sae, const LabelledActivations
 LinearProbe train_ground_truth(const LabelledActivations& data, const AbsorptionOptions& options,
                                std::int64_t seed);
 
+/// The classes with F1 and recall of the probe on the test words; everything else is still empty.
+std::vector<ClassAbsorption> read_classes(const LabelledActivations& data,
+                                          const LinearProbe& probe);
+
 /// Steps 2 to 5. DataError if fewer than min_feats_for_eval classes pass.
 AbsorptionResult evaluate_absorption(const AbsorptionSubject& subject,
                                      const LabelledActivations& data, const LinearProbe& probe,

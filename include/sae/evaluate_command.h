@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "sae/evaluation.h"
-#include "sae/metrics_log.h"
+#include "sae/suites.h"
 
 namespace sae {
 
@@ -30,18 +30,6 @@ struct EvaluateArguments {
 /// ConfigError for arguments that make no sense, DataError for folders that do not hold what they
 /// should.
 Evaluation evaluate_path(const EvaluateArguments& arguments);
-
-/// core, absorption, probing, truth.
-const std::vector<std::string>& suite_names();
-
-/// One suite's numbers about one autoencoder.
-struct SuiteOutcome {
-  std::string suite;
-  MetricValues mean;                 ///< over the repeats
-  MetricValues sd;                   ///< sample standard deviation; empty without repeats
-  std::vector<std::string> details;  ///< a JSON object for each repeat
-  std::string remark;                ///< what a reader must know, or empty
-};
 
 struct SubjectOutcome {
   std::string name;  ///< "sae", or a control's

@@ -44,6 +44,9 @@ LabelledActivations read_labelled(const std::filesystem::path& path);
 /// Checks values made in code as the reader does: DataError that starts with `data.place`.
 void check_labelled(const LabelledActivations& data);
 
+/// DataError unless an autoencoder of this input width can take the activations.
+void check_width(const LabelledActivations& data, std::int64_t d_in);
+
 void write_labelled(const std::filesystem::path& path, const LabelledActivations& data);
 
 /// Whether `path` is a file that read_labelled is for (it may still find errors in it).

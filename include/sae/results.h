@@ -26,6 +26,9 @@ struct FiringHistogram {
 ///   l0 explained_variance cosine nmse l2_ratio; dead (a share of the latents, 0 to 1);
 ///   with ground truth: mcc uniqueness precision recall f1 miss_on miss_off
 ///   absorption_full_micro absorption_full_macro absorption_fraction
+///   from suites (suites.h), after the suite's name: absorption.mean_full_absorption_score,
+///   probing.sae_top_1_test_accuracy, ...; absorption.* of a run with absorption.ranked = 0 (too
+///   dense for low absorption to mean anything) is not compared
 /// and in `history`: l0 explained_variance, or in their place, where present, the held-out eval.l0
 /// eval.explained_variance; for a mask: mask.theta mask.masked (share of latents masked, 0 to 1)
 /// mask.drift mask.importance_q05 _q25 _q50 _q75 _q95.
@@ -40,6 +43,8 @@ struct RunResult {
   MetricValues metrics;             ///< final, held-out
   std::vector<MetricsRow> history;  ///< over training; see `thinned`
   FiringHistogram firing;
+  /// Metric (absorption.full, probing.sae_top_1_test_accuracy) -> class of words or task -> value.
+  std::map<std::string, MetricValues> by_class;
 
   bool operator==(const RunResult& other) const = default;
 };
@@ -62,6 +67,9 @@ struct ComparisonResult {
   std::map<std::string, std::string> versions;  ///< "sae" -> "0.1.0", "libtorch", "cpu", ...
   std::vector<Member> members;                  ///< in the order of display
   std::vector<RunResult> runs;
+  /// What has learned nothing, measured by the same suites: `member` is the control's name
+  /// (controls.h), `point` that of the run whose L0 it was made to match; no history.
+  std::vector<RunResult> controls;
 
   bool operator==(const ComparisonResult& other) const = default;
 };
@@ -113,6 +121,12 @@ SeedStatistic over_seeds(const std::vector<double>& values);
 /// to one L0 do not meet exactly); then over seeds. None: no finished run has it.
 std::optional<SeedStatistic> metric_at(const ComparisonResult& result, const std::string& member,
                                        const std::string& metric, double l0);
+
+/// The value of one class of `RunResult::by_class` at a wanted L0, seed by seed; empty if the L0 is
+/// outside the range of one of them.
+std::map<std::int64_t, double> class_at(const ComparisonResult& result, const std::string& member,
+                                        const std::string& metric, const std::string& name,
+                                        double l0);
 
 /// Whether two values differ by more than twice the spread of their difference over seeds,
 /// sqrt(sd_a^2 + sd_b^2). Never with a single seed, which has no spread.

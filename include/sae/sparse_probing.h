@@ -93,7 +93,20 @@ struct ProbingResult {
   nlohmann::ordered_json json() const;
 };
 
-/// All tasks of one file. DataError for another width.
+/// The texts of one file as the model and as the autoencoder see them. Tasks of any seed are drawn
+/// from these.
+struct ProbingSubject {
+  Codes train, test;              ///< [N, D], [M, D]
+  Codes train_codes, test_codes;  ///< [N, F], [M, F]
+};
+/// DataError for another width.
+ProbingSubject encode_texts(const Autoencoder& sae, const LabelledActivations& data,
+                            std::int64_t batch);
+
+/// All tasks of one file.
+ProbingDataset probe_dataset(const ProbingSubject& subject, const LabelledActivations& data,
+                             const SparseProbingOptions& options, std::int64_t seed);
+/// Both.
 ProbingDataset probe_dataset(const Autoencoder& sae, const LabelledActivations& data,
                              const SparseProbingOptions& options, std::int64_t seed);
 

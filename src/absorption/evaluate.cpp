@@ -150,6 +150,11 @@ Confusion confusion(const at::Tensor& predicted, const at::Tensor& actual) {
   return counts;
 }
 
+/// Which test words the probe takes for which class: [M, C] bool.
+at::Tensor predictions(const LabelledActivations& data, const LinearProbe& probe) {
+  return probe_scores(probe, Codes::from_dense(data.test.x)) > 0;
+}
+
 MultiProbeTraining training(const AbsorptionOptions& options, bool l1) {
   MultiProbeTraining how;
   how.epochs = l1 ? options.l1_epochs : options.probe_epochs;
@@ -168,10 +173,7 @@ constexpr std::uint64_t kL1Seed = 0x4C31;  // the two probes draw different numb
 AbsorptionSubject encode_words(const Autoencoder& sae, const LabelledActivations& data,
                                std::int64_t batch) {
   const at::NoGradGuard no_grad;
-  if (sae.d_in() != data.d_in()) {
-    throw DataError(data.place + ": activations have width " + std::to_string(data.d_in()) +
-                    ", the autoencoder takes " + std::to_string(sae.d_in()));
-  }
+  check_width(data, sae.d_in());
   if (data.train.offsets.defined() || data.test.offsets.defined()) {
     throw DataError(
         data.place +
@@ -201,6 +203,22 @@ LinearProbe train_ground_truth(const LabelledActivations& data, const Absorption
                            training(options, /*l1=*/false), static_cast<std::uint64_t>(seed));
 }
 
+std::vector<ClassAbsorption> read_classes(const LabelledActivations& data,
+                                          const LinearProbe& probe) {
+  const at::Tensor predicted = predictions(data, probe);
+  std::vector<ClassAbsorption> classes;
+  for (const std::string& name : data.classes) {
+    const auto c = static_cast<std::int64_t>(classes.size());
+    const Confusion counts = confusion(predicted.select(1, c), data.test.y == c);
+    ClassAbsorption one;
+    one.name = name;
+    one.probe_f1 = counts.f1();
+    one.probe_recall = counts.recall();
+    classes.push_back(std::move(one));
+  }
+  return classes;
+}
+
 AbsorptionResult evaluate_absorption(const AbsorptionSubject& subject,
                                      const LabelledActivations& data, const LinearProbe& probe,
                                      const AbsorptionOptions& options, std::int64_t seed) {
@@ -217,15 +235,8 @@ AbsorptionResult evaluate_absorption(const AbsorptionSubject& subject,
   result.d_sae = subject.W_dec.size(0);
   result.ranked = subject.l0 <= options.max_l0_share * static_cast<double>(data.d_in());
 
-  const at::Tensor predicted = probe_scores(probe, Codes::from_dense(data.test.x)) > 0;
-  for (std::int64_t c = 0; c < classes; ++c) {
-    const Confusion counts = confusion(predicted.select(1, c), data.test.y == c);
-    ClassAbsorption one;
-    one.name = data.classes[static_cast<std::size_t>(c)];
-    one.probe_f1 = counts.f1();
-    one.probe_recall = counts.recall();
-    result.classes.push_back(std::move(one));
-  }
+  const at::Tensor predicted = predictions(data, probe);
+  result.classes = read_classes(data, probe);
   check_gate(result.classes, rules, data.place);  // before the long part
 
   const LinearProbe l1 =

@@ -17,6 +17,10 @@ std::string grid(const std::string& figures, const char* css) {
   return std::string("<div class=\"") + css + "\">\n" + figures + "</div>\n";
 }
 
+std::string details(const std::string& summary, const std::string& body) {
+  return "<details>\n<summary>" + escaped(summary) + "</summary>\n" + body + "</details>\n";
+}
+
 std::string capital(std::string text) {
   if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 32);
   return text;

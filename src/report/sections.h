@@ -11,9 +11,12 @@
 namespace sae::report {
 
 std::string title_section(const ComparisonResult& result);
-std::string sparsity_section(const ComparisonResult& result);   ///< charts against L0
-std::string matched_section(const ComparisonResult& result);    ///< the table at matched L0
-std::string trade_off_section(const ComparisonResult& result);  ///< absorption against variance
+std::string sparsity_section(const ComparisonResult& result);      ///< charts against L0
+std::string matched_section(const ComparisonResult& result);       ///< the table at matched L0
+std::string trade_off_section(const ComparisonResult& result);     ///< absorption against variance
+std::string suites_section(const ComparisonResult& result);        ///< absorption on words, probing
+std::string classes_section(const ComparisonResult& result);       ///< the same, class by class
+std::string significance_section(const ComparisonResult& result);  ///< what of it is not noise
 std::string training_section(const ComparisonResult& result);
 std::string firing_section(const ComparisonResult& result);
 std::string mask_section(const ComparisonResult& result);
@@ -24,7 +27,10 @@ std::string origin_section(const ComparisonResult& result);  ///< command and ve
 // Shared by the sections.
 std::string section(const std::string& title, const std::string& note, const std::string& body);
 std::string grid(const std::string& figures, const char* css = "figures");
+std::string details(const std::string& summary, const std::string& body);
 std::string capital(std::string text);
+/// A metric over the L0 of its grid points: a line a member, and dashed ones for controls.
+std::string against_l0(const ComparisonResult& result, const MetricInfo& metric);
 /// Values a factor of four apart are easier told apart on a logarithmic axis.
 bool wide(const std::vector<Series>& series, double Point::*of);
 std::string members_of(const std::vector<Series>& series);  ///< their labels

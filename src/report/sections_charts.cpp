@@ -1,5 +1,7 @@
 // Charts of what the members reached.
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
 #include "numbers.h"
 #include "report/groups.h"
@@ -8,6 +10,9 @@
 
 namespace sae::report {
 namespace {
+
+constexpr int kControlColour = 1;  // grey
+constexpr double kNear = 1.1;      // an L0 this factor beyond the members' is still among them
 
 int most_seeds(const ComparisonResult& result) {
   int most = 0;
@@ -35,29 +40,31 @@ const char* direction(Better better) {
                                     : "";
 }
 
-/// One line a member: a metric over its grid points.
-std::string against_l0(const ComparisonResult& result, const MetricInfo& metric) {
-  Chart chart;
-  for (std::size_t i = 0; i < result.members.size(); ++i) {
-    Series series{result.members[i].label, look_of(result, i), {}};
-    for (const GridPoint& point : grid_points(result, series.label)) {
-      const auto value = over_runs(point, metric.name);
-      if (!value) continue;
-      series.points.push_back({point.l0.mean, value->mean, value->sd,
-                               series.label + ", L0 " + brief(point.l0.mean) + ": " + metric.label +
-                                   " " + with_sd(*value) + seeds_text(value->seeds)});
-    }
-    if (!series.points.empty()) chart.series.push_back(series);
+/// A control made at several L0: its points where they lie among the members', else a level line.
+Series control_series(const ComparisonResult& result, const std::string& name,
+                      const MetricInfo& metric, double low, double high) {
+  Series series{name, {kControlColour, 0, false}, {}};
+  series.markers = false;
+  series.dashed = true;
+  double sum = 0;
+  std::vector<Point> all;
+  for (const RunResult& run : result.controls) {
+    const auto value = run.metrics.find(metric.name);
+    const auto at = run.metrics.find("l0");
+    if (run.member != name || value == run.metrics.end() || at == run.metrics.end()) continue;
+    if (!std::isfinite(value->second) || !std::isfinite(at->second)) continue;
+    all.push_back({at->second, value->second, 0, name});
+    sum += value->second;
   }
-  if (chart.series.empty()) return "";
-  chart.title = capital(metric.label) + " against L0." + direction(metric.better);
-  chart.description = "Line chart of " + metric.label + " over L0, one line for each of " +
-                      members_of(chart.series) + ". The numbers are in the table below.";
-  chart.x_title = "L0, active latents per token";
-  chart.y_title = capital(metric.label);
-  chart.log_x = wide(chart.series, &Point::x);
-  if (metric.better == Better::kLower) chart.y_low = 0;
-  return draw(chart, "l0-" + metric.name);
+  std::sort(all.begin(), all.end(), [](const Point& a, const Point& b) { return a.x < b.x; });
+  for (const Point& point : all) {
+    if (point.x >= low / kNear && point.x <= high * kNear) series.points.push_back(point);
+  }
+  if (series.points.size() < 2 && !all.empty()) {
+    const double mean = sum / static_cast<double>(all.size());
+    series.points = {{low, mean, 0, ""}, {high, mean, 0, ""}};
+  }
+  return series;
 }
 
 std::optional<MetricInfo> measured(const ComparisonResult& result, const std::string& name) {
@@ -94,7 +101,53 @@ std::string trade_off(const ComparisonResult& result, const MetricInfo& absorpti
   return draw(chart, "trade-" + trimmed(level, 3));
 }
 
+void add_controls(const ComparisonResult& result, const MetricInfo& metric, Chart& chart) {
+  double low = HUGE_VAL, high = 0;
+  for (const Series& series : chart.series) {
+    for (const Point& point : series.points) {
+      low = std::min(low, point.x);
+      high = std::max(high, point.x);
+    }
+  }
+  std::vector<std::string> names;  // in the order of the comparison
+  for (const RunResult& control : result.controls) {
+    if (std::find(names.begin(), names.end(), control.member) == names.end()) {
+      names.push_back(control.member);
+    }
+  }
+  for (const std::string& name : names) {
+    Series series = control_series(result, name, metric, low, high);
+    if (!series.points.empty()) chart.series.push_back(std::move(series));
+  }
+}
+
 }  // namespace
+
+std::string against_l0(const ComparisonResult& result, const MetricInfo& metric) {
+  Chart chart;
+  for (std::size_t i = 0; i < result.members.size(); ++i) {
+    Series series{result.members[i].label, look_of(result, i), {}};
+    for (const GridPoint& point : grid_points(result, series.label)) {
+      const auto value = over_runs(point, metric.name);
+      if (!value) continue;
+      series.points.push_back({point.l0.mean, value->mean, value->sd,
+                               series.label + ", L0 " + brief(point.l0.mean) + ": " + metric.label +
+                                   " " + with_sd(*value) + seeds_text(value->seeds)});
+    }
+    if (!series.points.empty()) chart.series.push_back(series);
+  }
+  if (chart.series.empty()) return "";
+  const std::string members = members_of(chart.series);
+  add_controls(result, metric, chart);
+  chart.title = capital(metric.label) + " against L0." + direction(metric.better);
+  chart.description = "Line chart of " + metric.label + " over L0, one line for each of " +
+                      members + ". The numbers are in the table below.";
+  chart.x_title = "L0, active latents per token";
+  chart.y_title = capital(metric.label);
+  chart.log_x = wide(chart.series, &Point::x);
+  if (metric.better == Better::kLower) chart.y_low = 0;
+  return draw(chart, "l0-" + metric.name);
+}
 
 std::string sparsity_section(const ComparisonResult& result) {
   const auto absorption = absorption_metric(result);

@@ -18,6 +18,10 @@ constexpr const char* kHeadline[] = {"explained_variance",
                                      "absorption_full_micro",
                                      "absorption_full_macro",
                                      "absorption_fraction",
+                                     "absorption.mean_full_absorption_score",
+                                     "absorption.mean_absorption_fraction_score",
+                                     "absorption.mean_k1_f1",
+                                     "probing.sae_top_1_test_accuracy",
                                      "mcc",
                                      "uniqueness",
                                      "f1"};
@@ -28,10 +32,6 @@ std::string counted(std::size_t count, const std::string& noun) {
 
 std::string arrow(Better better) {
   return better == Better::kHigher ? "\u00a0↑" : better == Better::kLower ? "\u00a0↓" : "";
-}
-
-std::string details(const std::string& summary, const std::string& body) {
-  return "<details>\n<summary>" + escaped(summary) + "</summary>\n" + body + "</details>\n";
 }
 
 std::vector<MetricInfo> headline_metrics(const ComparisonResult& result) {

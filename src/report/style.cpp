@@ -20,8 +20,9 @@ body { margin: 0 auto; padding: 3.5rem 1.5rem 5rem; max-width: 70rem; background
 h1, h2 { line-height: 1.2; font-weight: 600; text-wrap: balance; overflow-wrap: anywhere; }
 h1 { font-size: 2.1rem; margin: 0; max-width: 32ch; }
 h2 { font-size: 1.3rem; margin: 0 0 .35rem; }
+h3 { font-size: .9375rem; margin: 1.5rem 0 .5rem; }
 section { margin-top: 3.25rem; }
-.meta, .note, figcaption, .legend, table, summary, dl, svg text {
+h3, .meta, .note, figcaption, .legend, table, summary, dl, svg text {
   font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 .meta { margin: .5rem 0 0; color: var(--soft); font-size: .9rem; }
 .findings { margin: 1.75rem 0 0; max-width: 68ch; font-size: 1.125rem; hyphens: auto; }
@@ -70,6 +71,9 @@ td.text, th.text { text-align: left; }
 td.failed { color: var(--c5); white-space: normal; }
 td strong { font-weight: 700; }
 .sd { color: var(--soft); font-size: .86em; }
+.heat td { min-width: 4.5rem; background: color-mix(in srgb, var(--c5) calc(var(--h, 0) * 7%), transparent); }
+.h1 { --h: 1; } .h2 { --h: 2; } .h3 { --h: 3; } .h4 { --h: 4; } .h5 { --h: 5; } .h6 { --h: 6; } .h7 { --h: 7; }
+.h8 { --h: 8; } .h9 { --h: 9; } .h10 { --h: 10; }
 .out { color: var(--c5); }
 abbr { text-decoration: none; }
 summary { cursor: pointer; font-size: .9375rem; padding: .25rem 0; }

@@ -5,11 +5,14 @@
 #include "numbers.h"
 #include "report/groups.h"
 #include "sae/report.h"
+#include "sae/significance.h"
 
 namespace sae {
 namespace {
 
 using report::with_sd;
+
+constexpr std::size_t kNamedPairs = 3;
 
 /// One member at the level that the paragraph speaks of.
 struct Standing {
@@ -125,6 +128,8 @@ class Paragraph {
     }
     std::string text = absorption_ ? least_absorbing() : most_explaining();
     for (const Standing& standing : standings_) text += masked(standing);
+    text += differences("absorption.full", "full absorption");
+    text += differences("absorption.fraction", "absorption fraction");
     if (!left_out_.empty()) {
       text += " Not ranked, for want of runs around this L0: " + listed(left_out_) + ".";
     }
@@ -186,7 +191,8 @@ class Paragraph {
     const auto order = ranked(&Standing::variance, -1);
     const Standing& best = order[0];
     std::string text =
-        "There is no ground truth here, so absorption was not measured. " + at_level() +
+        std::string("There is no ground truth here, so absorption ") +
+        (has_words() ? "was measured on classes of words. " : "was not measured. ") + at_level() +
         best.member->label +
         (order.size() == 1 ? " has explained variance of " : " explains most variance: ") +
         with_sd(*best.variance) + seeds(*best.variance);
@@ -201,6 +207,46 @@ class Paragraph {
     if (by_dead[0].dead->mean < 0.0005) return text + " No member has dead latents.";
     return text + " Dead latents are at most " + fixed(100 * by_dead[0].dead->mean, 1) + " % (" +
            by_dead[0].member->label + ").";
+  }
+
+  bool has_words() const {
+    return std::any_of(result_.runs.begin(), result_.runs.end(), [](const RunResult& run) {
+      return run.by_class.contains("absorption.full");
+    });
+  }
+
+  /// Which members differ on classes of words by more than the noise.
+  std::string differences(const std::string& metric, const std::string& label) const {
+    const DifferenceTable table = differences_at(result_, metric, level_);
+    const std::size_t compared = table.compared(), found = table.told_apart();
+    if (compared == 0) return "";
+    const std::string what = " In " + label + " on classes of words ";
+    if (found == 0) {
+      return what + "no two members differ by more than the noise of seeds and classes" +
+             (one_seed_only(table) ? ", which one seed does not tell." : ".");
+    }
+    std::vector<std::string> named;
+    for (std::size_t i = 0; i < table.members.size(); ++i) {
+      for (std::size_t j = 0; j < table.members.size(); ++j) {
+        const auto& pair = table.pairs[i][j];
+        if (!pair || !pair->told_apart || pair->mean > 0 || named.size() == kNamedPairs) continue;
+        named.push_back(table.members[i] + " below " + table.members[j] + " by " +
+                        fixed(-pair->mean, 3));
+      }
+    }
+    return what + std::to_string(found) + " of " + std::to_string(compared) +
+           (compared == 1 ? " pair differs" : " pairs differ") +
+           " by more than the noise of seeds and classes" +
+           (found > named.size() ? ", among them " : ": ") + listed(named) + ".";
+  }
+
+  static bool one_seed_only(const DifferenceTable& table) {
+    for (const auto& row : table.pairs) {
+      for (const auto& pair : row) {
+        if (pair && pair->seeds > 1) return false;
+      }
+    }
+    return true;
   }
 
   const Standing* find(const std::string& label) const {
