@@ -141,8 +141,8 @@ TEST(Probes, TheBinaryOneKeepsSaeBenchsEpoch) {
   draws.initial = {golden["dense.W"], golden["dense.b"]};
   draws.orders = golden.longs("dense.orders").unbind(0);
   const BinaryProbe best =
-      train_binary_probe(samples("train.llm", rows), labels(rows, 60), samples("test.llm", held),
-                         labels(held, 30), {.batch_size = 50}, 0, draws);
+      train_binary_probe(samples("train.llm", rows), labels(rows, 200), samples("test.llm", held),
+                         labels(held, 50), {.batch_size = 50}, 0, draws);
   EXPECT_EQ(best.epochs, golden["dense.orders"].size(0)) << "stops when SAEBench stops";
   EXPECT_NEAR(best.test_accuracy, golden.number("dense.accuracy"), 1e-6);
   EXPECT_LT(difference(best.probe.W, golden["dense.best.W"]), 1e-3);
