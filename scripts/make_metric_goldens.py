@@ -402,7 +402,9 @@ def trainer():
 def sparse_probing():
     """Pooling, balanced negatives, top-k selection and the probes of four classes."""
     torch.manual_seed(SEED + 3)
-    classes, length, d, f, k_values = 4, 4, 16, 32, [1, 2, 5]
+    classes, length, d, f, k_values = 4, 8, 16, 64, [1, 2, 5]
+    sizes = dict(train=200, test=50)  # texts of a class
+    short = lambda t: t.to(torch.int16)
     W_enc, b_enc = torch.randn(d, f) / d**0.5, 0.3 * torch.randn(f)
     b_dec = 0.2 * torch.randn(d)
     centres = 0.6 * torch.randn(classes, d)
@@ -412,17 +414,17 @@ def sparse_probing():
     def texts(n):
         acts = {}
         for c in range(classes):
-            a = centres[c] + torch.randn(n, length, d)
+            a = (centres[c] + torch.randn(n, length, d)).half().float()  # is kept as float16
             for i in range(n):
                 a[i, 1 + i % length:] = 0  # padding
             acts[str(c)] = a
         return acts
 
-    train, test = texts(60), texts(30)
+    train, test = texts(sizes["train"]), texts(sizes["test"])
     out = dict(W_enc=W_enc.T, b_enc=b_enc, b_dec=b_dec)
     pooled = {}
     for split, acts in (("train", train), ("test", test)):
-        out[f"{split}.x"] = torch.stack(list(acts.values()))
+        out[f"{split}.x"] = torch.stack(list(acts.values())).half()
         raw = activation_collection.create_meaned_model_activations(acts)
         codes = activation_collection.get_sae_meaned_activations(acts, sae, 7)
         pooled[split] = {"llm": raw, "sae": codes}
@@ -446,23 +448,23 @@ def sparse_probing():
             it = iter(draws)
             for c in range(classes):
                 rows = {}
-                for split, count in (("train", 60), ("test", 30)):
+                for split, count in sizes.items():
                     others = [o for o in range(classes) if o != c]
                     take = -(-count // len(others))
                     chosen = torch.cat([o * count + next(it)[:take] for o in others])
                     chosen = chosen[next(it)[:count]]
                     rows[split] = torch.cat([c * count + torch.arange(count), chosen])[next(it)]
-                    out[f"{kind}.{k}.{c}.{split}"] = rows[split].to(torch.int32)
+                    out[f"{kind}.{k}.{c}.{split}"] = short(rows[split])
                 flat = {s: pooled[s][kind] for s in rows}
                 acts = torch.cat(list(flat["train"].values()))[rows["train"]]
-                labels = (rows["train"] // 60 == c).int()
-                mask = probe_training.get_top_k_mean_diff_mask(acts, labels, k)
+                label = {split: (rows[split] // count == c).int() for split, count in sizes.items()}
+                mask = probe_training.get_top_k_mean_diff_mask(acts, label["train"], k)
                 out[f"{kind}.{k}.{c}.latents"] = (~mask).nonzero()[:, 0]
                 out[f"{kind}.{k}.{c}.accuracy"] = torch.tensor(accuracy[str(c)])
                 held = torch.cat(list(flat["test"].values()))[rows["test"]]
                 exact = LogisticRegression(tol=1e-13, max_iter=10000, solver="newton-cholesky")
-                exact.fit(acts[:, ~mask].double().numpy(), labels.numpy())
-                hit = exact.predict(held[:, ~mask].double().numpy()) == (rows["test"] // 30 == c).numpy()
+                exact.fit(acts[:, ~mask].double().numpy(), label["train"].numpy())
+                hit = exact.predict(held[:, ~mask].double().numpy()) == label["test"].numpy()
                 out[f"{kind}.{k}.{c}.exact"] = torch.tensor(hit.mean())
                 out[f"{kind}.{k}.{c}.w"] = torch.tensor(np.append(exact.coef_[0], exact.intercept_[0]))
 
@@ -482,9 +484,9 @@ def sparse_probing():
             contextlib.redirect_stdout(io.StringIO()):
         out["dense.W"], out["dense.b"] = start.net.weight.detach().clone(), start.net.bias.detach().clone()
         probe, accuracy = probe_training.train_probe_gpu(
-            acts, (rows // 60 == 0).int(), test_acts, (held // 30 == 0).int(), dim=d, batch_size=50,
-            epochs=100, lr=1e-2)
-    out["dense.orders"] = torch.stack(orders).to(torch.int32)
+            acts, (rows // sizes["train"] == 0).int(), test_acts, (held // sizes["test"] == 0).int(),
+            dim=d, batch_size=50, epochs=100, lr=1e-2)
+    out["dense.orders"] = short(torch.stack(orders))
     out["dense.accuracy"] = torch.tensor(accuracy)
     out["dense.best.W"], out["dense.best.b"] = probe.net.weight.detach(), probe.net.bias.detach()
     save("sparse_probing", out)

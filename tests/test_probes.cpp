@@ -1,3 +1,4 @@
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -93,6 +94,21 @@ TEST(Probes, FollowTheirSeedAndNothingElse) {
   EXPECT_FALSE(at::equal(one.W, train_multi_probe(x, y, 3, how, 8).W));
 }
 
+TEST(Probes, TheNumberOfThreadsChangesNothing) {
+  const at::Tensor x = normal({70, 37}, 1).relu().to(at::kFloat);
+  const at::Tensor y = at::arange(70, at::kLong) % 5;
+  const MultiProbeTraining how{.epochs = 3, .batch_size = 16, .l1_decay = 0.01};
+  const int before = at::get_num_threads();
+  for (const Codes& codes : {Codes::from_dense(x), Codes::from_dense(x).to_sparse()}) {
+    at::set_num_threads(1);
+    const LinearProbe one = train_multi_probe(codes, y, 5, how, 7);
+    at::set_num_threads(3);
+    const LinearProbe three = train_multi_probe(codes, y, 5, how, 7);
+    EXPECT_TRUE(at::equal(one.W, three.W) && at::equal(one.b, three.b));
+  }
+  at::set_num_threads(before);
+}
+
 TEST(Probes, BadLabelsAreRefused) {
   const Codes x = Codes::from_dense(normal({4, 3}, 1));
   const auto message = [&](const at::Tensor& y, std::int64_t classes) -> std::string {
@@ -125,8 +141,8 @@ TEST(Probes, TheBinaryOneKeepsSaeBenchsEpoch) {
   draws.initial = {golden["dense.W"], golden["dense.b"]};
   draws.orders = golden.longs("dense.orders").unbind(0);
   const BinaryProbe best =
-      train_binary_probe(samples("train.llm", rows), labels(rows, 60), samples("test.llm", held),
-                         labels(held, 30), {.batch_size = 50}, 0, draws);
+      train_binary_probe(samples("train.llm", rows), labels(rows, 200), samples("test.llm", held),
+                         labels(held, 50), {.batch_size = 50}, 0, draws);
   EXPECT_EQ(best.epochs, golden["dense.orders"].size(0)) << "stops when SAEBench stops";
   EXPECT_NEAR(best.test_accuracy, golden.number("dense.accuracy"), 1e-6);
   EXPECT_LT(difference(best.probe.W, golden["dense.best.W"]), 1e-3);

@@ -13,23 +13,25 @@
 namespace sae {
 namespace {
 
-constexpr std::int64_t kTrain = 60, kTest = 30, kLength = 4;  // of a class; tokens of a text
+constexpr std::int64_t kTrain = 200, kTest = 50;  // texts of a class
+constexpr std::int64_t kLength = 8;               // tokens of a text
+constexpr std::int64_t kWidth = 16, kLatents = 64;
 
 /// The golden's texts without their padding, which is rows of zeros at the end.
 LabelledSplit texts(const GoldenFile& golden, const std::string& name) {
-  const at::Tensor x = golden[name + ".x"];  // [classes, n, length, d]
+  const at::Tensor x = golden[name + ".x"].to(at::kFloat);  // [classes, n, length, d]
   const std::int64_t n = x.size(0) * x.size(1);
-  const at::Tensor flat = x.reshape({n, kLength, -1});
+  const at::Tensor flat = x.reshape({n, kLength, kWidth});
   const at::Tensor real = flat.ne(0).any(2);
   LabelledSplit split;
-  split.x = flat.reshape({n * kLength, -1}).index({real.reshape({-1})});
+  split.x = flat.reshape({n * kLength, kWidth}).index({real.reshape({-1})});
   split.offsets = at::cat({at::zeros({1}, at::kLong), real.sum(1).cumsum(0)});
   split.y = at::arange(x.size(0), at::kLong).repeat_interleave(x.size(1));
   return split;
 }
 
 std::shared_ptr<Autoencoder> golden_sae(const GoldenFile& golden) {
-  const Json model = {{"architecture", "standard"}, {"d_in", 16}, {"d_sae", 32}};
+  const Json model = {{"architecture", "standard"}, {"d_in", kWidth}, {"d_sae", kLatents}};
   auto sae = make_autoencoder(config_from_json(model, "test"));
   const at::NoGradGuard no_grad;
   sae->W_enc.copy_(golden["W_enc"]);
@@ -44,13 +46,13 @@ TEST(SparseProbing, AveragesCodesOverATextAsSaeBench) {
   for (const std::string split : {"train", "test"}) {
     const LabelledSplit data = texts(golden, split);
     const Codes dense = Codes::from_dense(data.x);
-    expect_close(text_means(dense, data.offsets).values(), golden[split + ".llm"].reshape({-1, 16}),
-                 split, 1e-6);
+    expect_close(text_means(dense, data.offsets).values(),
+                 golden[split + ".llm"].reshape({-1, kWidth}), split, 1e-6);
     for (const bool sparse : {false, true}) {
       Codes codes = encode_all(*sae, data.x, 50);
       codes = sparse ? codes.to_sparse() : Codes::from_dense(codes.to_dense());
       expect_close(text_means(codes, data.offsets).values(),
-                   golden[split + ".sae"].reshape({-1, 32}), split, 1e-6);
+                   golden[split + ".sae"].reshape({-1, kLatents}), split, 1e-6);
     }
   }
 }
@@ -58,7 +60,7 @@ TEST(SparseProbing, AveragesCodesOverATextAsSaeBench) {
 TEST(SparseProbing, ChoosesAndProbesAsSaeBench) {
   const GoldenFile golden("sparse_probing");
   for (const std::string kind : {"llm", "sae"}) {
-    const std::int64_t width = kind == "llm" ? 16 : 32;
+    const std::int64_t width = kind == "llm" ? kWidth : kLatents;
     const Codes train = Codes::from_dense(golden["train." + kind].reshape({-1, width}));
     const Codes test = Codes::from_dense(golden["test." + kind].reshape({-1, width}));
     for (const std::int64_t k : {1, 2, 5}) {
