@@ -69,9 +69,12 @@ svg path { stroke: var(--field); fill: none; }
 table { border-collapse: collapse; font-size: .9375rem; font-variant-numeric: tabular-nums; max-width: 100%; }
 th, td { text-align: right; padding: .15rem .75rem .15rem 0; font-weight: 400; }
 th { color: var(--soft); font-size: .8125rem; vertical-align: bottom; }
+td { white-space: nowrap; }
+td:last-child, th:last-child { padding-right: 0; }
 td:first-child, th:first-child, .words { text-align: left; }
 td.words { width: 100%; max-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: pre; }
 .tok { white-space: pre; background: var(--block); border-radius: 3px; padding: 0 .25rem; }
+td .tok { display: inline-block; max-width: 7.5rem; overflow: hidden; text-overflow: ellipsis; vertical-align: bottom; }
 ol { list-style: none; margin: 0; padding: 0; max-width: 68rem; }
 ol li { display: grid; grid-template-columns: 5.5rem 1fr; gap: .25rem 1rem; padding: .5rem 0; border-top: 1px solid var(--rule); }
 ol .at { font-variant-numeric: tabular-nums; }

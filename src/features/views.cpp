@@ -92,7 +92,8 @@ function latent(i, data) {
   if (data.tokens.length > 0) {
     grid.append(section("Tokens it fires on", "With the share of the token\u2019s occurrences that it fires on.",
       table(["token", "firings", "share"], data.tokens.map(([token, count, all, exact]) =>
-        [make("span", {class: "tok"}, visible(token)), (exact ? "" : "\u2265 ") + grouped(count), (exact ? "" : "\u2265 ") + share(count, all)]))));
+        [make("span", {class: "tok", title: visible(token)}, visible(token)),
+         (exact ? "" : "\u2265 ") + grouped(count), (exact ? "" : "\u2265 ") + share(count, all)]))));
   }
   if (data.near.length > 0) {
     grid.append(section("Closest decoder rows", "", table(["latent", "cosine", "fires on"],
