@@ -80,7 +80,9 @@ std::vector<SubjectOutcome> evaluate_suites(const EvaluateArguments& arguments) 
   EvaluateInputs inputs(arguments);
   const std::vector<std::string> given =
       arguments.suites.empty() ? std::vector<std::string>{"core"} : arguments.suites;
-  const auto suites = chosen(given, "--suite", suite_names(), possible_suites(inputs));
+  const bool all = std::find(given.begin(), given.end(), "all") != given.end();
+  const auto suites = chosen(given, "--suite", suite_names(),
+                             all ? possible_suites(inputs) : std::vector<std::string>{});
   const auto controls = chosen(arguments.controls, "--controls", control_names(), control_names());
   if (suites.empty()) {
     throw ConfigError("--suite all: there is no data for any suite; give some with --data");

@@ -132,6 +132,20 @@ TEST_F(EvaluateCommand, AnAutoencoderWithoutTrainingDataIsEvaluatedOnLabels) {
   EXPECT_EQ(outcome[0].suites[0].suite, "probing");
 }
 
+TEST_F(EvaluateCommand, LabelsAreEvaluatedWhereTheTrainingDataIsGone) {
+  const Json model = {{"architecture", "standard"}, {"d_in", 20}, {"d_sae", 20}};
+  const auto sae = make_autoencoder(config_from_json(model, "test"));
+  sae->initialise(0);
+  const Json data = {{"kind", "store"}, {"path", path("gone")}, {"held_out_path", path("gone")}};
+  save_sae(path("moved"), *sae, model, 1, {{"training", {{"data", data}}}});
+  EvaluateArguments given = arguments({"probing"});
+  given.path = path("moved");
+  given.data = {path("tasks")};
+  EXPECT_EQ(complaint(given), "none");
+  given.suites = {"all"};
+  EXPECT_NE(complaint(given).find("gone"), std::string::npos) << "core needs the data";
+}
+
 TEST_F(EvaluateCommand, SaysWhatIsMissingOrWrong) {
   EXPECT_EQ(complaint(arguments({"absorbtion"})),
             "--suite: got 'absorbtion', expected one of core, absorption, probing, truth, all; did "

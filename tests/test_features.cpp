@@ -373,7 +373,8 @@ TEST_F(FeaturePages, RejectWhatCannotBeShown) {
   given.options.window = -1;
   EXPECT_NE(error<ConfigError>(given).find("got -1, expected >= 0"), std::string::npos);
   fs::create_directory(at("there"));
-  EXPECT_NE(error<std::system_error>(arguments("there")).find("there"), std::string::npos);
+  EXPECT_NE(error<ConfigError>(arguments("there")).find("there: exists already"),
+            std::string::npos);
   write_file_atomically(at("file"), "");
   EXPECT_NE(error<std::system_error>(arguments("file/out")).find("file"), std::string::npos);
   given = arguments();
