@@ -34,19 +34,27 @@ std::string count_of(int count, const std::string& plural) {
   return "1 " + plural.substr(0, plural.size() - (plural.ends_with("sses") ? 2 : 1));
 }
 
-std::string signed_fixed(double value) {
-  const std::string text = fixed(std::abs(value), 3);
-  const std::string size = text.starts_with("0.") ? text.substr(1) : text;
-  return (value < 0 && text != "0.000" ? "−" : "+") + size;
+/// ".041"
+std::string share(double value) {
+  const std::string text = fixed(value, 3);
+  return text.starts_with("0.") ? text.substr(1) : text;
+}
+
+std::string signed_share(double value) {
+  const std::string size = share(std::abs(value));
+  return (value < 0 && size != ".000" ? "−" : "+") + size;
 }
 
 std::string difference_cell(const PairedDifference& pair, const char* classes) {
-  std::string title = "95 % interval " + signed_fixed(pair.low) + " to " + signed_fixed(pair.high) +
-                      ", p " + brief(pair.p) + ", " + count_of(pair.seeds, "seeds") + ", " +
-                      count_of(pair.classes, classes);
-  const std::string number = signed_fixed(pair.mean);
+  const std::string title = "95 % interval " + signed_share(pair.low) + " to " +
+                            signed_share(pair.high) + ", p " + brief(pair.p) + ", " +
+                            count_of(pair.seeds, "seeds") + ", " + count_of(pair.classes, classes);
+  const std::string number = signed_share(pair.mean);
+  const std::string half = std::isfinite(pair.se)
+                               ? " <span class=\"sd\">±" + share(pair.high - pair.mean) + "</span>"
+                               : "";
   return "<td title=\"" + escaped(title) + "\">" +
-         (pair.told_apart ? "<strong>" + number + "</strong>" : number) + "</td>";
+         (pair.told_apart ? "<strong>" + number + "</strong>" : number) + half + "</td>";
 }
 
 /// Row less column, below the diagonal.
@@ -215,7 +223,7 @@ std::string significance_section(const ComparisonResult& result) {
           ", paired over seeds and classes, both taken as samples: other seeds and other classes "
           "would have given other numbers. Bold: told apart, by a t test with crossed effects of "
           "seed and class and Holm's correction over all pairs of a table at 5 %. Everything else "
-          "lies within the noise and ranks nothing. Point at a number for its interval.",
+          "lies within the noise and ranks nothing. ±: half of the 95 % interval.",
       body + others);
 }
 
