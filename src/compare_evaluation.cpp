@@ -115,6 +115,7 @@ class SuitesOfRuns {
     const Entrant& one = entrants_[job.run];
     const Data& data = data_.at(data_key(*one.plan));
     const SaeFolder loaded = load_sae(one.folder / "sae");
+    loaded.sae->to(parse_device(one.plan->options.basics.device));
     if (job.control.empty()) {
       return evaluator_.evaluate(*loaded.sae, data, one.plan->options.eval,
                                  one.folder / "evaluation.json");
