@@ -14,7 +14,8 @@ constexpr std::size_t kAlignment = 64;
 constexpr std::uint64_t kDate = 0x21;  // 1980-01-01, the first that the format knows
 
 void put(std::string& to, std::uint64_t value, std::size_t size) {
-  for (std::size_t i = 0; i < size; ++i) to.push_back(static_cast<char>(value >> 8 * i & 0xffU));
+  for (std::size_t i = 0; i < size; ++i, value >>= 8)
+    to.push_back(static_cast<char>(value & 0xffU));
 }
 
 }  // namespace

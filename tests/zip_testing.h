@@ -11,7 +11,8 @@
 namespace sae {
 
 inline void put_number(std::string& to, std::uint64_t value, std::size_t size) {
-  for (std::size_t i = 0; i < size; ++i) to.push_back(static_cast<char>(value >> 8 * i & 0xffU));
+  for (std::size_t i = 0; i < size; ++i, value >>= 8)
+    to.push_back(static_cast<char>(value & 0xffU));
 }
 
 struct TestEntry {
