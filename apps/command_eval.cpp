@@ -1,4 +1,3 @@
-#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -25,16 +24,6 @@ void print_suites(const std::vector<sae::SubjectOutcome>& subjects) {
       if (!suite.remark.empty()) std::printf("  %s\n", suite.remark.c_str());
     }
   }
-}
-
-void print_plain(const sae::MetricValues& values) {
-  for (const auto& [name, value] : values) std::printf("%-28s %.5g\n", name.c_str(), value);
-}
-
-Json plain_json(const sae::MetricValues& values) {
-  Json json = Json::object();
-  for (const auto& [name, value] : values) json[name] = std::isfinite(value) ? Json(value) : Json();
-  return json;
 }
 
 }  // namespace
@@ -80,7 +69,7 @@ void add_eval(CLI::App& app, Common& common, std::function<int()>& action) {
       given->threads = common.threads;
       if (given->suites.empty() && given->controls.empty()) {
         const sae::Evaluation result = sae::evaluate_path(*given);
-        print_result(common, plain_json(result.values), [&] { print_plain(result.values); });
+        print_result(common, json_of(result.values), [&] { print_metrics(result.values); });
         return 0;
       }
       const auto subjects = sae::evaluate_suites(*given);

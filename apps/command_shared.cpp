@@ -1,5 +1,7 @@
 #include "command_shared.h"
 
+#include <cmath>
+#include <cstdio>
 #include <iostream>
 
 namespace sae_cli {
@@ -24,13 +26,30 @@ void print_result(const Common& common, const Json& json, const std::function<vo
   }
 }
 
+void print_metrics(const sae::MetricValues& metrics) {
+  for (const auto& [name, value] : metrics) std::printf("%-28s %.5g\n", name.c_str(), value);
+}
+
+Json json_of(const sae::MetricValues& metrics) {
+  Json json = Json::object();
+  for (const auto& [name, value] : metrics) {
+    json[name] = std::isfinite(value) ? Json(value) : Json();
+  }
+  return json;
+}
+
+void draw_progress(sae::ProgressLine& line, const std::string& label, std::int64_t done,
+                   std::int64_t total) {
+  sae::Progress progress;
+  progress.label = label;
+  progress.step = done;
+  progress.total = total;
+  line.update(progress);
+}
+
 std::function<bool(std::int64_t, std::int64_t)> token_progress(sae::ProgressLine& line) {
   return [&line](std::int64_t done, std::int64_t total) {
-    sae::Progress progress;
-    progress.label = "tokens";
-    progress.step = done;
-    progress.total = total;
-    if (done > 0) line.update(progress);
+    if (done > 0) draw_progress(line, "tokens", done, total);
     return stop_signal == 0;
   };
 }

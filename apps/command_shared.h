@@ -7,6 +7,7 @@
 #include <string>
 
 #include "commands.h"
+#include "sae/metrics_log.h"
 #include "sae/progress.h"
 
 namespace sae_cli {
@@ -18,6 +19,13 @@ void add_common(CLI::App* command, Common& common);  ///< these, --threads and -
 
 /// Prints `json` with --json, nothing with --quiet, and otherwise what `for_people` prints.
 void print_result(const Common& common, const Json& json, const std::function<void()>& for_people);
+
+void print_metrics(const sae::MetricValues& metrics);  ///< in two columns
+Json json_of(const sae::MetricValues& metrics);        ///< what is not finite is null
+
+/// Draws how many of `total` are done.
+void draw_progress(sae::ProgressLine& line, const std::string& label, std::int64_t done,
+                   std::int64_t total);
 
 /// Draws how many tokens are done; false when a signal asks to stop. `line` must outlive it.
 std::function<bool(std::int64_t done, std::int64_t total)> token_progress(sae::ProgressLine& line);

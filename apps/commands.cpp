@@ -1,6 +1,5 @@
 #include "commands.h"
 
-#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
@@ -74,18 +73,6 @@ void add_config(CLI::App* command, ConfigArguments& config) {
       ->add_option("--set", config.sets,
                    "Change an option: a.b=value, where value is JSON or else a string; repeatable")
       ->take_all();
-}
-
-/// Numbers in two columns, names in the order of the map.
-void print_metrics(const sae::MetricValues& metrics) {
-  for (const auto& [name, value] : metrics) std::printf("%-28s %.5g\n", name.c_str(), value);
-}
-
-Json json_of(const sae::MetricValues& metrics) {
-  Json json = Json::object();
-  for (const auto& [name, value] : metrics)
-    json[name] = std::isfinite(value) ? Json(value) : Json();
-  return json;
 }
 
 double value_of(const sae::MetricValues& values, const char* name) {
@@ -190,25 +177,17 @@ void add_compare(CLI::App& app, Common& common, std::function<int()>& action) {
       const std::string command_line = given->config.command_line("compare");
       sae::ProgressLine line(sae::progress_style(common.quiet));
       const std::string runs = std::to_string(plan.runs.size());
-      const sae::CompareOutcome outcome =
-          sae::compare(plan, out, command_line,
-                       {.on_progress =
-                            [&](std::int64_t done, std::int64_t total, std::int64_t finished) {
-                              sae::Progress progress;
-                              progress.label = std::to_string(finished) + "/" + runs + " runs";
-                              progress.step = done;
-                              progress.total = total;
-                              line.update(progress);
-                            },
-                        .on_evaluation =
-                            [&](std::int64_t done, std::int64_t total) {
-                              sae::Progress progress;
-                              progress.label = "evaluated";
-                              progress.step = done;
-                              progress.total = total;
-                              line.update(progress);
-                            },
-                        .should_stop = [] { return stop_signal != 0; }});
+      const sae::CompareOutcome outcome = sae::compare(
+          plan, out, command_line,
+          {.on_progress =
+               [&](std::int64_t done, std::int64_t total, std::int64_t finished) {
+                 draw_progress(line, std::to_string(finished) + "/" + runs + " runs", done, total);
+               },
+           .on_evaluation =
+               [&](std::int64_t done, std::int64_t total) {
+                 draw_progress(line, "evaluated", done, total);
+               },
+           .should_stop = [] { return stop_signal != 0; }});
       line.clear();
       if (!outcome.finished) return stopped(command_line + " --out " + shell_word(out.string()));
       if (common.json) {
@@ -245,13 +224,8 @@ void add_synth(CLI::App& app, Common& common, std::function<int()>& action) {
       sae::ProgressLine line(sae::progress_style(common.quiet));
       const sae::SynthOptions options = sae::read_synth(given->preset, given->tokens, given->sets);
       const std::int64_t total = options.tokens;
-      sae::write_world(options, given->out, [&](std::int64_t done) {
-        sae::Progress progress;
-        progress.label = "samples";
-        progress.step = done;
-        progress.total = total;
-        line.update(progress);
-      });
+      sae::write_world(options, given->out,
+                       [&](std::int64_t done) { draw_progress(line, "samples", done, total); });
       line.clear();
       print_result(common, Json{{"folder", given->out}, {"tokens", total}}, [&] {
         std::printf("%lld samples in %s\n", static_cast<long long>(total), given->out.c_str());

@@ -18,6 +18,7 @@
 #include "sae/run.h"
 #include "sae/trainer.h"
 #include "stages.h"
+#include "threads.h"
 
 namespace sae {
 namespace {
@@ -138,8 +139,7 @@ void measure_floor(const Autoencoder& sae, const at::Tensor& x, BenchResult& res
 BenchResult measure(const BenchCase& one, const BenchOptions& options) {
   BenchResult result;
   result.of = one;
-  at::set_num_threads(options.threads > 0 ? options.threads
-                                          : static_cast<int>(std::thread::hardware_concurrency()));
+  use_threads(options.threads);
   result.threads = at::get_num_threads();
   const at::Device device = parse_device(options.device);
   result.device = device.str();

@@ -11,6 +11,7 @@
 
 #include "compare_evaluation.h"
 #include "compare_training.h"
+#include "run_summary.h"
 #include "sae/error.h"
 #include "sae/files.h"
 #include "sae/report.h"
@@ -71,15 +72,10 @@ RunResult result_of(const Entrant& entrant) {
     result.message = entrant.failure;
     return result;
   }
-  const Json summary = read_json(entrant.folder / "summary.json");
-  for (const auto& [name, value] : summary.at("metrics").items()) {
-    result.metrics[name] = value.is_null() ? NAN : value.get<double>();
-  }
-  const Json& firing = summary.at("firing");
-  result.firing = {firing.at("edges").get<std::vector<double>>(),
-                   firing.at("counts").get<std::vector<std::int64_t>>(),
-                   firing.at("never").get<std::int64_t>()};
-  result.wall_s = summary.at("wall_s").get<double>();
+  RunSummary summary = read_summary(entrant.folder);
+  result.metrics = std::move(summary.metrics);
+  result.firing = std::move(summary.firing);
+  result.wall_s = summary.wall_s;
   return result;
 }
 

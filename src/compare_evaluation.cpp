@@ -3,11 +3,11 @@
 #include <torch/types.h>
 
 #include <atomic>
-#include <cmath>
 #include <mutex>
 #include <utility>
 
 #include "fields_json.h"
+#include "metrics_json.h"
 #include "sae/controls.h"
 #include "sae/error.h"
 #include "sae/evaluate_command.h"
@@ -20,22 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
-
-Json values_json(const MetricValues& values) {
-  Json object = Json::object();
-  for (const auto& [name, value] : values) {
-    object[name] = std::isfinite(value) ? Json(value) : Json();
-  }
-  return object;
-}
-
-MetricValues values_of(const Json& object) {
-  MetricValues values;
-  for (const auto& [name, value] : object.items()) {
-    values[name] = value.is_null() ? NAN : value.get<double>();
-  }
-  return values;
-}
 
 RunEvaluator::Record record_of(const std::vector<SuiteOutcome>& outcomes) {
   RunEvaluator::Record record;
@@ -179,24 +163,25 @@ void RunEvaluator::check_input(std::int64_t d_in) const {
   if (!tasks_.empty()) check_width(read_labelled(tasks_.front()), d_in);
 }
 
-bool RunEvaluator::is_current(const fs::path& place) const {
-  if (!fs::exists(place)) return false;
-  const Json json = Json::parse(read_file(place), nullptr, /*allow_exceptions=*/false);
-  return json.is_object() && json.value("settings", Json()) == settings_ &&
-         json.contains("comparison");
+std::optional<RunEvaluator::Record> RunEvaluator::recorded(const fs::path& place) const {
+  if (!fs::exists(place)) return std::nullopt;
+  try {
+    const Json json = Json::parse(read_file(place));
+    if (json.at("settings") != settings_) return std::nullopt;
+    const Json& own = json.at("comparison");
+    Record record{values_from_json(own.at("metrics")), {}};
+    for (const auto& [metric, classes] : own.at("by_class").items()) {
+      record.by_class[metric] = values_from_json(classes);
+    }
+    return record;
+  } catch (const Json::exception&) {
+    return std::nullopt;  // damaged: it is measured again
+  }
 }
 
 RunEvaluator::Record RunEvaluator::evaluate(const Autoencoder& sae, const Data& data,
                                             const EvalOptions& eval, const fs::path& place) const {
-  if (is_current(place)) {
-    const Json json = Json::parse(read_file(place)).at("comparison");
-    Record record;
-    record.metrics = values_of(json.at("metrics"));
-    for (const auto& [metric, classes] : json.at("by_class").items()) {
-      record.by_class[metric] = values_of(classes);
-    }
-    return record;
-  }
+  if (auto before = recorded(place)) return *std::move(before);
   SubjectOutcome subject;
   subject.name = "sae";
   subject.suites.push_back(core_suite(sae, data, eval, options_.core));

@@ -32,10 +32,9 @@ class RunEvaluator {
   Record evaluate(const Autoencoder& sae, const Data& data, const EvalOptions& eval,
                   const std::filesystem::path& place) const;
 
-  /// `settings` with which `place` was written agree: nothing is left to do.
-  bool is_current(const std::filesystem::path& place) const;
-
  private:
+  std::optional<Record> recorded(const std::filesystem::path& place) const;
+
   CompareEvaluation options_;
   std::vector<std::filesystem::path> tasks_;
   std::optional<AbsorptionSuite> absorption_;

@@ -7,6 +7,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "metrics_json.h"
+
 namespace sae {
 namespace {
 
@@ -22,15 +24,7 @@ Json list(const at::Tensor& t) {
   Json out = Json::array();
   const auto* value = t.const_data_ptr<double>();
   for (std::int64_t i = 0; i < t.numel(); ++i) {
-    out.push_back(std::isfinite(value[i]) ? Json(value[i]) : Json(nullptr));
-  }
-  return out;
-}
-
-Json object(const MetricValues& values) {
-  Json out = Json::object();
-  for (const auto& [name, value] : values) {
-    out[name] = std::isfinite(value) ? Json(value) : Json(nullptr);
+    out.push_back(number_json(value[i]));
   }
   return out;
 }
@@ -132,8 +126,8 @@ MetricValues density_metrics(const at::Tensor& density) {
 }
 
 Json CoreResult::json() const {
-  Json out = object(values);
-  out["sae_bench"] = object(sae_bench);
+  Json out = values_json(values);
+  out["sae_bench"] = values_json(sae_bench);
   out["firing"] = {{"edges", firing.edges}, {"counts", firing.counts}, {"never", firing.never}};
   if (!options.latents) return out;
   Json latents = {{"feature_density", list(density)}};

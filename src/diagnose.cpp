@@ -8,6 +8,7 @@
 #include "diagnose/checks.h"
 #include "diagnose/record.h"
 #include "fields_json.h"
+#include "metrics_json.h"
 #include "sae/config.h"
 
 namespace sae {
@@ -102,7 +103,7 @@ Json to_json(const Diagnosis& diagnosis) {
   for (const Check& check : diagnosis.checks) {
     Json evidence = Json::object();
     for (const auto& [name, value] : check.evidence) {
-      evidence[name] = std::isfinite(value) ? Json(value) : Json();
+      evidence[name] = number_json(value);
     }
     checks.push_back({{"name", check.name},
                       {"state", name_of(check.state)},

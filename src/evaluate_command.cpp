@@ -1,12 +1,10 @@
 #include "sae/evaluate_command.h"
 
-#include <ATen/Parallel.h>
 #include <torch/types.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <thread>
 #include <utility>
 
 #include "evaluate_inputs.h"
@@ -14,6 +12,7 @@
 #include "sae/error.h"
 #include "sae/run.h"
 #include "sae_folder.h"
+#include "threads.h"
 
 namespace sae {
 namespace {
@@ -56,9 +55,7 @@ void set_once(std::string& place, const std::string& value, const char* what) {
 }  // namespace
 
 EvaluateInputs::EvaluateInputs(const EvaluateArguments& arguments) : repeats_(arguments.repeats) {
-  at::set_num_threads(arguments.threads > 0
-                          ? arguments.threads
-                          : static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));
+  use_threads(arguments.threads);
   std::string store, tasks;
   for (const std::string& text : arguments.data) {
     if (is_labelled_file(text)) {

@@ -1,10 +1,10 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "evaluate_inputs.h"
+#include "metrics_json.h"
 #include "sae/controls.h"
 #include "sae/error.h"
 
@@ -12,14 +12,6 @@ namespace sae {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-Json object(const MetricValues& values) {
-  Json out = Json::object();
-  for (const auto& [name, value] : values) {
-    out[name] = std::isfinite(value) ? Json(value) : Json(nullptr);
-  }
-  return out;
-}
 
 SuiteOutcome run_suite(const std::string& suite, const Autoencoder& sae, EvaluateInputs& inputs,
                        std::int64_t repeats) {
@@ -68,7 +60,7 @@ Json suite_json(const SuiteOutcome& suite) {
   if (suite.details.size() == 1) return Json::parse(suite.details.front());
   Json repeats = Json::array();
   for (const std::string& detail : suite.details) repeats.push_back(Json::parse(detail));
-  return {{"mean", object(suite.mean)}, {"sd", object(suite.sd)}, {"repeats", repeats}};
+  return {{"mean", values_json(suite.mean)}, {"sd", values_json(suite.sd)}, {"repeats", repeats}};
 }
 
 }  // namespace

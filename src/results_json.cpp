@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "metrics_json.h"
 #include "numbers.h"
 #include "sae/error.h"
 #include "sae/results.h"
@@ -17,17 +18,9 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kFormat = "sae-comparison";
 constexpr int kVersion = 2;
 
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
 /// Text from elsewhere (an error message with a file's name in it) need not be UTF-8; JSON must be.
 std::string dumped(const Json& json, int indent = -1) {
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);
-}
-
-Json values_json(const MetricValues& values) {
-  Json object = Json::object();
-  for (const auto& [name, value] : values) object[name] = number(value);
-  return object;
 }
 
 Json history_json(const std::vector<MetricsRow>& history) {
@@ -49,7 +42,7 @@ Json run_json(const RunResult& run) {
   Json point = Json::object();
   for (const auto& [path, value] : run.point) point[path] = embedded(value, "point " + path);
   Json edges = Json::array();
-  for (const double edge : run.firing.edges) edges.push_back(number(edge));
+  for (const double edge : run.firing.edges) edges.push_back(number_json(edge));
   Json by_class = Json::object();
   for (const auto& [metric, values] : run.by_class) by_class[metric] = values_json(values);
   return {
@@ -59,7 +52,7 @@ Json run_json(const RunResult& run) {
       {"seed", run.seed},
       {"status", run.done ? "done" : "failed"},
       {"message", run.message},
-      {"wall_s", number(run.wall_s)},
+      {"wall_s", number_json(run.wall_s)},
       {"metrics", values_json(run.metrics)},
       {"firing", {{"edges", edges}, {"counts", run.firing.counts}, {"never", run.firing.never}}},
       {"by_class", by_class},

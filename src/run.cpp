@@ -15,11 +15,14 @@
 #include <utility>
 
 #include "fields_json.h"
+#include "metrics_json.h"
+#include "run_summary.h"
 #include "sae/architectures.h"
 #include "sae/error.h"
 #include "sae/files.h"
 #include "sae/sae_file.h"
 #include "sae/version.h"
+#include "threads.h"
 
 namespace sae {
 namespace {
@@ -90,29 +93,14 @@ bool is_fresh(const fs::path& folder) {
   return true;
 }
 
-Json json_of(const MetricValues& values) {
-  Json json = Json::object();
-  for (const auto& [name, value] : values) json[name] = std::isfinite(value) ? Json(value) : Json();
-  return json;
-}
-
 /// What a run that was finished before came to, from its summary.
 RunOutcome finished_before(const RunOptions& options, const fs::path& folder) {
   const Json before = read_config((folder / "config.json").string()).json();
   Json config = resolve_run(options);
   if (config["model"]["d_in"].is_null()) config["model"]["d_in"] = before.at("model").at("d_in");
   require_same(folder, before, config);
-  const fs::path summary_path = folder / "summary.json";
-  try {
-    const Json summary = Json::parse(read_file(summary_path));
-    RunOutcome outcome{true, summary.at("steps").get<std::int64_t>(), {}};
-    for (const auto& [name, value] : summary.at("metrics").items()) {
-      outcome.metrics[name] = value.is_null() ? NAN : value.get<double>();
-    }
-    return outcome;
-  } catch (const Json::exception& error) {
-    throw DataError(summary_path.string() + ": " + error.what());
-  }
+  RunSummary summary = read_summary(folder);
+  return {true, summary.steps, std::move(summary.metrics)};
 }
 
 }  // namespace
@@ -275,7 +263,7 @@ Evaluation TrainingRun::finish() {
                      {"seed", options_.basics.seed},
                      {"steps", trainer_->steps_done()},
                      {"tokens", trainer_->steps_done() * options_.train.train.batch},
-                     {"metrics", json_of(evaluation.values)},
+                     {"metrics", values_json(evaluation.values)},
                      {"firing",
                       {{"edges", evaluation.firing.edges},
                        {"counts", evaluation.firing.counts},
@@ -290,9 +278,7 @@ Evaluation TrainingRun::finish() {
 RunOutcome train(const RunOptions& options, const fs::path& folder, bool resume,
                  const RunHooks& hooks) {
   if (resume && TrainingRun::is_complete(folder)) return finished_before(options, folder);
-  at::set_num_threads(options.basics.threads > 0
-                          ? static_cast<int>(options.basics.threads)
-                          : static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));
+  use_threads(options.basics.threads);
   TrainingRun run(options, open_data(options.data, static_cast<std::uint64_t>(options.basics.seed)),
                   folder, resume);
   run.calibrate();

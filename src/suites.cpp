@@ -1,10 +1,9 @@
 #include "sae/suites.h"
 
-#include <cmath>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <utility>
 
+#include "metrics_json.h"
 #include "numbers.h"
 #include "sae/error.h"
 #include "sae/results.h"
@@ -56,20 +55,18 @@ SuiteOutcome summarised(const std::string& suite, const std::vector<Measured>& r
   return out;
 }
 
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(); }
-
 Json parent_row(const ParentTruth& parent) {
   return {{"feature", parent.feature},
           {"latent", parent.latent},
-          {"cosine", number(parent.cosine)},
+          {"cosine", number_json(parent.cosine)},
           {"events_on", parent.events_on},
           {"events_off", parent.events_off},
-          {"miss_on", number(parent.miss_on)},
-          {"miss_off", number(parent.miss_off)},
-          {"full", number(parent.full)},
-          {"fraction", number(parent.fraction)},
-          {"ratio_on", number(parent.ratio_on)},
-          {"ratio_off", number(parent.ratio_off)},
+          {"miss_on", number_json(parent.miss_on)},
+          {"miss_off", number_json(parent.miss_off)},
+          {"full", number_json(parent.full)},
+          {"fraction", number_json(parent.fraction)},
+          {"ratio_on", number_json(parent.ratio_on)},
+          {"ratio_off", number_json(parent.ratio_off)},
           {"tracked", parent.tracked}};
 }
 
@@ -119,8 +116,7 @@ SuiteOutcome truth_suite(const Autoencoder& sae, const Data& data, const EvalOpt
   }
   Evaluation result = evaluate(sae, data, eval);
   for (const std::string& name : kReconstruction) result.values.erase(name);
-  Json json = Json::object();
-  for (const auto& [name, value] : result.values) json[name] = number(value);
+  Json json = values_json(result.values);
   json["parents"] = Json::array();
   for (const ParentTruth& parent : result.parents) json["parents"].push_back(parent_row(parent));
   return summarised("truth", {{result.values, json.dump(), {}}});

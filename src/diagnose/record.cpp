@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "fields_json.h"
+#include "run_summary.h"
 #include "sae/checkpoint.h"
 #include "sae/config.h"
 #include "sae/error.h"
@@ -71,7 +72,7 @@ void read_log(RunRecord& run) {
   }
 }
 
-void read_summary(RunRecord& run) {
+void read_end(RunRecord& run) {
   const fs::path path = run.folder / "summary.json";
   run.finished = fs::exists(path);
   if (!run.finished) {
@@ -81,24 +82,14 @@ void read_summary(RunRecord& run) {
     run.step = std::max(run.step, *run.checkpoint);
     return;
   }
-  try {
-    const Json summary = Json::parse(read_file(path));
-    run.step = summary.at("steps").get<std::int64_t>();
-    run.held_out.clear();
-    for (const auto& [name, value] : summary.at("metrics").items()) {
-      run.held_out[name] = value.is_null() ? NAN : value.get<double>();
-    }
-    const Json& firing = summary.at("firing");
-    run.firing = FiringHistogram{firing.at("edges").get<std::vector<double>>(),
-                                 firing.at("counts").get<std::vector<std::int64_t>>(),
-                                 firing.at("never").get<std::int64_t>()};
-    if (run.firing->edges.size() != run.firing->counts.size() + 1) {
-      throw DataError(path.string() + ": firing: got " + std::to_string(run.firing->edges.size()) +
-                      " edges, expected one more than the " +
-                      std::to_string(run.firing->counts.size()) + " counts");
-    }
-  } catch (const Json::exception& error) {
-    throw DataError(path.string() + ": damaged: " + error.what());
+  RunSummary summary = sae::read_summary(run.folder);
+  run.step = summary.steps;
+  run.held_out = std::move(summary.metrics);
+  run.firing = std::move(summary.firing);
+  if (run.firing->edges.size() != run.firing->counts.size() + 1) {
+    throw DataError(path.string() + ": firing: got " + std::to_string(run.firing->edges.size()) +
+                    " edges, expected one more than the " +
+                    std::to_string(run.firing->counts.size()) + " counts");
   }
 }
 
@@ -115,7 +106,7 @@ RunRecord read_record(const fs::path& folder) {
   run.folder = folder;
   read_configuration(run);
   read_log(run);
-  read_summary(run);
+  read_end(run);
   return run;
 }
 

@@ -1,8 +1,5 @@
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "features/data.h"
 #include "features/page.h"
@@ -13,6 +10,7 @@
 #include "sae/sae_file.h"
 #include "sae/vocabulary.h"
 #include "sae_folder.h"
+#include "threads.h"
 
 namespace sae {
 namespace {
@@ -69,9 +67,7 @@ void write_data(const FeaturesData& data, const Json& about, const fs::path& fol
 
 FeaturesOutcome write_features(const FeaturesArguments& arguments,
                                const std::function<bool(std::int64_t, std::int64_t)>& go_on) {
-  at::set_num_threads(arguments.threads > 0
-                          ? arguments.threads
-                          : static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));
+  use_threads(arguments.threads);
   if (fs::exists(arguments.out)) {
     throw ConfigError(fs::path(arguments.out).string() +
                       ": exists already; name a folder to be made");

@@ -21,6 +21,13 @@ std::string details(const std::string& summary, const std::string& body) {
   return "<details>\n<summary>" + escaped(summary) + "</summary>\n" + body + "</details>\n";
 }
 
+std::string scrolling(const std::string& name, const std::string& table, const std::string& css) {
+  std::string html = "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"";
+  html += escaped(name) + "\">\n<table";
+  if (!css.empty()) html += " class=\"" + css + "\"";
+  return html + ">\n" + table + "</table>\n</div>\n";
+}
+
 std::string capital(std::string text) {
   if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 32);
   return text;

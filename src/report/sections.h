@@ -28,6 +28,10 @@ std::string origin_section(const ComparisonResult& result);  ///< command and ve
 std::string section(const std::string& title, const std::string& note, const std::string& body);
 std::string grid(const std::string& figures, const char* css = "figures");
 std::string details(const std::string& summary, const std::string& body);
+/// A table that scrolls sideways where the page is narrow, and by keyboard; `css`: its class, or
+/// "".
+std::string scrolling(const std::string& name, const std::string& table,
+                      const std::string& css = "");
 std::string capital(std::string text);
 /// A metric over the L0 of its grid points: a line a member, and dashed ones for controls.
 std::string against_l0(const ComparisonResult& result, const MetricInfo& metric);

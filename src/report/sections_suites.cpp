@@ -60,9 +60,7 @@ std::string difference_cell(const PairedDifference& pair, const char* classes) {
 /// Row less column, below the diagonal.
 std::string difference_table(const DifferenceTable& table, const char* classes,
                              const std::string& name) {
-  std::string html = "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"" +
-                     escaped(name) +
-                     "\">\n<table>\n<thead>\n<tr><th scope=\"col\">Row less column</th>";
+  std::string html = "<thead>\n<tr><th scope=\"col\">Row less column</th>";
   const std::size_t count = table.members.size();
   for (std::size_t j = 0; j + 1 < count; ++j) {
     html += "<th scope=\"col\">" + escaped(table.members[j]) + "</th>";
@@ -76,7 +74,7 @@ std::string difference_table(const DifferenceTable& table, const char* classes,
     }
     html += "</tr>\n";
   }
-  return html + "</tbody>\n</table>\n</div>\n";
+  return scrolling(name, html + "</tbody>\n");
 }
 
 std::string differences_at_level(const ComparisonResult& result, double level) {
@@ -174,10 +172,8 @@ std::string suites_section(const ComparisonResult& result) {
       head += "<th scope=\"col\">" + escaped(capital(metric.label)) + "</th>";
     }
     controls = details("Controls in numbers",
-                       "<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
-                       "aria-label=\"Controls\">\n<table>\n<thead>\n<tr>" +
-                           head + "</tr>\n</thead>\n<tbody>\n" + control_rows(result, metrics) +
-                           "</tbody>\n</table>\n</div>\n");
+                       scrolling("Controls", "<thead>\n<tr>" + head + "</tr>\n</thead>\n<tbody>\n" +
+                                                 control_rows(result, metrics) + "</tbody>\n"));
   }
   return section("On labelled activations", note, grid(figures) + controls);
 }
@@ -192,11 +188,10 @@ std::string classes_section(const ComparisonResult& result) {
   for (const ByClass& what : kByClass) {
     const std::string rows = class_rows(result, what.metric, level);
     if (rows.empty()) continue;
-    tables += details(what.label,
-                      "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"" +
-                          std::string(what.label) +
-                          " class by class\">\n<table class=\"heat\">\n<thead>\n<tr>" + head +
-                          "</tr>\n</thead>\n<tbody>\n" + rows + "</tbody>\n</table>\n</div>\n");
+    tables += details(what.label, scrolling(std::string(what.label) + " class by class",
+                                            "<thead>\n<tr>" + head + "</tr>\n</thead>\n<tbody>\n" +
+                                                rows + "</tbody>\n",
+                                            "heat"));
   }
   if (tables.empty()) return "";
   return section("Class by class at L0 " + trimmed(level, 3),

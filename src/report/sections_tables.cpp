@@ -174,9 +174,7 @@ std::string matched_section(const ComparisonResult& result) {
     head += "<th scope=\"col\">" + escaped(capital(metric.label)) + arrow(metric.better) + "</th>";
   }
   return section("At matched L0", table_note(result, outside),
-                 "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Metrics at "
-                 "matched L0\">\n<table>\n" +
-                     head + "</tr>\n</thead>\n" + rows + "</table>\n</div>\n");
+                 scrolling("Metrics at matched L0", head + "</tr>\n</thead>\n" + rows));
 }
 
 std::string settings_section(const ComparisonResult& result) {
@@ -197,9 +195,7 @@ std::string runs_section(const ComparisonResult& result) {
   }
   const std::vector<MetricInfo> metrics = measured_metrics(result);
   std::string table =
-      "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Every run\">\n<table "
-      "class=\"runs\">\n<thead>\n<tr><th scope=\"col\">Run</th><th scope=\"col\" "
-      "class=\"text\">Member</th>";
+      "<thead>\n<tr><th scope=\"col\">Run</th><th scope=\"col\" class=\"text\">Member</th>";
   for (const std::string& axis : axes) {
     table += "<th scope=\"col\"><abbr title=\"" + escaped(axis) + "\">" + escaped(axis_name(axis)) +
              "</abbr></th>";
@@ -216,7 +212,8 @@ std::string runs_section(const ComparisonResult& result) {
   }
   const std::string summary = counted(result.runs.size(), "run") +
                               (failed > 0 ? ", " + std::to_string(failed) + " failed" : "");
-  return section("Every run", "", details(summary, table + "</tbody>\n</table>\n</div>\n"));
+  return section("Every run", "",
+                 details(summary, scrolling("Every run", table + "</tbody>\n", "runs")));
 }
 
 std::string origin_section(const ComparisonResult& result) {
