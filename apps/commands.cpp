@@ -144,7 +144,7 @@ void add_train(CLI::App& app, Common& common, std::function<int()>& action) {
       print_result(common,
                    Json{{"folder", out.string()},
                         {"steps", outcome.step},
-                        {"metrics", json_of(outcome.metrics)}},
+                        {"metrics", sae::to_json(outcome.metrics)}},
                    [&] {
                      print_metrics(outcome.metrics);
                      std::printf("\nautoencoder: %s\n", (out / "sae").c_str());

@@ -7,12 +7,12 @@
 #include <utility>
 
 #include "fields_json.h"
-#include "metrics_json.h"
 #include "sae/controls.h"
 #include "sae/error.h"
 #include "sae/evaluate_command.h"
 #include "sae/files.h"
 #include "sae/labelled.h"
+#include "sae/metric_values.h"
 #include "sae/sae_file.h"
 
 namespace sae {
@@ -169,9 +169,9 @@ std::optional<RunEvaluator::Record> RunEvaluator::recorded(const fs::path& place
     const Json json = Json::parse(read_file(place));
     if (json.at("settings") != settings_) return std::nullopt;
     const Json& own = json.at("comparison");
-    Record record{values_from_json(own.at("metrics")), {}};
+    Record record{metric_values_from_json(own.at("metrics")), {}};
     for (const auto& [metric, classes] : own.at("by_class").items()) {
-      record.by_class[metric] = values_from_json(classes);
+      record.by_class[metric] = metric_values_from_json(classes);
     }
     return record;
   } catch (const Json::exception&) {
@@ -193,10 +193,10 @@ RunEvaluator::Record RunEvaluator::evaluate(const Autoencoder& sae, const Data& 
   Json json = to_json({subject});
   json["settings"] = settings_;
   Json& own = json["comparison"];
-  own["metrics"] = values_json(record.metrics);
+  own["metrics"] = to_json(record.metrics);
   own["by_class"] = Json::object();
   for (const auto& [metric, classes] : record.by_class) {
-    own["by_class"][metric] = values_json(classes);
+    own["by_class"][metric] = to_json(classes);
   }
   write_file_atomically(place, json.dump(1) + "\n");
   return record;

@@ -7,7 +7,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "metrics_json.h"
+#include "sae/metric_values.h"
 
 namespace sae {
 namespace {
@@ -24,7 +24,7 @@ Json list(const at::Tensor& t) {
   Json out = Json::array();
   const auto* value = t.const_data_ptr<double>();
   for (std::int64_t i = 0; i < t.numel(); ++i) {
-    out.push_back(number_json(value[i]));
+    out.push_back(to_json(value[i]));
   }
   return out;
 }
@@ -126,8 +126,8 @@ MetricValues density_metrics(const at::Tensor& density) {
 }
 
 Json CoreResult::json() const {
-  Json out = values_json(values);
-  out["sae_bench"] = values_json(sae_bench);
+  Json out = to_json(values);
+  out["sae_bench"] = to_json(sae_bench);
   out["firing"] = {{"edges", firing.edges}, {"counts", firing.counts}, {"never", firing.never}};
   if (!options.latents) return out;
   Json latents = {{"feature_density", list(density)}};

@@ -8,8 +8,8 @@
 #include "diagnose/checks.h"
 #include "diagnose/record.h"
 #include "fields_json.h"
-#include "metrics_json.h"
 #include "sae/config.h"
+#include "sae/metric_values.h"
 
 namespace sae {
 namespace {
@@ -103,7 +103,7 @@ Json to_json(const Diagnosis& diagnosis) {
   for (const Check& check : diagnosis.checks) {
     Json evidence = Json::object();
     for (const auto& [name, value] : check.evidence) {
-      evidence[name] = number_json(value);
+      evidence[name] = to_json(value);
     }
     checks.push_back({{"name", check.name},
                       {"state", name_of(check.state)},

@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "evaluate_inputs.h"
-#include "metrics_json.h"
 #include "sae/controls.h"
 #include "sae/error.h"
+#include "sae/metric_values.h"
 
 namespace sae {
 namespace {
@@ -60,7 +60,7 @@ Json suite_json(const SuiteOutcome& suite) {
   if (suite.details.size() == 1) return Json::parse(suite.details.front());
   Json repeats = Json::array();
   for (const std::string& detail : suite.details) repeats.push_back(Json::parse(detail));
-  return {{"mean", values_json(suite.mean)}, {"sd", values_json(suite.sd)}, {"repeats", repeats}};
+  return {{"mean", to_json(suite.mean)}, {"sd", to_json(suite.sd)}, {"repeats", repeats}};
 }
 
 }  // namespace

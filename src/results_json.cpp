@@ -5,9 +5,9 @@
 #include <set>
 #include <utility>
 
-#include "metrics_json.h"
 #include "numbers.h"
 #include "sae/error.h"
+#include "sae/metric_values.h"
 #include "sae/results.h"
 
 namespace sae {
@@ -26,7 +26,7 @@ std::string dumped(const Json& json, int indent = -1) {
 Json history_json(const std::vector<MetricsRow>& history) {
   Json rows = Json::array();
   for (const MetricsRow& row : history) {
-    rows.push_back({{"step", row.step}, {"values", values_json(row.values)}});
+    rows.push_back({{"step", row.step}, {"values", to_json(row.values)}});
   }
   return rows;
 }
@@ -41,22 +41,19 @@ Json embedded(const std::string& text, const std::string& what) {
 Json run_json(const RunResult& run) {
   Json point = Json::object();
   for (const auto& [path, value] : run.point) point[path] = embedded(value, "point " + path);
-  Json edges = Json::array();
-  for (const double edge : run.firing.edges) edges.push_back(number_json(edge));
   Json by_class = Json::object();
-  for (const auto& [metric, values] : run.by_class) by_class[metric] = values_json(values);
-  return {
-      {"name", run.name},
-      {"member", run.member},
-      {"point", point},
-      {"seed", run.seed},
-      {"status", run.done ? "done" : "failed"},
-      {"message", run.message},
-      {"wall_s", number_json(run.wall_s)},
-      {"metrics", values_json(run.metrics)},
-      {"firing", {{"edges", edges}, {"counts", run.firing.counts}, {"never", run.firing.never}}},
-      {"by_class", by_class},
-      {"history", history_json(run.history)}};
+  for (const auto& [metric, values] : run.by_class) by_class[metric] = to_json(values);
+  return {{"name", run.name},
+          {"member", run.member},
+          {"point", point},
+          {"seed", run.seed},
+          {"status", run.done ? "done" : "failed"},
+          {"message", run.message},
+          {"wall_s", to_json(run.wall_s)},
+          {"metrics", to_json(run.metrics)},
+          {"firing", to_json(run.firing)},
+          {"by_class", by_class},
+          {"history", history_json(run.history)}};
 }
 
 /// A run takes a line.

@@ -15,11 +15,11 @@
 #include <utility>
 
 #include "fields_json.h"
-#include "metrics_json.h"
 #include "run_summary.h"
 #include "sae/architectures.h"
 #include "sae/error.h"
 #include "sae/files.h"
+#include "sae/metric_values.h"
 #include "sae/sae_file.h"
 #include "sae/version.h"
 #include "threads.h"
@@ -263,11 +263,8 @@ Evaluation TrainingRun::finish() {
                      {"seed", options_.basics.seed},
                      {"steps", trainer_->steps_done()},
                      {"tokens", trainer_->steps_done() * options_.train.train.batch},
-                     {"metrics", values_json(evaluation.values)},
-                     {"firing",
-                      {{"edges", evaluation.firing.edges},
-                       {"counts", evaluation.firing.counts},
-                       {"never", evaluation.firing.never}}},
+                     {"metrics", to_json(evaluation.values)},
+                     {"firing", to_json(evaluation.firing)},
                      {"wall_s", wall_s_},
                      {"sae", kVersion},
                      {"libtorch", kTorchVersion}};

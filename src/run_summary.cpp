@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "metrics_json.h"
 #include "sae/error.h"
 #include "sae/files.h"
+#include "sae/metric_values.h"
 
 namespace sae {
 
@@ -16,7 +16,7 @@ RunSummary read_summary(const std::filesystem::path& folder) {
   try {
     const auto json = nlohmann::ordered_json::parse(read_file(path));
     out.steps = json.at("steps").get<std::int64_t>();
-    out.metrics = values_from_json(json.at("metrics"));
+    out.metrics = metric_values_from_json(json.at("metrics"));
     const auto& firing = json.at("firing");
     out.firing = {firing.at("edges").get<std::vector<double>>(),
                   firing.at("counts").get<std::vector<std::int64_t>>(),

@@ -4,8 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 
-#include "sae/metrics_log.h"
-#include "sae/results.h"
+#include "sae/metric_values.h"
 
 namespace sae {
 

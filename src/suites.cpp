@@ -3,9 +3,9 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "metrics_json.h"
 #include "numbers.h"
 #include "sae/error.h"
+#include "sae/metric_values.h"
 #include "sae/results.h"
 
 namespace sae {
@@ -58,15 +58,15 @@ SuiteOutcome summarised(const std::string& suite, const std::vector<Measured>& r
 Json parent_row(const ParentTruth& parent) {
   return {{"feature", parent.feature},
           {"latent", parent.latent},
-          {"cosine", number_json(parent.cosine)},
+          {"cosine", to_json(parent.cosine)},
           {"events_on", parent.events_on},
           {"events_off", parent.events_off},
-          {"miss_on", number_json(parent.miss_on)},
-          {"miss_off", number_json(parent.miss_off)},
-          {"full", number_json(parent.full)},
-          {"fraction", number_json(parent.fraction)},
-          {"ratio_on", number_json(parent.ratio_on)},
-          {"ratio_off", number_json(parent.ratio_off)},
+          {"miss_on", to_json(parent.miss_on)},
+          {"miss_off", to_json(parent.miss_off)},
+          {"full", to_json(parent.full)},
+          {"fraction", to_json(parent.fraction)},
+          {"ratio_on", to_json(parent.ratio_on)},
+          {"ratio_off", to_json(parent.ratio_off)},
           {"tracked", parent.tracked}};
 }
 
@@ -116,7 +116,7 @@ SuiteOutcome truth_suite(const Autoencoder& sae, const Data& data, const EvalOpt
   }
   Evaluation result = evaluate(sae, data, eval);
   for (const std::string& name : kReconstruction) result.values.erase(name);
-  Json json = values_json(result.values);
+  Json json = to_json(result.values);
   json["parents"] = Json::array();
   for (const ParentTruth& parent : result.parents) json["parents"].push_back(parent_row(parent));
   return summarised("truth", {{result.values, json.dump(), {}}});

@@ -25,7 +25,7 @@
 #include "sae/absorption_options.h"
 #include "sae/autoencoder.h"
 #include "sae/labelled.h"
-#include "sae/metrics_log.h"
+#include "sae/metric_values.h"
 #include "sae/probes.h"
 
 namespace sae {

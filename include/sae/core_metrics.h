@@ -16,7 +16,7 @@
 #include "sae/data.h"
 #include "sae/evaluation.h"
 #include "sae/fields.h"
-#include "sae/metrics_log.h"
+#include "sae/metric_values.h"
 
 namespace sae {
 

@@ -7,8 +7,7 @@
 #include "sae/autoencoder.h"
 #include "sae/data.h"
 #include "sae/fields.h"
-#include "sae/metrics_log.h"
-#include "sae/results.h"
+#include "sae/metric_values.h"
 #include "sae/truth.h"
 
 namespace sae {

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "sae/codes.h"
-#include "sae/metrics_log.h"
+#include "sae/metric_values.h"
 
 namespace sae {
 

@@ -5,23 +5,13 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "sae/metric_values.h"
+
 namespace sae {
-
-/// Metric name -> value. NaN means "asked for, but has no value here" (null in JSON).
-using MetricValues = std::map<std::string, double>;
-
-/// What was logged at one step.
-struct MetricsRow {
-  std::int64_t step = 0;
-  MetricValues values{};
-
-  bool operator==(const MetricsRow& other) const = default;
-};
 
 /// {"step":12,"l0":31.9,...}: step first, then names in order; non-finite numbers become null.
 std::string to_json_line(const MetricsRow& row);

@@ -9,18 +9,9 @@
 #include <string_view>
 #include <vector>
 
-#include "sae/metrics_log.h"
+#include "sae/metric_values.h"
 
 namespace sae {
-
-/// Latents counted by log10 of their firing frequency; those that never fired have no logarithm.
-struct FiringHistogram {
-  std::vector<double> edges;         ///< log10, ascending, one more than counts; empty: no data
-  std::vector<std::int64_t> counts;  ///< latents with edges[i] <= log10 frequency < edges[i + 1]
-  std::int64_t never = 0;            ///< latents that did not fire at all
-
-  bool operator==(const FiringHistogram& other) const = default;
-};
 
 /// Names that the report and the tables know in `RunResult::metrics` (others are kept and listed):
 ///   l0 explained_variance cosine nmse l2_ratio; dead (a share of the latents, 0 to 1);

@@ -22,7 +22,7 @@
 #include "sae/autoencoder.h"
 #include "sae/fields.h"
 #include "sae/labelled.h"
-#include "sae/metrics_log.h"
+#include "sae/metric_values.h"
 #include "sae/probes.h"
 
 namespace sae {

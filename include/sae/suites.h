@@ -18,7 +18,7 @@
 #include "sae/data.h"
 #include "sae/evaluation.h"
 #include "sae/labelled.h"
-#include "sae/metrics_log.h"
+#include "sae/metric_values.h"
 #include "sae/probes.h"
 #include "sae/sparse_probing.h"
 

@@ -13,7 +13,7 @@
 #include "sae/activations.h"
 #include "sae/autoencoder.h"
 #include "sae/fields.h"
-#include "sae/metrics_log.h"
+#include "sae/metric_values.h"
 #include "sae/optimizer.h"
 #include "sae/schedule.h"
 

@@ -6,10 +6,10 @@
 
 #include "absorption/parts.h"
 #include "fields_json.h"
-#include "metrics_json.h"
 #include "numbers.h"
 #include "sae/absorption.h"
 #include "sae/error.h"
+#include "sae/metric_values.h"
 #include "sae/results.h"
 
 namespace sae {
@@ -32,8 +32,8 @@ SeedStatistic over_kept(const std::vector<ClassAbsorption>& classes, Get&& get) 
 
 Json detail(const ClassAbsorption& one) {
   return {{"first_letter", one.name},
-          {"mean_absorption_fraction", number_json(one.fraction)},
-          {"full_absorption_rate", number_json(one.full)},
+          {"mean_absorption_fraction", to_json(one.fraction)},
+          {"full_absorption_rate", to_json(one.full)},
           {"num_full_absorption", one.full_count},
           {"num_probe_true_positives", one.words},
           {"num_split_features", one.sparse.main}};
@@ -44,7 +44,7 @@ Json absorbers(const std::vector<Absorber>& all) {
   for (const Absorber& one : all) {
     out.push_back({{"latent", one.latent},
                    {"words", one.words},
-                   {"share", number_json(one.share)},
+                   {"share", to_json(one.share)},
                    {"examples", one.examples}});
   }
   return out;
@@ -54,18 +54,18 @@ Json own_detail(const ClassAbsorption& one) {
   const auto main = one.sparse.latents.begin() + one.sparse.main;
   return {{"class", one.name},
           {"kept", one.kept},
-          {"probe_f1", number_json(one.probe_f1)},
-          {"probe_recall", number_json(one.probe_recall)},
-          {"k1_f1", number_json(one.sparse.f1.front())},
+          {"probe_f1", to_json(one.probe_f1)},
+          {"probe_recall", to_json(one.probe_recall)},
+          {"k1_f1", to_json(one.sparse.f1.front())},
           {"f1_by_k", one.sparse.f1},
           {"main_latents", std::vector<std::int64_t>(one.sparse.latents.begin(), main)},
-          {"main_recall", number_json(one.sparse.recall)},
+          {"main_recall", to_json(one.sparse.recall)},
           {"words", one.words},
-          {"fraction", number_json(one.fraction)},
-          {"full", number_json(one.full)},
-          {"fraction_open", number_json(one.fraction_open)},
-          {"truncated_fraction", number_json(one.truncated_fraction)},
-          {"truncated_full", number_json(one.truncated_full)},
+          {"fraction", to_json(one.fraction)},
+          {"full", to_json(one.full)},
+          {"fraction_open", to_json(one.fraction_open)},
+          {"truncated_fraction", to_json(one.truncated_fraction)},
+          {"truncated_full", to_json(one.truncated_full)},
           {"absorbers", absorbers(one.absorbers)}};
 }
 
@@ -123,7 +123,7 @@ Json AbsorptionResult::json() const {
   Json more = Json::object();
   for (const auto& [name, value] : all) {
     const bool theirs = name.ends_with("_score") || name.ends_with("_num_split_features");
-    (theirs ? mean : more)[name] = number_json(value);
+    (theirs ? mean : more)[name] = to_json(value);
   }
   more["ranked"] = ranked;
   Json details = Json::array();

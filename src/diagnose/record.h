@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "sae/atm_mask.h"
-#include "sae/metrics_log.h"
+#include "sae/metric_values.h"
 #include "sae/results.h"
 #include "sae/trainer.h"
 
