@@ -64,12 +64,6 @@ bool is_outside(const Curve& curve, double l0) {
   return l0 < curve.front().first * (1 - kTolerance) || l0 > curve.back().first * (1 + kTolerance);
 }
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t n = values.size();
-  return n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
-}
-
 /// The smallest of the values that at least three quarters of them do not exceed, extended to
 /// further values that are within 10 % of it: leaving a member out should buy something.
 double covering(std::vector<double> values) {
@@ -187,18 +181,6 @@ std::vector<MetricInfo> measured_metrics(const ComparisonResult& result) {
     if (metric.name != "l0" && names.count(metric.name) != 0) measured.push_back(metric);
   }
   return measured;
-}
-
-SeedStatistic over_seeds(const std::vector<double>& values) {
-  SeedStatistic statistic;
-  statistic.seeds = static_cast<int>(values.size());
-  if (values.empty()) return statistic;
-  for (const double value : values) statistic.mean += value / static_cast<double>(values.size());
-  if (values.size() < 2) return statistic;
-  double squares = 0;
-  for (const double value : values) squares += std::pow(value - statistic.mean, 2);
-  statistic.sd = std::sqrt(squares / static_cast<double>(values.size() - 1));
-  return statistic;
 }
 
 std::optional<SeedStatistic> metric_at(const ComparisonResult& result, const std::string& member,

@@ -6,7 +6,7 @@
 #include "numbers.h"
 #include "sae/error.h"
 #include "sae/metric_values.h"
-#include "sae/results.h"
+#include "sae/statistics.h"
 
 namespace sae {
 namespace {

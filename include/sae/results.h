@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "sae/metric_values.h"
+#include "sae/statistics.h"
 
 namespace sae {
 
@@ -95,17 +96,6 @@ struct MetricInfo {
 const std::vector<MetricInfo>& known_metrics();
 /// Those known metrics, l0 left out, that at least one finished run has a finite value for.
 std::vector<MetricInfo> measured_metrics(const ComparisonResult& result);
-
-/// A metric over seeds. sd is the sample standard deviation, 0 for a single seed.
-struct SeedStatistic {
-  double mean = 0;
-  double sd = 0;
-  int seeds = 0;
-  bool outside = false;  ///< for some seed the wanted L0 is outside the member's own range
-};
-
-/// Mean and sd of one value a seed.
-SeedStatistic over_seeds(const std::vector<double>& values);
 
 /// `metric` at a wanted L0: per seed, piecewise linear over that seed's runs sorted by L0, the
 /// nearest end's value outside their range (2 % beyond an end still counts as inside: runs steered

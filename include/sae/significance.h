@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "sae/results.h"
+#include "sae/statistics.h"
 
 namespace sae {
 
@@ -33,11 +34,6 @@ struct PairedDifference {
 
 /// `d` [S][C], S and C at least 1, rows of one length.
 PairedDifference paired_difference(const std::vector<std::vector<double>>& d);
-
-/// P(|T| > |t|) of Student's t distribution.
-double student_p(double t, double df);
-/// The t with student_p(t, df) = p, for p in (0, 1].
-double student_t(double p, double df);
 
 /// Marks what Holm's step-down at 5 % tells apart.
 void holm(std::vector<PairedDifference*> family);

@@ -10,7 +10,7 @@
 #include "sae/absorption.h"
 #include "sae/error.h"
 #include "sae/metric_values.h"
-#include "sae/results.h"
+#include "sae/statistics.h"
 
 namespace sae {
 namespace {

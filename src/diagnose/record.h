@@ -12,6 +12,7 @@
 #include "sae/atm_mask.h"
 #include "sae/metric_values.h"
 #include "sae/results.h"
+#include "sae/statistics.h"
 #include "sae/trainer.h"
 
 namespace sae::diagnose {
@@ -52,7 +53,6 @@ std::vector<MetricsRow> masked_rows(const RunRecord& run);
 /// A value of a row; NaN if it is not there.
 double value_in(const MetricValues& values, const std::string& name);
 
-double median(std::vector<double> values);  ///< NaN of nothing
 double mean(const std::vector<double>& values);
 
 }  // namespace sae::diagnose
