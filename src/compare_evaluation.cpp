@@ -9,7 +9,6 @@
 #include "fields_json.h"
 #include "sae/controls.h"
 #include "sae/error.h"
-#include "sae/evaluate_command.h"
 #include "sae/files.h"
 #include "sae/labelled.h"
 #include "sae/metric_values.h"

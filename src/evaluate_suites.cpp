@@ -6,12 +6,9 @@
 #include "evaluate_inputs.h"
 #include "sae/controls.h"
 #include "sae/error.h"
-#include "sae/metric_values.h"
 
 namespace sae {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 SuiteOutcome run_suite(const std::string& suite, const Autoencoder& sae, EvaluateInputs& inputs,
                        std::int64_t repeats) {
@@ -56,13 +53,6 @@ std::vector<std::string> possible_suites(EvaluateInputs& inputs) {
   return suites;
 }
 
-Json suite_json(const SuiteOutcome& suite) {
-  if (suite.details.size() == 1) return Json::parse(suite.details.front());
-  Json repeats = Json::array();
-  for (const std::string& detail : suite.details) repeats.push_back(Json::parse(detail));
-  return {{"mean", to_json(suite.mean)}, {"sd", to_json(suite.sd)}, {"repeats", repeats}};
-}
-
 }  // namespace
 
 std::vector<SubjectOutcome> evaluate_suites(const EvaluateArguments& arguments) {
@@ -94,15 +84,6 @@ std::vector<SubjectOutcome> evaluate_suites(const EvaluateArguments& arguments) 
                            static_cast<std::uint64_t>(inputs.absorption.seed)};
   for (const std::string& name : controls) evaluate_subject(name, *make_control(name, basis));
   return subjects;
-}
-
-Json to_json(const std::vector<SubjectOutcome>& subjects) {
-  Json out = Json::object();
-  for (const SubjectOutcome& subject : subjects) {
-    Json& place = subject.name == "sae" ? out : out["controls"][subject.name];
-    for (const SuiteOutcome& suite : subject.suites) place[suite.suite] = suite_json(suite);
-  }
-  return out;
 }
 
 }  // namespace sae

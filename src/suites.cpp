@@ -94,7 +94,23 @@ ByClass of_tasks(const ProbingResult& result) {
   return out;
 }
 
+Json suite_json(const SuiteOutcome& suite) {
+  if (suite.details.size() == 1) return Json::parse(suite.details.front());
+  Json repeats = Json::array();
+  for (const std::string& detail : suite.details) repeats.push_back(Json::parse(detail));
+  return {{"mean", to_json(suite.mean)}, {"sd", to_json(suite.sd)}, {"repeats", repeats}};
+}
+
 }  // namespace
+
+Json to_json(const std::vector<SubjectOutcome>& subjects) {
+  Json out = Json::object();
+  for (const SubjectOutcome& subject : subjects) {
+    Json& place = subject.name == "sae" ? out : out["controls"][subject.name];
+    for (const SuiteOutcome& suite : subject.suites) place[suite.suite] = suite_json(suite);
+  }
+  return out;
+}
 
 const std::vector<std::string>& suite_names() {
   static const std::vector<std::string> names = {"core", "absorption", "probing", "truth"};

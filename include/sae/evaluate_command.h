@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -31,17 +30,8 @@ struct EvaluateArguments {
 /// should.
 Evaluation evaluate_path(const EvaluateArguments& arguments);
 
-struct SubjectOutcome {
-  std::string name;  ///< "sae", or a control's
-  std::vector<SuiteOutcome> suites;
-};
-
 /// The suites asked for, of the autoencoder and then of each control. Evaluation seeds are the
 /// suites' own `seed` and the numbers after it.
 std::vector<SubjectOutcome> evaluate_suites(const EvaluateArguments& arguments);
-
-/// {"core": {...}, "absorption": {...}, "controls": {"identity": {...}}}; a suite with repeats is
-/// {"mean": {...}, "sd": {...}, "repeats": [{...}, ...]}.
-nlohmann::ordered_json to_json(const std::vector<SubjectOutcome>& subjects);
 
 }  // namespace sae

@@ -1,14 +1,15 @@
 // Suites of evaluation: what `sae eval` and `sae compare` measure of one autoencoder.
 //
-//     core        reconstruction, densities, weights; also by sae-bench's definitions
-//     (core_metrics.h) absorption  on classes of words (absorption.h) probing     k-sparse and
-//     dense probes of labelled texts (sparse_probing.h) truth       against the features of a
-//     synthetic world (truth.h)
+//     core        reconstruction, densities, weights; also as sae-bench defines them
+//     absorption  on classes of words
+//     probing     k-sparse and dense probes of labelled texts
+//     truth       against the features of a synthetic world
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,15 @@ struct SuiteOutcome {
   /// fraction of every class kept in all of them, sae_top_1 of every task.
   std::map<std::string, MetricValues> by_class;
 };
+
+struct SubjectOutcome {
+  std::string name;  ///< "sae", or a control's
+  std::vector<SuiteOutcome> suites;
+};
+
+/// {"core": {...}, "absorption": {...}, "controls": {"identity": {...}}}; a suite with repeats is
+/// {"mean": {...}, "sd": {...}, "repeats": [{...}, ...]}.
+nlohmann::ordered_json to_json(const std::vector<SubjectOutcome>& subjects);
 
 /// core, absorption, probing, truth.
 const std::vector<std::string>& suite_names();
