@@ -11,14 +11,15 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "parallel.h"
 #include "peak_memory.h"
 #include "sae/architectures.h"
 #include "sae/data.h"
+#include "sae/device.h"
 #include "sae/error.h"
 #include "sae/run.h"
 #include "sae/trainer.h"
 #include "stages.h"
-#include "threads.h"
 
 namespace sae {
 namespace {

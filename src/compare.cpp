@@ -11,6 +11,7 @@
 
 #include "compare_evaluation.h"
 #include "compare_training.h"
+#include "parallel.h"
 #include "run_summary.h"
 #include "sae/error.h"
 #include "sae/files.h"

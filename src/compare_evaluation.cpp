@@ -7,7 +7,9 @@
 #include <utility>
 
 #include "fields_json.h"
+#include "parallel.h"
 #include "sae/controls.h"
+#include "sae/device.h"
 #include "sae/error.h"
 #include "sae/files.h"
 #include "sae/labelled.h"

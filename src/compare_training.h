@@ -16,10 +16,6 @@
 
 namespace sae {
 
-/// Runs `job(i)` for i in [0, count) on `threads` threads, each with one intra-op thread, so that
-/// what a job computes does not depend on how many run beside it. The first exception is rethrown.
-void run_jobs(std::size_t count, std::size_t threads, const std::function<void(std::size_t)>& job);
-
 /// A planned run while it is being trained.
 struct Entrant {
   const PlannedRun* plan = nullptr;

@@ -9,10 +9,11 @@
 
 #include "evaluate_inputs.h"
 #include "fields_json.h"
+#include "parallel.h"
+#include "sae/device.h"
 #include "sae/error.h"
 #include "sae/run.h"
 #include "sae_folder.h"
-#include "threads.h"
 
 namespace sae {
 namespace {

@@ -163,6 +163,16 @@ void StagedDirectory::commit() {
   sync(parent_of(target_));
 }
 
+void create_output_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (!error && access(folder.c_str(), W_OK) != 0) error.assign(errno, std::generic_category());
+  if (error) {
+    throw ConfigError(folder.string() + ": cannot write here: " + error.message() +
+                      "; choose another --out");
+  }
+}
+
 void remove_stale_staging(const fs::path& parent) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(parent, ignored)) {

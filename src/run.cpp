@@ -1,28 +1,23 @@
 #include "sae/run.h"
 
-#include <ATen/Context.h>
-#include <ATen/Parallel.h>
 #include <torch/types.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
-#include <system_error>
-#include <thread>
 #include <utility>
 
 #include "fields_json.h"
+#include "parallel.h"
 #include "run_summary.h"
 #include "sae/architectures.h"
+#include "sae/device.h"
 #include "sae/error.h"
 #include "sae/files.h"
 #include "sae/metric_values.h"
 #include "sae/sae_file.h"
 #include "sae/version.h"
-#include "threads.h"
 
 namespace sae {
 namespace {
@@ -104,34 +99,6 @@ RunOutcome finished_before(const RunOptions& options, const fs::path& folder) {
 }
 
 }  // namespace
-
-at::Device parse_device(const std::string& name) {
-  if (name == "auto") return at::hasCUDA() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
-  try {
-    const at::Device device(name);
-    if (device.is_cpu()) return device;
-    if (device.is_cuda()) {
-      const int count =
-          at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
-      if (std::max<int>(device.index(), 0) < count)
-        return at::Device(at::kCUDA, std::max<int>(device.index(), 0));
-      throw ConfigError("device: got '" + name + "', there are " + std::to_string(count) +
-                        " CUDA devices here; 'auto' takes what there is");
-    }
-  } catch (const c10::Error&) {  // not a device at all
-  }
-  throw ConfigError("device: got '" + name + "', expected auto, cpu, cuda or cuda:N");
-}
-
-void create_output_folder(const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (!error && access(folder.c_str(), W_OK) != 0) error.assign(errno, std::generic_category());
-  if (error) {
-    throw ConfigError(folder.string() + ": cannot write here: " + error.message() +
-                      "; choose another --out");
-  }
-}
 
 RunOptions read_run(const ConfigNode& document) {
   const auto group = [&](const char* name) {

@@ -1,6 +1,7 @@
 #include <limits>
 
 #include "run_testing.h"
+#include "sae/device.h"
 #include "sae/error.h"
 #include "sae/run.h"
 #include "sae/sae_file.h"

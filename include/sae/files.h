@@ -69,6 +69,9 @@ class StagedDirectory {
   bool committed_ = false;
 };
 
+/// Creates a folder for results; ConfigError if nothing can be written there.
+void create_output_folder(const std::filesystem::path& folder);
+
 /// Removes every `.tmp-*-<pid>` in `parent` that no running process is writing.
 void remove_stale_staging(const std::filesystem::path& parent);
 

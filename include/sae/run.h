@@ -68,12 +68,6 @@ RunOptions read_run(const ConfigNode& document);
 /// Every option explicit.
 nlohmann::ordered_json resolve_run(const RunOptions& options);
 
-/// "auto", "cpu", "cuda", "cuda:1" as a device; ConfigError if there is no such one here.
-at::Device parse_device(const std::string& name);
-
-/// Creates a folder for results; ConfigError if nothing can be written there.
-void create_output_folder(const std::filesystem::path& folder);
-
 /// One run in its folder. Drive it with batches from `data().train()`, in order, starting at
 /// `trainer().steps_done()` batches.
 class TrainingRun {

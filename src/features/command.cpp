@@ -3,6 +3,8 @@
 
 #include "features/data.h"
 #include "features/page.h"
+#include "parallel.h"
+#include "sae/device.h"
 #include "sae/error.h"
 #include "sae/features.h"
 #include "sae/files.h"
@@ -10,7 +12,6 @@
 #include "sae/sae_file.h"
 #include "sae/vocabulary.h"
 #include "sae_folder.h"
-#include "threads.h"
 
 namespace sae {
 namespace {
