@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "fields_json.h"
-#include "sae/compare.h"
+#include "sae/plan.h"
 
 namespace sae {
 namespace {

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "sae/compare.h"
 #include "sae/data.h"
+#include "sae/plan.h"
 #include "sae/run.h"
 
 namespace sae {
