@@ -1,3 +1,4 @@
+#include "sae/decode.h"
 #include "sae/autoencoder.h"
 
 #include <torch/csrc/autograd/custom_function.h>

@@ -1,3 +1,4 @@
+#include "sae/decode.h"
 #include "sae/matryoshka.h"
 
 #include <torch/types.h>

@@ -3,7 +3,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "sae/codes.h"
+#include "sae/pattern.h"
 
 namespace sae {
 

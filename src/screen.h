@@ -29,7 +29,8 @@
 
 #include <optional>
 
-#include "sae/encoder.h"
+#include "sae/encoder_weights.h"
+#include "sae/select.h"
 
 namespace sae::screen {
 

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "sae/encoder.h"
+#include "sae/encoder_weights.h"
 #include "screen_kernels.h"
 
 namespace sae::screen {

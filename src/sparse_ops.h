@@ -6,7 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "sae/codes.h"
+#include "sae/pattern.h"
 
 namespace sae::sparse {
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "sae/decode.h"
 #include "sae/encoder.h"
 #include "sae_testing.h"
 

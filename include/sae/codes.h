@@ -1,4 +1,4 @@
-// Codes: a batch of latent activations, and the decoder, which is differentiable in them.
+// Codes: a batch of latent activations.
 //
 // Of a batch's B x F latent activations about 99.8 % are zero, and for every architecture the
 // gradient is zero wherever the activation is. So only the encoder's forward product is dense; the
@@ -12,43 +12,12 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <ATen/core/ivalue.h>
 
 #include <cstdint>
-#include <vector>
+
+#include "sae/pattern.h"
 
 namespace sae {
-
-/// Which entries of a [B, F] matrix are stored. Either all of them (`dense`), or a list in token
-/// order, within a token by ascending latent: the layout of at::_embedding_bag.
-class Pattern : public torch::CustomClassHolder {
- public:
-  static c10::intrusive_ptr<Pattern> dense(std::int64_t batch, std::int64_t d_sae);
-  static c10::intrusive_ptr<Pattern> sparse(at::Tensor indices, at::Tensor offsets,
-                                            std::int64_t d_sae);
-
-  Pattern(bool is_dense, std::int64_t batch, std::int64_t d_sae, at::Tensor indices,
-          at::Tensor offsets);
-
-  /// The same entries ordered by latent: found once, used by both weight gradients.
-  struct ByLatent {
-    at::Tensor entries;  // [nnz] i64, positions in `indices`, latent by latent, tokens ascending
-    at::Tensor tokens;   // [nnz] i64, the token of each of `entries`
-    at::Tensor offsets;  // [F + 1] i64
-  };
-  const ByLatent& by_latent() const;
-  const at::Tensor& tokens() const;  ///< [nnz] i64, the token of each entry
-
-  const bool is_dense;
-  const std::int64_t batch;  // B
-  const std::int64_t d_sae;  // F
-  const at::Tensor indices;  // [nnz] i64, latent of each entry; undefined when dense
-  const at::Tensor offsets;  // [B + 1] i64; undefined when dense
-
- private:
-  mutable at::Tensor tokens_;
-  mutable ByLatent by_latent_;
-};
 
 /// Latent activations (or any other value per entry) of a batch. A cheap handle, like a tensor.
 class Codes {
@@ -80,13 +49,5 @@ class Codes {
   c10::intrusive_ptr<Pattern> pattern_;
   at::Tensor values_;
 };
-
-/// x_hat [B, D], differentiable in the values, W_dec and b_dec.
-at::Tensor decode(const Codes& codes, const at::Tensor& W_dec, const at::Tensor& b_dec);
-
-/// Reconstructions by nested prefixes of the dictionary: element j uses latents [0, widths[j]).
-/// Every entry is decoded once, whatever the number of widths. `widths` ascend and end with F.
-std::vector<at::Tensor> decode_prefixes(const Codes& codes, const std::vector<std::int64_t>& widths,
-                                        const at::Tensor& W_dec, const at::Tensor& b_dec);
 
 }  // namespace sae

@@ -12,15 +12,10 @@
 #include <ATen/core/Tensor.h>
 
 #include "sae/codes.h"
+#include "sae/encoder_weights.h"
 #include "sae/select.h"
 
 namespace sae {
-
-struct EncoderWeights {
-  at::Tensor W_enc;  // [F, D]
-  at::Tensor b_enc;  // [F]
-  at::Tensor b_dec;  // [D]
-};
 
 enum class Screening {
   kAuto,  ///< where it has been measured to be faster
