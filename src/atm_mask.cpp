@@ -11,17 +11,6 @@
 
 namespace sae {
 
-void BatchStatistics::add(const BatchStatistics& other) {
-  const double share =
-      static_cast<double>(other.tokens) / static_cast<double>(tokens + other.tokens);
-  active = active.lerp(other.active, share);
-  min_positive = at::minimum(min_positive, other.min_positive);
-  tokens += other.tokens;
-  fired = fired + other.fired;
-  if (magnitude.defined()) magnitude = magnitude + other.magnitude;
-  if (contribution.defined()) contribution = contribution + other.contribution;
-}
-
 AtmMask::AtmMask(std::int64_t d_sae, AtmMaskOptions options)
     : torch::nn::Module("AtmMask"), options_(std::move(options)) {
   if (options_.weights.size() != 3) {

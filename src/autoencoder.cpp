@@ -1,4 +1,3 @@
-#include "sae/decode.h"
 #include "sae/autoencoder.h"
 
 #include <torch/csrc/autograd/custom_function.h>
@@ -6,8 +5,9 @@
 
 #include <utility>
 
-#include "dense_statistics.h"
+#include "batch_statistics.h"
 #include "reused.h"
+#include "sae/decode.h"
 #include "sae/rng.h"
 
 namespace sae {
@@ -17,10 +17,6 @@ namespace {
 /// Norm of the first decoder rows where norms are free: SAELens' default. A small one lets the L1
 /// penalty shape the latents before they are large.
 constexpr double kFreeInitNorm = 0.1;
-
-}  // namespace
-
-namespace {
 
 /// One pass over [B, D] forward and one back, where autograd's own takes six and keeps three.
 class SquaredError : public torch::autograd::Function<SquaredError> {
@@ -151,62 +147,8 @@ Losses Autoencoder::losses(const Forward& pass, Step step) const {
   return all;
 }
 
-namespace {
-
-/// The slope of the loss in `pass.decoded`, undefined if nothing flowed back.
-at::Tensor slope_of(const Forward& pass) {
-  return pass.decoded.values().requires_grad() ? pass.decoded.values().grad() : at::Tensor();
-}
-
-/// As Autoencoder::statistics; `contribution` is not yet scaled.
-BatchStatistics plain_statistics(const Forward& pass, bool with_mask) {
-  const at::Tensor f = pass.latents.values().detach();
-  BatchStatistics batch;
-  batch.fired = pass.latents.sum_per_latent((f > 0).to(at::kFloat));
-  const at::Tensor infinity = at::full({1}, INFINITY, f.options());
-  batch.min_positive =
-      at::cat({at::where(f > 0, f, infinity).reshape({-1}), infinity}).min().to(at::kFloat);
-  if (!with_mask) return batch;
-  batch.magnitude = pass.latents.sum_per_latent(f).to(at::kFloat);
-  const at::Tensor slope = slope_of(pass);
-  if (slope.defined()) {
-    batch.contribution = pass.latents.sum_per_latent((slope * f).abs_()).to(at::kFloat);
-  }
-  return batch;
-}
-
-/// The same for dense float32 codes on the CPU, in one sweep over them instead of six.
-BatchStatistics swept_statistics(const Forward& pass, bool with_mask) {
-  const at::Tensor slope = with_mask ? slope_of(pass) : at::Tensor();
-  const DenseStatistics swept = dense_statistics(pass.latents.values().detach().contiguous(),
-                                                 slope.defined() ? slope.contiguous() : slope);
-  BatchStatistics batch;
-  batch.fired = swept.fired;
-  batch.min_positive = swept.min_positive;
-  if (!with_mask) return batch;
-  batch.magnitude = swept.magnitude;
-  batch.contribution = swept.contribution;
-  return batch;
-}
-
-}  // namespace
-
 BatchStatistics Autoencoder::statistics(const Forward& pass, double loss_scale) const {
-  const at::NoGradGuard no_grad;
-  const at::Tensor& f = pass.latents.values();
-  const bool sweep = pass.latents.is_dense() && f.is_cpu() && f.scalar_type() == at::kFloat;
-  const bool with_mask = mask_ != nullptr;
-  BatchStatistics batch =
-      sweep ? swept_statistics(pass, with_mask) : plain_statistics(pass, with_mask);
-  batch.tokens = pass.x.size(0);
-  batch.active = batch.fired.sum() / batch.tokens;
-  if (!with_mask) return batch;
-  if (batch.contribution.defined()) {
-    batch.contribution.mul_(static_cast<double>(batch.tokens) / loss_scale);
-  } else {
-    batch.contribution = at::zeros_like(batch.magnitude);
-  }
-  return batch;
+  return batch_statistics(pass.latents, pass.decoded, mask_ != nullptr, loss_scale);
 }
 
 void Autoencoder::observe(const BatchStatistics& batch, Step step) {

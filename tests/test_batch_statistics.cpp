@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "dense_statistics.h"
+#include "batch_statistics.h"
 #include "sae_testing.h"
 
 namespace sae {

@@ -1,9 +1,18 @@
-// Statistics of dense latent activations, all in one sweep.
+// BatchStatistics of one pass, from its codes.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include "sae/batch_statistics.h"
+#include "sae/codes.h"
+
 namespace sae {
+
+/// `decoded` has the values of `latents` that were reconstructed from, and after backward their
+/// gradient, which `contribution` (with a mask) is made of; `loss_scale` is what the losses were
+/// multiplied with.
+BatchStatistics batch_statistics(const Codes& latents, const Codes& decoded, bool with_mask,
+                                 double loss_scale);
 
 struct DenseStatistics {
   at::Tensor fired;         // [F] tokens with f > 0
