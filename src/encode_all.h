@@ -17,10 +17,4 @@ Codes encode_all(const Autoencoder& sae, const at::Tensor& x, std::int64_t batch
 /// f_j |W_dec_j|: the codes of the same autoencoder with decoder rows of norm 1.
 Codes with_unit_decoder(const Codes& codes, const at::Tensor& W_dec);
 
-/// The values of the latents `which` [k] in every code, [N, k].
-at::Tensor columns(const Codes& codes, const std::vector<std::int64_t>& which);
-
-/// Mean number of nonzero entries.
-double mean_l0(const Codes& codes);
-
 }  // namespace sae

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <functional>
 #include <memory>
-#include <span>
 
 #include "sae/error.h"
 #include "sae/metrics.h"
@@ -36,25 +35,6 @@ FiringHistogram firing_histogram(const at::Tensor& frequency, std::int64_t token
     ++histogram.counts[static_cast<std::size_t>(std::clamp(std::floor(place), 0.0, last))];
   }
   return histogram;
-}
-
-SparseView view(const Codes& sparse) {
-  const auto span = [](const at::Tensor& t, auto* type) {
-    using T = std::remove_pointer_t<decltype(type)>;
-    return std::span<const T>(t.const_data_ptr<T>(), static_cast<std::size_t>(t.numel()));
-  };
-  return {span(sparse.values(), static_cast<float*>(nullptr)),
-          span(sparse.pattern()->indices, static_cast<std::int64_t*>(nullptr)),
-          span(sparse.pattern()->offsets, static_cast<std::int64_t*>(nullptr))};
-}
-
-/// A sparse copy on the CPU whose arrays are contiguous float32 and int64.
-Codes on_cpu(const Codes& codes) {
-  const Codes sparse = codes.to_sparse();
-  const auto& pattern = sparse.pattern();
-  return {Pattern::sparse(pattern->indices.cpu().contiguous(), pattern->offsets.cpu().contiguous(),
-                          pattern->d_sae),
-          sparse.values().to(at::kCPU, at::kFloat).contiguous()};
 }
 
 void add_truth(const TruthMetrics& truth, MetricValues& values) {
@@ -130,8 +110,8 @@ Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions&
     WorldSource source(data.world, /*data_seed=*/0, SampleSet::kHeldOut);
     for_held_out(options.tokens, options.batch, [&](std::int64_t count) {
       const LabelledBatch batch = source.next_with_truth(count);
-      const Codes codes = on_cpu(measure(batch.x));
-      truth.add(batch.truth, view(codes));
+      const Codes codes = to_cpu(measure(batch.x));
+      truth.add(batch.truth, view_of(codes));
     });
     TruthMetrics measured = truth.metrics();
     result.values = metrics.values();

@@ -144,20 +144,6 @@ BinaryProbe train_binary_probe(const Codes& train_x, const at::Tensor& train_lab
   return best;
 }
 
-Codes select_samples(const Codes& x, const at::Tensor& rows) {
-  if (x.is_dense()) return Codes::from_dense(x.values().index_select(0, rows));
-  const Pattern& from = *x.pattern();
-  const at::Tensor sizes = from.offsets.diff().index_select(0, rows);
-  const at::Tensor offsets = at::cat({at::zeros({1}, sizes.options()), sizes.cumsum(0)});
-  const std::int64_t count = offsets[-1].item<std::int64_t>();
-  // The entries of sample r are a run: its start, then counting up.
-  const at::Tensor shift = from.offsets.index_select(0, rows) - offsets.slice(0, 0, rows.size(0));
-  const at::Tensor entries =
-      at::arange(count, sizes.options()) + at::repeat_interleave(shift, sizes, 0, count);
-  return {Pattern::sparse(from.indices.index_select(0, entries), offsets, x.d_sae()),
-          x.values().index_select(0, entries)};
-}
-
 at::Tensor random_order(std::int64_t n, std::uint64_t seed, std::uint64_t index) {
   at::Tensor order = at::empty({n}, at::kLong);
   auto* place = order.mutable_data_ptr<std::int64_t>();

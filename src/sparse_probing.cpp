@@ -25,7 +25,7 @@ struct Texts {
   at::Tensor y;  // [N] i64
 
   Texts rows(const at::Tensor& which) const {
-    return {select_samples(x, which), y.index_select(0, which)};
+    return {rows_of(x, which), y.index_select(0, which)};
   }
   Texts against_the_rest(std::int64_t label) const { return {x, (y == label).to(at::kLong)}; }
 };
@@ -109,7 +109,7 @@ std::vector<std::int64_t> top_mean_differences(const Codes& x, const at::Tensor&
                                                std::int64_t k) {
   const at::NoGradGuard no_grad;
   const auto mean = [&](std::int64_t label) {
-    const Codes part = select_samples(x, at::nonzero(labels == label).squeeze(1));
+    const Codes part = rows_of(x, at::nonzero(labels == label).squeeze(1));
     return part.sum_per_latent(part.values()) / static_cast<double>(part.batch());
   };
   const at::Tensor difference = (mean(1) - mean(0)).abs().to(at::kDouble).contiguous();

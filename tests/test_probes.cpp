@@ -152,9 +152,8 @@ TEST(Probes, SelectedSamplesAreThoseRows) {
   const at::Tensor dense = normal({7, 9}, 3).relu();
   const Codes sparse = Codes::from_dense(dense).to_sparse();
   const at::Tensor rows = integers({6, 0, 3, 3});
-  expect_close(select_samples(sparse, rows).to_dense(), dense.index_select(0, rows));
-  expect_close(select_samples(Codes::from_dense(dense), rows).to_dense(),
-               dense.index_select(0, rows));
+  expect_close(rows_of(sparse, rows).to_dense(), dense.index_select(0, rows));
+  expect_close(rows_of(Codes::from_dense(dense), rows).to_dense(), dense.index_select(0, rows));
 }
 
 TEST(Probes, RandomOrdersArePermutations) {

@@ -71,8 +71,8 @@ TEST(SparseProbing, ChoosesAndProbesAsSaeBench) {
         const at::Tensor y = rows.div(kTrain, "floor").eq(c).to(at::kLong);
         const at::Tensor held_y = held.div(kTest, "floor").eq(c).to(at::kLong);
         for (const bool sparse : {false, true}) {
-          Codes x = select_samples(train, rows);
-          Codes held_x = select_samples(test, held);
+          Codes x = rows_of(train, rows);
+          Codes held_x = rows_of(test, held);
           if (sparse) {
             x = x.to_sparse();
             held_x = held_x.to_sparse();

@@ -14,8 +14,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "sae/pattern.h"
+#include "sae/sparse_rows.h"
 
 namespace sae {
 
@@ -49,5 +51,23 @@ class Codes {
   c10::intrusive_ptr<Pattern> pattern_;
   at::Tensor values_;
 };
+
+/// A sparse copy on the CPU whose arrays are contiguous float32 and int64, for `view_of`.
+Codes to_cpu(const Codes& codes);
+
+/// Plain arrays of codes that `to_cpu` made, which must outlive the view.
+SparseView view_of(const Codes& codes);
+
+/// Samples `rows` [n] i64 of x, on the CPU.
+Codes rows_of(const Codes& x, const at::Tensor& rows);
+
+/// Codes of the same latents one after the other. `parts` are sparse and not empty.
+Codes joined(const std::vector<Codes>& parts);
+
+/// The values of the latents `which` [k] in every code, [N, k].
+at::Tensor columns(const Codes& codes, const std::vector<std::int64_t>& which);
+
+/// Mean number of nonzero entries.
+double mean_l0(const Codes& codes);
 
 }  // namespace sae

@@ -72,9 +72,6 @@ BinaryProbe train_binary_probe(const Codes& train_x, const at::Tensor& train_lab
                                const BinaryProbeTraining& how, std::uint64_t seed,
                                const ProbeDraws& draws = {});
 
-/// Samples `rows` [n] i64 of x, on the CPU.
-Codes select_samples(const Codes& x, const at::Tensor& rows);
-
 /// A uniformly random permutation of 0 .. n - 1, [n] i64: a pure function of its arguments.
 at::Tensor random_order(std::int64_t n, std::uint64_t seed, std::uint64_t index);
 

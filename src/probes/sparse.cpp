@@ -38,7 +38,7 @@ class SparseTraining : public ProbeTraining {
 
  private:
   void step(const at::Tensor& rows, double lr) {
-    const Codes batch = select_samples(samples_.x, rows);
+    const Codes batch = rows_of(samples_.x, rows);
     const at::Tensor y = samples_.inside.index_select(0, rows);
     const auto classes = static_cast<double>(y.size(1));
     const at::Tensor p = sparse::gather_sum(*batch.pattern(), batch.values(), parameters_[0])
