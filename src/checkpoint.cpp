@@ -11,6 +11,7 @@
 #include "sae/error.h"
 #include "sae/files.h"
 #include "sae/sae_file.h"
+#include "sae/sha256.h"
 #include "sae/version.h"
 
 namespace sae {

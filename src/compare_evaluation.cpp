@@ -15,6 +15,7 @@
 #include "sae/labelled.h"
 #include "sae/metric_values.h"
 #include "sae/sae_file.h"
+#include "sae/sha256.h"
 
 namespace sae {
 namespace {

@@ -1,4 +1,4 @@
-#include "sha256.h"
+#include "sae/sha256.h"
 
 #include <algorithm>
 #include <bit>

@@ -4,6 +4,7 @@
 
 #include "sae/error.h"
 #include "sae/files.h"
+#include "sae/sha256.h"
 #include "strict_json.h"
 
 namespace sae {

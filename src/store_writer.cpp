@@ -6,6 +6,7 @@
 
 #include "sae/error.h"
 #include "sae/files.h"
+#include "sae/sha256.h"
 #include "sae/store.h"
 
 namespace sae {

@@ -8,6 +8,7 @@
 #include "run_testing.h"
 #include "sae/checkpoint.h"
 #include "sae/error.h"
+#include "sae/sha256.h"
 #include "sae_testing.h"
 #include "temporary_folder.h"
 

@@ -12,6 +12,7 @@
 #include "sae/features.h"
 #include "sae/files.h"
 #include "sae/sae_file.h"
+#include "sae/sha256.h"
 #include "sae/store.h"
 #include "sae_testing.h"
 #include "temporary_folder.h"

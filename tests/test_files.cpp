@@ -10,7 +10,7 @@
 
 #include "sae/error.h"
 #include "sae/files.h"
-#include "sha256.h"
+#include "sae/sha256.h"
 #include "temporary_folder.h"
 
 namespace sae {

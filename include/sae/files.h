@@ -1,4 +1,4 @@
-// Files that are either complete or absent: atomic writes, directories written aside, checksums.
+// Files that are either complete or absent: atomic writes and directories written aside.
 //
 // A file or folder appears under its final name only after its bytes are on the disk (fsync of the
 // files and of their folder, then rename, then fsync of the parent), so no kill, crash or full disk
@@ -74,22 +74,6 @@ void create_output_folder(const std::filesystem::path& folder);
 
 /// Removes every `.tmp-*-<pid>` in `parent` that no running process is writing.
 void remove_stale_staging(const std::filesystem::path& parent);
-
-/// SHA-256 (FIPS 180-4), for spotting damage and change.
-class Sha256 {
- public:
-  void update(std::string_view bytes);
-  std::string hex();  ///< finishes; 64 lower-case digits
-
- private:
-  std::array<std::uint32_t, 8> state_ = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                                         0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-  std::array<unsigned char, 64> block_{};
-  std::uint64_t size_ = 0;
-};
-
-std::string sha256_hex(std::string_view bytes);
-std::string sha256_of_file(const std::filesystem::path& path);
 
 /// A file's bytes as memory, read on demand. Reading what another process has meanwhile cut off is
 /// a bus error, so check_unchanged comes before each use.
