@@ -1,7 +1,7 @@
 #include <nlohmann/json.hpp>
 
-#include "numbers.h"
 #include "sae/inspect.h"
+#include "text.h"
 
 namespace sae {
 namespace {

@@ -7,9 +7,9 @@
 #include <string_view>
 #include <system_error>
 
-#include "numbers.h"
 #include "sae/error.h"
 #include "sae/files.h"
+#include "text.h"
 
 namespace sae {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <vector>
 
-#include "printable.h"
 #include "sae/error.h"
+#include "text.h"
 #include "zip.h"
 
 namespace sae {

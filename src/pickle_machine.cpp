@@ -5,8 +5,8 @@
 #include <iterator>
 #include <utility>
 
-#include "printable.h"
 #include "sae/error.h"
+#include "text.h"
 
 namespace sae {
 namespace {

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "numbers.h"
+#include "text.h"
 
 namespace sae {
 namespace {

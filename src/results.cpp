@@ -5,7 +5,7 @@
 #include <set>
 #include <utility>
 
-#include "numbers.h"
+#include "text.h"
 
 namespace sae {
 namespace {

@@ -5,10 +5,10 @@
 #include <set>
 #include <utility>
 
-#include "numbers.h"
 #include "sae/error.h"
 #include "sae/metric_values.h"
 #include "sae/results.h"
+#include "text.h"
 
 namespace sae {
 namespace {

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <set>
 
-#include "numbers.h"
 #include "sae/results.h"
+#include "text.h"
 
 namespace sae {
 namespace {

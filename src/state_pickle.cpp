@@ -5,9 +5,9 @@
 #include <set>
 
 #include "pickle_machine.h"
-#include "printable.h"
 #include "sae/error.h"
 #include "safetensors_header.h"
+#include "text.h"
 
 namespace sae {
 namespace {

@@ -3,10 +3,10 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "numbers.h"
 #include "sae/error.h"
 #include "sae/metric_values.h"
 #include "sae/statistics.h"
+#include "text.h"
 
 namespace sae {
 namespace {

@@ -2,9 +2,9 @@
 
 #include <set>
 
-#include "printable.h"
 #include "sae/error.h"
 #include "safetensors_header.h"
+#include "text.h"
 
 namespace sae {
 namespace {

@@ -4,10 +4,10 @@
 
 #include <map>
 
-#include "printable.h"
 #include "sae/error.h"
 #include "sae/files.h"
 #include "tensor_bytes.h"
+#include "text.h"
 #include "torch_archive.h"
 #include "zip_writer.h"
 

@@ -6,8 +6,8 @@
 
 #include "crc32.h"
 #include "inflate.h"
-#include "printable.h"
 #include "sae/error.h"
+#include "text.h"
 #include "zip_format.h"
 
 namespace sae {

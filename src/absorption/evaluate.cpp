@@ -7,11 +7,11 @@
 
 #include "absorption/parts.h"
 #include "encode_all.h"
-#include "numbers.h"
 #include "sae/absorption.h"
 #include "sae/error.h"
 #include "sae/logistic.h"
 #include "sae/metrics.h"
+#include "text.h"
 
 namespace sae {
 namespace {

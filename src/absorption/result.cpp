@@ -6,11 +6,11 @@
 
 #include "absorption/parts.h"
 #include "fields_json.h"
-#include "numbers.h"
 #include "sae/absorption.h"
 #include "sae/error.h"
 #include "sae/metric_values.h"
 #include "sae/statistics.h"
+#include "text.h"
 
 namespace sae {
 namespace {

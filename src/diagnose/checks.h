@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "diagnose/record.h"
-#include "numbers.h"
 #include "sae/diagnose.h"
+#include "text.h"
 
 namespace sae::diagnose {
 

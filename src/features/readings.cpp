@@ -3,11 +3,11 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "numbers.h"
 #include "sae/error.h"
 #include "sae/features.h"
 #include "sae/files.h"
 #include "strict_json.h"
+#include "text.h"
 
 namespace sae {
 namespace {

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
-#include "numbers.h"
 #include "report/svg.h"
+#include "text.h"
 
 namespace sae::report {
 namespace {

@@ -4,11 +4,11 @@
 #include <cmath>
 #include <set>
 
-#include "numbers.h"
 #include "report/groups.h"
 #include "report/sections.h"
 #include "report/svg.h"
 #include "sae/significance.h"
+#include "text.h"
 
 namespace sae::report {
 namespace {

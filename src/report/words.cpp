@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "numbers.h"
 #include "report/groups.h"
 #include "sae/report.h"
 #include "sae/significance.h"
+#include "text.h"
 
 namespace sae {
 namespace {

@@ -1,9 +1,11 @@
-// Numbers as text, the same in every locale.
+// Numbers and words as text, the same in every locale.
 #pragma once
 
 #include <charconv>
 #include <cmath>
+#include <cstddef>
 #include <string>
+#include <string_view>
 
 namespace sae {
 
@@ -43,6 +45,14 @@ inline std::string brief(double value) {
         std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific, 2).ptr};
   }
   return fixed(value, size < 1 ? 3 : size < 10 ? 2 : size < 100 ? 1 : 0);
+}
+
+/// `text` on one line, in ASCII and not too long, whatever it is.
+inline std::string printable(std::string_view text) {
+  constexpr std::size_t kLongest = 100;
+  std::string out(text.substr(0, kLongest));
+  for (char& c : out) c = c < ' ' || c > '~' ? '?' : c;
+  return text.size() > kLongest ? out + "..." : out;
 }
 
 }  // namespace sae
