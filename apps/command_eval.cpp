@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "command_shared.h"
-#include "sae/evaluate_command.h"
+#include "sae/tools/evaluate.h"
 
 namespace sae_cli {
 namespace {

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "commands.h"
-#include "sae/metric_values.h"
-#include "sae/progress.h"
+#include "progress.h"
+#include "sae/metrics/metric_values.h"
 
 namespace sae_cli {
 
