@@ -10,6 +10,7 @@
 
 #include "base/parallel.h"
 #include "config/fields_json.h"
+#include "metrics/event_writer.h"
 #include "sae/base/device.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
@@ -143,6 +144,8 @@ TrainingRun::TrainingRun(RunOptions options, Data data, fs::path folder, bool re
   open_folder(resume);
   saved_at_ = Clock::now();
 }
+
+TrainingRun::~TrainingRun() = default;
 
 Json TrainingRun::resolved() const { return resolve_run(options_); }
 

@@ -15,7 +15,6 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "metrics/event_writer.h"
 #include "sae/config/config_node.h"
 #include "sae/data/data.h"
 #include "sae/evaluation/evaluation.h"
@@ -68,6 +67,8 @@ RunOptions read_run(const ConfigNode& document);
 /// Every option explicit.
 nlohmann::ordered_json resolve_run(const RunOptions& options);
 
+class EventWriter;  // src/metrics/event_writer.h
+
 /// One run in its folder. Drive it with batches from `data().train()`, in order, starting at
 /// `trainer().steps_done()` batches.
 class TrainingRun {
@@ -76,6 +77,7 @@ class TrainingRun {
   /// if it had never stopped. ConfigError if the folder exists without `resume`, or holds a run of
   /// another configuration.
   TrainingRun(RunOptions options, Data data, std::filesystem::path folder, bool resume);
+  ~TrainingRun();
 
   Trainer& trainer() { return *trainer_; }
   const Data& data() const { return data_; }
