@@ -39,6 +39,4 @@ std::string against_l0(const ComparisonResult& result, const MetricInfo& metric)
 bool wide(const std::vector<Series>& series, double Point::*of);
 std::string members_of(const std::vector<Series>& series);  ///< their labels
 
-extern const char* const kStyle;
-
 }  // namespace sae::report

@@ -1,9 +1,3 @@
-#include "tools/features/page.h"
-
-namespace sae {
-
-// Text from the data is only ever set as text, never as markup. Only the rows in sight exist.
-const char* const kFeaturesScript = R"js(
 "use strict";
 const $ = id => document.getElementById(id);
 let index = null;        // what data/index.js says
@@ -215,6 +209,3 @@ function saeIndex(data) {
   select();
   show();
 }
-)js";
-
-}  // namespace sae

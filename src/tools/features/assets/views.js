@@ -1,9 +1,3 @@
-#include "tools/features/page.h"
-
-namespace sae {
-
-// What the main part shows: one latent, or all of them. After kFeaturesScript, whose names it uses.
-const char* const kFeaturesViews = R"js(
 function facts(pairs) {
   return make("dl", {}, ...pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
 }
@@ -163,6 +157,3 @@ function readings() {
   }
   return numbers.length ? [section("Readings", "What evaluations found that latents stand for.", found)] : [];
 }
-)js";
-
-}  // namespace sae
