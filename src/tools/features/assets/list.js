@@ -4,7 +4,7 @@ let index = null;        // what data/index.js says
 let shown = [];          // latents of the list, in its order
 let cursor = 0;          // position in `shown`
 let chosen = -1;         // the latent in the main part
-let searched = [];       // text of each latent, in lower case
+const searched = [];     // text of each latent, in lower case
 const chunks = new Map(), waiting = new Map();
 
 function make(name, attributes, ...children) {
@@ -28,7 +28,6 @@ function share(part, whole) {
 }
 const visible = token => token.replace(/\n/g, "\u21b5").replace(/\t/g, "\u21e5");
 const readingsOf = i => (index.reads[i] || []).map(parts => parts.join(""));
-const density = i => index.firings[i] / index.rows;
 
 // ---- the list
 
@@ -87,7 +86,7 @@ function draw() {
       make("span", {}, String(i)), make("span", {}, share(index.firings[i], index.rows)),
       make("span", {}, brief(index.max[i])), make("span", {title: words}, words));
     row.style.top = at * size + "px";
-    row.addEventListener("click", () => { cursor = at; open(i); });
+    row.addEventListener("click", () => { cursor = at; choose(i); });
     drawnRows.push(row);
   }
   $("spacer").replaceChildren(...drawnRows);
@@ -111,19 +110,19 @@ function listKey(event) {
     Home: 0, End: shown.length - 1};
   if (event.ctrlKey || event.altKey || event.metaKey) return;
   if (event.key in moves) move(moves[event.key]);
-  else if ((event.key === "Enter" || event.key === " ") && shown.length > 0) open(shown[cursor]);
+  else if ((event.key === "Enter" || event.key === " ") && shown.length > 0) choose(shown[cursor]);
   else return;
   event.preventDefault();
 }
 
 // ---- one latent
 
-function open(i) {
+function choose(i) {
   if (location.hash === "#" + i) show();
   else location.hash = "#" + i;  // hashchange shows it, so that Back works
 }
 
-function close() {
+function leave() {
   document.body.classList.remove("open");  // what is hidden cannot have the focus
   location.hash = "";
   $("rows").focus();
@@ -138,12 +137,12 @@ function load(number, then) {
   script.onerror = () => { waiting.delete(number); saeMissing(name); };
   document.head.append(script);
 }
-function saeChunk(number, latents) {
+window.saeChunk = (number, latents) => {
   chunks.set(number, latents);
   const then = waiting.get(number) || [];
   waiting.delete(number);
   for (const call of then) call();
-}
+};
 function saeMissing(name) {
   $("detail").replaceChildren(make("p", {role: "alert"},
     name + " cannot be loaded. Keep index.html and the folder data together."));
@@ -178,11 +177,11 @@ function steps() {
   if (!previous) return;
   previous.disabled = at <= 0;
   next.disabled = at < 0 || at + 1 >= shown.length;
-  previous.onclick = () => open(shown[at - 1]);
-  next.onclick = () => open(shown[at + 1]);
+  previous.onclick = () => choose(shown[at - 1]);
+  next.onclick = () => choose(shown[at + 1]);
 }
 
-function saeIndex(data) {
+window.saeIndex = data => {
   index = data;
   index.words.forEach((words, i) => searched.push(words.concat(readingsOf(i)).join(" ").toLowerCase()));
   $("title").textContent = index.about.title;
@@ -197,9 +196,9 @@ function saeIndex(data) {
   });
   addEventListener("keydown", event => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input, select")) return;
-    if (event.key === "/") { event.preventDefault(); if (document.body.classList.contains("open")) close(); $("search").focus(); }
+    if (event.key === "/") { event.preventDefault(); if (document.body.classList.contains("open")) leave(); $("search").focus(); }
     if (event.key === "Escape" && chosen >= 0) {
-      if (matchMedia("(max-width: 52rem)").matches) close(); else $("rows").focus();
+      if (matchMedia("(max-width: 52rem)").matches) leave(); else $("rows").focus();
     }
     if (event.key === "[" && $("previous")) $("previous").click();
     if (event.key === "]" && $("next")) $("next").click();
@@ -208,4 +207,4 @@ function saeIndex(data) {
   addEventListener("hashchange", show);
   select();
   show();
-}
+};

@@ -41,7 +41,7 @@ function example(peak, [activation, row, text], note) {
   const at = make("div", {class: "at"}, brief(activation), make("small", {}, note ? note : "row " + grouped(row)));
   const body = make("div", {class: "text"});
   if (text === null) body.append("row " + grouped(row) + " of the store");
-  else text.forEach((part, position) => {
+  (text || []).forEach((part, position) => {
     if (typeof part === "string") {
       body.append(visible(position === 0 ? part.trimStart() : part));
     } else {
