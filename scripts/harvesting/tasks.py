@@ -218,7 +218,12 @@ def read_csv(path, columns):
                 if column not in (rows.fieldnames or []):
                     names = ", ".join(rows.fieldnames or []) or "none"
                     raise HarvestError(f'{path}: no column "{column}"; its columns: {names}')
-            values = [tuple(row[column] for column in columns) for row in rows]
+            values = []
+            for number, row in enumerate(rows, 2):
+                if None in row or None in row.values():
+                    count = "more" if None in row else "fewer"
+                    raise HarvestError(f"{path}: row {number} has {count} columns than the first")
+                values.append(tuple(texts.plain(row[column]) for column in columns))
     except OSError as error:
         raise HarvestError(f"{path}: cannot read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -226,11 +231,9 @@ def read_csv(path, columns):
     except csv.Error as error:
         raise HarvestError(f"{path}: not CSV: {error}") from None
     found, empty = {}, 0
-    for row, (text, label) in enumerate(values, 2):
-        if text is None or label is None:
-            raise HarvestError(f"{path}: row {row} has fewer columns than the first")
+    for text, label in values:
         if text.strip():
-            found.setdefault(texts.plain(label).strip(), []).append(texts.plain(text))
+            found.setdefault(label.strip(), []).append(text)
         else:
             empty += 1
     return dict(sorted(found.items())), left_out(empty, len(values), f"rows of {path}, without text")

@@ -18,7 +18,6 @@ from unittest import mock
 from common import BLOCKS, ADDED, MODELS, ROOT, SCALED, WORDS, ScriptTest, tiny_tokenizer, torch, transformers
 
 import harvest
-from harvesting import text as texts
 from safetensors.torch import load_file
 
 
@@ -349,52 +348,6 @@ class Harvest(ScriptTest):
             "--model", path, "--layer", 1, "--text", self.text, "--context", 8, "--dtype", "bf16",
             "--shard-tokens", 30, "--out", target)  # fmt: skip
         self.assertEqual(status, 0, output)
-
-
-class Text(unittest.TestCase):
-    def test_wikitext_form_undoes_its_markers(self):
-        text = texts.wikitext("a @-@ b 1 @,@ 000 <unk> 1 @.@ 5", "[UNK]")
-        self.assertEqual(text, "a - b 1 , 000 [UNK] 1 . 5")
-
-    def documents(self, form, rows):
-        source = object.__new__(texts.Texts)
-        source.form, source.column, source.files = form, "text", None
-        source.rows = [{"text": row} for row in rows]
-        return list(source.documents())
-
-    def test_documents_are_rows_articles_or_lines(self):
-        rows = ["", " = One = \n", " = = Part = = \n", " text \n", "", " = B = \n", " more \n"]
-        self.assertEqual(self.documents("whole", rows), rows)
-        self.assertEqual(
-            self.documents("article", rows),
-            [" = One = \n = = Part = = \n text \n", " = B = \n more \n"],
-        )
-        self.assertEqual(self.documents("article", ["".join(rows)]), self.documents("article", rows))
-        self.assertEqual(len(self.documents("line", rows)), 5)
-
-    def test_blocks_are_the_text_cut_at_ends_of_lines(self):
-        with mock.patch.object(texts, "BLOCK", 10):
-            for text in ("", "ab\ncd\nef\n", "a" * 25, "abc def ghi jkl mno", "\n" * 30):
-                self.assertEqual("".join(texts.blocks(text)), text)
-                self.assertTrue(all(0 < len(b) <= 10 for b in texts.blocks(text)))
-            self.assertEqual(list(texts.blocks("abcd\nefg\nhij")), ["abcd\nefg\n", "hij"])
-            self.assertEqual(list(texts.blocks("abcd efgh ij")), ["abcd efgh", " ij"])
-
-    def test_packed_windows_run_on_over_the_ends_of_documents(self):
-        arguments = mock.Mock(
-            document="whole", text_form="plain", bos=False, context=6, stride=None, tokens=5, seed=None
-        )
-        source = mock.Mock(documents=lambda: iter(["cat dog cat", "dog dog", "mat mat mat"]))
-        cat, dog, mat, end = 5, 6, 9, 2
-        arguments.pack = True
-        windows = texts.Windows(source, tiny_tokenizer(), arguments)
-        self.assertEqual(
-            [window.ids[1:5].tolist() for window in windows],
-            [[cat, dog, cat, end], [dog, dog, end, mat]],
-        )
-        arguments.pack = False
-        with self.assertRaisesRegex(texts.HarvestError, "--pack"):
-            list(texts.Windows(source, tiny_tokenizer(), arguments))
 
 
 if __name__ == "__main__":
