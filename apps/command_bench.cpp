@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "command_shared.h"
-#include "sae/architectures.h"
-#include "sae/bench.h"
-#include "sae/error.h"
+#include "sae/base/error.h"
+#include "sae/models/architectures.h"
+#include "sae/tools/bench.h"
 
 namespace sae_cli {
 namespace {

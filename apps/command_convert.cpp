@@ -4,7 +4,7 @@
 #include <string>
 
 #include "command_shared.h"
-#include "sae/convert.h"
+#include "sae/tools/convert.h"
 
 namespace sae_cli {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "command_shared.h"
-#include "sae/diagnose.h"
+#include "sae/tools/diagnose.h"
 
 namespace sae_cli {
 

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "command_shared.h"
-#include "sae/evaluate_command.h"
+#include "sae/tools/evaluate.h"
 
 namespace sae_cli {
 namespace {
@@ -69,7 +69,7 @@ void add_eval(CLI::App& app, Common& common, std::function<int()>& action) {
       given->threads = common.threads;
       if (given->suites.empty() && given->controls.empty()) {
         const sae::Evaluation result = sae::evaluate_path(*given);
-        print_result(common, json_of(result.values), [&] { print_metrics(result.values); });
+        print_result(common, sae::to_json(result.values), [&] { print_metrics(result.values); });
         return 0;
       }
       const auto subjects = sae::evaluate_suites(*given);

@@ -4,8 +4,8 @@
 
 #include "command_shared.h"
 #include "log.h"
-#include "sae/features.h"
-#include "sae/progress.h"
+#include "progress.h"
+#include "sae/tools/features.h"
 
 namespace sae_cli {
 

@@ -3,9 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include "command_shared.h"
-#include "sae/error.h"
-#include "sae/inspect.h"
-#include "sae/progress.h"
+#include "progress.h"
+#include "sae/base/error.h"
+#include "sae/tools/inspect.h"
 
 namespace sae_cli {
 

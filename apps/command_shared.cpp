@@ -30,14 +30,6 @@ void print_metrics(const sae::MetricValues& metrics) {
   for (const auto& [name, value] : metrics) std::printf("%-28s %.5g\n", name.c_str(), value);
 }
 
-Json json_of(const sae::MetricValues& metrics) {
-  Json json = Json::object();
-  for (const auto& [name, value] : metrics) {
-    json[name] = std::isfinite(value) ? Json(value) : Json();
-  }
-  return json;
-}
-
 void draw_progress(sae::ProgressLine& line, const std::string& label, std::int64_t done,
                    std::int64_t total) {
   sae::Progress progress;

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "commands.h"
-#include "sae/metrics_log.h"
-#include "sae/progress.h"
+#include "progress.h"
+#include "sae/metrics/metric_values.h"
 
 namespace sae_cli {
 
@@ -21,7 +21,6 @@ void add_common(CLI::App* command, Common& common);  ///< these, --threads and -
 void print_result(const Common& common, const Json& json, const std::function<void()>& for_people);
 
 void print_metrics(const sae::MetricValues& metrics);  ///< in two columns
-Json json_of(const sae::MetricValues& metrics);        ///< what is not finite is null
 
 /// Draws how many of `total` are done.
 void draw_progress(sae::ProgressLine& line, const std::string& label, std::int64_t done,

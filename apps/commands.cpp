@@ -8,14 +8,14 @@
 
 #include "command_shared.h"
 #include "log.h"
-#include "sae/compare.h"
-#include "sae/config.h"
-#include "sae/config_reference.h"
-#include "sae/error.h"
-#include "sae/info.h"
-#include "sae/progress.h"
-#include "sae/run.h"
-#include "sae/synth.h"
+#include "progress.h"
+#include "sae/base/error.h"
+#include "sae/comparison/compare.h"
+#include "sae/config/config_node.h"
+#include "sae/tools/config_reference.h"
+#include "sae/tools/info.h"
+#include "sae/tools/synth.h"
+#include "sae/training/run.h"
 
 namespace sae_cli {
 
@@ -144,7 +144,7 @@ void add_train(CLI::App& app, Common& common, std::function<int()>& action) {
       print_result(common,
                    Json{{"folder", out.string()},
                         {"steps", outcome.step},
-                        {"metrics", json_of(outcome.metrics)}},
+                        {"metrics", sae::to_json(outcome.metrics)}},
                    [&] {
                      print_metrics(outcome.metrics);
                      std::printf("\nautoencoder: %s\n", (out / "sae").c_str());

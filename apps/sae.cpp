@@ -11,9 +11,9 @@
 
 #include "commands.h"
 #include "log.h"
-#include "sae/config.h"
-#include "sae/error.h"
-#include "sae/version.h"
+#include "sae/base/error.h"
+#include "sae/base/version.h"
+#include "sae/config/config_node.h"
 
 namespace {
 

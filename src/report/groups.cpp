@@ -4,7 +4,7 @@
 #include <cmath>
 #include <map>
 
-#include "numbers.h"
+#include "sae/base/text.h"
 
 namespace sae::report {
 namespace {

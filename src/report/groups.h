@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "report/chart.h"
-#include "sae/results.h"
+#include "html/chart.h"
+#include "sae/results/results.h"
 
 namespace sae::report {
 

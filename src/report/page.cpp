@@ -1,6 +1,6 @@
+#include "html/svg.h"
 #include "report/sections.h"
-#include "report/svg.h"
-#include "sae/report.h"
+#include "sae/report/report.h"
 
 namespace sae {
 

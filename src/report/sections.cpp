@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "report/svg.h"
+#include "html/svg.h"
 
 namespace sae::report {
 

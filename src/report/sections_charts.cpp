@@ -3,10 +3,10 @@
 #include <cmath>
 #include <utility>
 
-#include "numbers.h"
+#include "html/svg.h"
 #include "report/groups.h"
 #include "report/sections.h"
-#include "report/svg.h"
+#include "sae/base/text.h"
 
 namespace sae::report {
 namespace {

@@ -4,11 +4,11 @@
 #include <cmath>
 #include <set>
 
-#include "numbers.h"
+#include "html/svg.h"
 #include "report/groups.h"
 #include "report/sections.h"
-#include "report/svg.h"
-#include "sae/significance.h"
+#include "sae/base/text.h"
+#include "sae/results/significance.h"
 
 namespace sae::report {
 namespace {

@@ -4,10 +4,10 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "numbers.h"
+#include "html/svg.h"
 #include "report/groups.h"
 #include "report/sections.h"
-#include "report/svg.h"
+#include "sae/base/text.h"
 
 namespace sae::report {
 namespace {

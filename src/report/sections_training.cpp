@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "numbers.h"
+#include "html/svg.h"
 #include "report/groups.h"
 #include "report/sections.h"
-#include "report/svg.h"
+#include "sae/base/text.h"
 
 namespace sae::report {
 namespace {

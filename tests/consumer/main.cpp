@@ -1,9 +1,8 @@
 // What a program that links sae::sae may start with: a tensor from LibTorch and a call into sae.
+#include <sae/sae.h>
 #include <torch/types.h>
 
 #include <iostream>
-
-#include "all_headers.h"
 
 int main() {
   const torch::Tensor ones = torch::ones({2, 3});

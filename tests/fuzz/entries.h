@@ -8,14 +8,14 @@
 #include <string>
 #include <string_view>
 
-#include "npy.h"
-#include "npz_arrays.h"
-#include "sae/config.h"
-#include "sae/error.h"
-#include "safetensors_header.h"
-#include "state_pickle.h"
-#include "strict_json.h"
-#include "torch_archive.h"
+#include "base/strict_json.h"
+#include "formats/npy.h"
+#include "formats/npz_arrays.h"
+#include "formats/safetensors_header.h"
+#include "formats/state_pickle.h"
+#include "formats/torch_archive.h"
+#include "sae/base/error.h"
+#include "sae/config/config_node.h"
 
 namespace sae {
 

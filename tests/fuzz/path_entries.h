@@ -10,10 +10,10 @@
 #include <string_view>
 
 #include "entries.h"
-#include "sae/features.h"
-#include "sae/files.h"
-#include "sae/labelled.h"
-#include "temporary_folder.h"
+#include "sae/base/files.h"
+#include "sae/data/labelled.h"
+#include "sae/tools/features.h"
+#include "support/temporary_folder.h"
 
 namespace sae {
 

@@ -1,0 +1,39 @@
+// A comparison: many runs on the same batches, and what they show side by side. plan.h says what a
+// configuration asks for.
+//
+// The folder that it makes holds runs/<name>/ (run.h; with evaluation.json, in the form of
+// `sae eval --json`), controls/, comparison.json, results.json, results.csv, report.html.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "sae/comparison/plan.h"
+#include "sae/results/results.h"
+
+namespace sae {
+
+struct CompareHooks {
+  /// After every chunk of steps: steps done and to do over all runs, and how many have finished.
+  std::function<void(std::int64_t done, std::int64_t total, std::int64_t finished)> on_progress =
+      {};
+  /// After every evaluation of a run or a control.
+  std::function<void(std::int64_t done, std::int64_t total)> on_evaluation = {};
+  std::function<bool()> should_stop = {};
+};
+
+struct CompareOutcome {
+  bool finished = false;  ///< false: stopped; the same command goes on from here
+  ComparisonResult result;
+};
+
+/// Trains what has not been trained yet, evaluates what has not been evaluated so yet, and writes
+/// results and report. Runs whose data agree are trained on the same batches, each drawn once. A
+/// run that diverges is recorded as failed and does not stop the others. ConfigError if `folder`
+/// holds another comparison.
+CompareOutcome compare(const ComparisonPlan& plan, const std::filesystem::path& folder,
+                       const std::string& command, const CompareHooks& hooks = {});
+
+}  // namespace sae

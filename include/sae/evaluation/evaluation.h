@@ -1,0 +1,54 @@
+// Evaluation of an autoencoder on held-out activations.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "sae/config/fields.h"
+#include "sae/data/data.h"
+#include "sae/evaluation/truth.h"
+#include "sae/metrics/metric_values.h"
+#include "sae/models/autoencoder.h"
+
+namespace sae {
+
+struct EvalOptions {
+  std::int64_t tokens = 50'000;
+  std::int64_t batch = 2048;
+  std::int64_t every = 0;
+  std::int64_t every_tokens = 8192;
+  TruthOptions truth;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("tokens", self.tokens, at_least(1), "held-out tokens of the final evaluation");
+    visit("batch", self.batch, at_least(1), "tokens encoded at a time");
+    visit("every", self.every, at_least(0),
+          "training steps between evaluations on held-out data; 0: only at the end");
+    visit("every_tokens", self.every_tokens, at_least(1), "held-out tokens of each of these");
+    visit("truth", self.truth, any, "ground-truth metrics, on synthetic data");
+  }
+};
+
+struct Evaluation {
+  /// Those of ReconstructionMetrics; on synthetic data also true_l0, mcc, uniqueness, precision,
+  /// recall, f1, shrinkage, miss_on, miss_off, absorption_gap, absorption_full_micro,
+  /// absorption_full_macro, absorption_fraction, absorption_fraction_macro, absorption_parents,
+  /// absorption_cosine, hedging_cosine, partial_absorption.
+  MetricValues values;
+  FiringHistogram firing;
+  std::vector<ParentTruth> parents;  ///< per parent feature, on synthetic data
+};
+
+/// Reconstruction metrics of the first `tokens` held-out activations, each times `input_scale`.
+MetricValues evaluate_reconstruction(const Autoencoder& sae, const Data& data, std::int64_t tokens,
+                                     std::int64_t batch, double input_scale = 1);
+
+/// What else looks at the batches of an evaluation: activations, reconstructions, codes.
+using BatchVisitor = std::function<void(const at::Tensor&, const at::Tensor&, const Codes&)>;
+
+/// Everything, for an autoencoder that takes raw activations.
+Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions& options,
+                    const BatchVisitor& visit = {});
+
+}  // namespace sae

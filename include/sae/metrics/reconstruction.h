@@ -1,0 +1,42 @@
+// Reconstruction metrics, accumulated over batches.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "sae/metrics/metric_values.h"
+#include "sae/sparse/codes.h"
+
+namespace sae {
+
+/// With means over all tokens added and mean x their average activation:
+///
+///     l0                  mean number of nonzero latents
+///     explained_variance  1 - E||x - x_hat||^2 / E||x - mean x||^2
+///     nmse                E||x - x_hat||^2 / E||x||^2
+///     mse                 E||x - x_hat||^2, summed over D
+///     cosine              mean cos(x, x_hat), over tokens with ||x|| > 1e-6
+///     l2_ratio            mean ||x_hat|| / ||x||, over these tokens
+///     dead                share of latents that never fired
+///
+/// Sums are kept in float64 on the device of the data; nothing is read back before `values`.
+class ReconstructionMetrics {
+ public:
+  explicit ReconstructionMetrics(std::int64_t d_sae);
+
+  void add(const at::Tensor& x, const at::Tensor& x_hat, const Codes& codes);
+
+  std::int64_t tokens() const { return tokens_; }
+  MetricValues values() const;
+  at::Tensor firing_frequency() const;  ///< [F] float64, share of tokens; on the CPU
+
+ private:
+  std::int64_t d_sae_;
+  std::int64_t tokens_ = 0;
+  at::Tensor sums_;   // [6] error, ||x||^2, cosine, l2 ratio, active entries, tokens not zero
+  at::Tensor total_;  // [D] sum of x
+  at::Tensor fired_;  // [F]
+};
+
+}  // namespace sae

@@ -1,0 +1,38 @@
+// The table of architectures: the only place that knows them all.
+//
+// To add one: a header and a source, a row in src/models/architectures.cpp, a file in configs/. The
+// command, `sae config` and the conformance tests follow from the row.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "sae/config/config_node.h"
+#include "sae/config/field_docs.h"
+#include "sae/models/autoencoder.h"
+
+namespace sae {
+
+struct Architecture {
+  std::string name;
+  std::string summary;  ///< one line for people
+  std::vector<FieldDoc> options;
+  /// Options in `model` (without "architecture"), read strictly; every option explicit.
+  std::function<nlohmann::ordered_json(const ConfigNode& model)> resolve;
+  /// An autoencoder with these options; parameters are zero until initialise() or a load.
+  std::function<std::shared_ptr<Autoencoder>(const ConfigNode& model)> make;
+};
+
+const std::vector<Architecture>& architectures();
+std::vector<std::string> architecture_names();
+/// The row that `model`'s "architecture" names; ConfigError with the nearest name otherwise.
+const Architecture& find_architecture(const ConfigNode& model);
+
+/// The model group of a configuration, resolved: "architecture" first, every option explicit.
+nlohmann::ordered_json resolve_model(const ConfigNode& model);
+std::shared_ptr<Autoencoder> make_autoencoder(const ConfigNode& model);
+
+}  // namespace sae

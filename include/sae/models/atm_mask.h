@@ -1,0 +1,109 @@
+// AtmMask: Adaptive Temporal Masking, which latents may fire at this training step.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sae/config/fields.h"
+#include "sae/models/batch_statistics.h"
+
+namespace sae {
+
+struct AtmMaskOptions {
+  double decay = 0.99;
+  std::int64_t warmup_steps = 1000;
+  std::string importance = "product";
+  std::vector<double> weights = {1, 1, 1};
+  double threshold = 1;
+  double relaxed_threshold = 0.5;
+  std::int64_t cycle = 1000;
+  double active_fraction = 1;
+  double rate = 0.5;
+  double min_keep = 0.1;
+  std::string draw = "bernoulli";
+  std::string paths = "masked";
+  std::string inference = "none";
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("decay", self.decay, unit_interval(), "EMA decay of the importance statistics, per step");
+    visit("warmup_steps", self.warmup_steps, at_least(0), "steps before any latent is masked");
+    visit("importance", self.importance,
+          one_of({"product", "mean", "weighted", "magnitude", "frequency", "contribution"}),
+          "how magnitude, frequency and contribution combine into importance");
+    visit("weights", self.weights, at_least(0),
+          "weights of magnitude, frequency, contribution; used by importance 'weighted'");
+    visit("threshold", self.threshold, any, "c in theta = mean + c * std of importance");
+    visit("relaxed_threshold", self.relaxed_threshold, any,
+          "c in the relaxed part of each pruning cycle");
+    visit("cycle", self.cycle, at_least(1), "length of a pruning cycle, in steps");
+    visit("active_fraction", self.active_fraction, between(0, 1),
+          "share of each cycle that uses 'threshold'; the rest uses 'relaxed_threshold'");
+    visit("rate", self.rate, at_least(0), "r in p = 1 - exp(-r (theta - importance) / theta)");
+    visit("min_keep", self.min_keep, between(0, 1),
+          "share of latents that is always kept (retention floor)");
+    visit("draw", self.draw, one_of({"bernoulli", "nested"}),
+          "bernoulli: the paper's; nested: keep the floor(F^u) most important, u ~ U(0, 1)");
+    visit("paths", self.paths, one_of({"masked", "both"}),
+          "train the masked reconstruction (the paper's), or it and the unmasked one");
+    visit("inference", self.inference, one_of({"none", "expected", "hard"}),
+          "mask at inference: none; f * (1 - p); f where importance >= theta");
+  }
+};
+
+/// Temporal mask over latents (arXiv 2510.08855). For latent i, decay beta, means over the batch:
+///
+///     magnitude_i    <- beta * magnitude_i    + (1 - beta) * mean_b f_bi            [P]
+///     frequency_i    <- beta * frequency_i    + (1 - beta) * mean_b [f_bi > 0]      [P]
+///     contribution_i <- beta * contribution_i + (1 - beta) * mean_b |g_bi f_bi|     [P]
+///     importance = product magnitude * frequency * contribution                     [O]
+///                | mean    mean of the three, each divided by its mean over latents [O]
+///                | weighted, or one signal alone                                    [O]
+///     theta = mean_i importance_i + c * std_i importance_i                          [P]
+///     p_i   = 1 - exp(-r (theta - importance_i) / theta) below theta, else 0        [P]
+///     m_i   ~ Bernoulli(1 - p_i), once per step for the whole batch     [P; per step: O]
+///
+/// [P] is the paper's, [O] is ours where it is silent: the averages are divided by 1 - beta^t;
+/// g = B * dL_rec/d(f m) is taken before masking, so a masked latent still earns importance;
+/// theta <= 0 masks nothing; a draw that keeps fewer than min_keep * F latents gets the most
+/// important masked ones back; a cycle of steps alternates two values of c. `draw: nested` and
+/// `paths: both` (the mean of both errors, so that its scale does not jump when the warm-up ends)
+/// are ours altogether: nested keeps the floor(F^u) most important latents, which
+/// orders the dictionary over time as Matryoshka orders it by index.
+///
+/// State: three float32 [F] buffers and a step count, registered (they move and save with the
+/// model), changed by observe() only. No gradient flows through the mask.
+class AtmMask : public torch::nn::Module {
+ public:
+  AtmMask(std::int64_t d_sae, AtmMaskOptions options);
+
+  const AtmMaskOptions& options() const { return options_; }
+
+  /// The mask of training step `step`, [F] of 0 and 1: a function of (seed, step, statistics).
+  at::Tensor sample(std::uint64_t seed, std::int64_t step) const;
+  bool active(std::int64_t step) const { return step >= options_.warmup_steps; }
+
+  void observe(const BatchStatistics& batch);  ///< once per training step
+
+  at::Tensor importance() const;                         ///< [F], >= 0
+  at::Tensor theta(std::int64_t step) const;             ///< []
+  at::Tensor mask_probability(std::int64_t step) const;  ///< p [F]
+  at::Tensor inference_factor()
+      const;  ///< [F], what `inference` multiplies f with; undefined: none
+
+  /// Statistics as if inputs and activations had been `scale` times smaller (see Autoencoder).
+  void fold_input_scale(double scale);
+
+ private:
+  double threshold_at(std::int64_t step) const;
+  double correction() const;
+
+  AtmMaskOptions options_;
+  at::Tensor magnitude_, frequency_, contribution_;  // [F] float32
+  at::Tensor updates_;                               // [] int64, on the CPU
+};
+
+}  // namespace sae

@@ -1,0 +1,139 @@
+// Autoencoder: what every sparse autoencoder shares, and what an architecture adds.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sae/config/fields.h"
+#include "sae/models/atm_mask.h"
+#include "sae/sparse/encoder.h"
+
+namespace sae {
+
+/// Options that every architecture has.
+struct AutoencoderOptions {
+  std::int64_t d_in = 0;
+  std::int64_t d_sae = 0;
+  std::optional<AtmMaskOptions> mask;
+  std::string decoder_norm = "unit";
+  std::int64_t dead_after_tokens = 1'000'000;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("d_in", self.d_in, at_least(1),
+          "D, width of the activations; a run takes it from its data if left out");
+    visit("d_sae", self.d_sae, at_least(1), "F, number of latents");
+    visit("mask", self.mask, any, "adaptive temporal mask on the latents; null: none");
+    visit(
+        "decoder_norm", self.decoder_norm, one_of({"unit", "free"}),
+        "unit: decoder rows are kept at norm 1; free: norms are trained, penalties weigh by them");
+    visit("dead_after_tokens", self.dead_after_tokens, at_least(1),
+          "a latent that has not fired for this many tokens is dead");
+  }
+};
+
+/// One training step, as far as the mathematics is concerned.
+struct Step {
+  std::int64_t index = 0;  // 0 for the first
+  std::uint64_t seed = 0;
+};
+
+/// What one training pass computed. Values are differentiable; nothing in the model has changed.
+struct Forward {
+  at::Tensor x;          // [B, D]
+  Codes preactivations;  // h at the selected entries
+  Codes latents;         // f, before any mask
+  at::Tensor mask;       // [F] of 0 and 1; undefined without a mask
+  Codes kept;            // f m; the latents themselves without a mask
+  Codes decoded;         // the same numbers, cut off from penalties: its gradient is dL_rec/d(f m)
+  std::vector<at::Tensor> reconstructions;  // each [B, D]; the loss averages over them
+  at::Tensor x_hat;                         // [B, D], of all latents that may fire
+};
+
+/// Named scalar losses; their sum is minimised, each is logged under its name.
+using Losses = std::vector<std::pair<std::string, at::Tensor>>;
+
+/// A sparse autoencoder with pre-encoder bias. See codes.h for notation and shapes.
+///
+///     h = (x - b_dec) W_enc^T + b_enc,   f = activate(h where rule keeps it),
+///     x_hat = f W_dec + b_dec
+///
+/// An architecture says which entries are kept, what activation they get and which losses are added
+/// to the reconstruction error. Everything else is here: the masked pass, dead latents, inference.
+/// `forward` and `losses` never change the model; `observe` is the only mutation.
+class Autoencoder : public torch::nn::Module {
+ public:
+  explicit Autoencoder(AutoencoderOptions options);
+
+  std::int64_t d_in() const { return options_.d_in; }
+  std::int64_t d_sae() const { return options_.d_sae; }
+  const std::shared_ptr<AtmMask>& mask() const { return mask_; }
+  EncoderWeights encoder() const { return {W_enc, b_enc, b_dec}; }
+  bool unit_norm_decoder() const { return options_.decoder_norm == "unit"; }
+
+  /// Random decoder rows of norm 1 (0.1 if norms are free), W_enc = W_dec, b_enc = 0; b_dec stays.
+  void initialise(std::uint64_t seed);
+
+  Codes encode(const at::Tensor& x) const;      ///< inference, [B, D] -> codes; no gradient
+  at::Tensor decode(const Codes& codes) const;  ///< [B, D]
+  Forward forward(const at::Tensor& x, Step step) const;
+  Losses losses(const Forward& pass, Step step) const;
+
+  /// Sums of one pass for `observe`. After backward, if a contribution is wanted: it reads the
+  /// gradient of `pass.decoded`; `loss_scale` is what the losses were multiplied with.
+  BatchStatistics statistics(const Forward& pass, double loss_scale = 1) const;
+
+  /// Updates every statistic, once per training step.
+  void observe(const BatchStatistics& batch, Step step);
+
+  /// Gives dead latents a new start, if the architecture does so at this step; returns which [n],
+  /// undefined for none. The optimizer must forget what it knows about these rows.
+  virtual at::Tensor resample(const Forward&, Step) { return {}; }
+
+  at::Tensor dead() const;  ///< [F] bool: silent for dead_after_tokens
+  const at::Tensor& silent_tokens() const { return silent_tokens_; }  ///< [F] i64
+
+  /// Turns an autoencoder trained on scale * x into the same function of x:
+  /// b_enc, b_dec and thresholds are divided by `scale`, weights stay (rows keep their norm).
+  void fold_input_scale(double scale);
+
+  /// Pre-activations of the latents `which` [n] for all tokens, [B, n], differentiable.
+  at::Tensor preactivations_of(const at::Tensor& x, const at::Tensor& which) const;
+
+  /// `values` (one per entry of `codes`) times the norm of each entry's decoder row, which is 1
+  /// unless norms are free.
+  at::Tensor weigh_by_norm(const Codes& codes, const at::Tensor& values) const;
+
+  EncodeOptions encoding;  ///< how it is computed; results depend on it in rounding only
+
+  at::Tensor W_enc, b_enc, W_dec, b_dec;  // [F, D] [F] [F, D] [D], registered parameters
+
+ protected:
+  /// Which pre-activations of a batch of `batch` tokens are kept in training, and in inference.
+  virtual SelectionRule rule(std::int64_t batch) const = 0;
+  virtual SelectionRule inference_rule(std::int64_t batch) const { return rule(batch); }
+  virtual at::Tensor activate(const Codes& preactivations) const;  ///< default ReLU
+  /// Reconstructions to train, the full one last. Default: that one alone.
+  virtual std::vector<at::Tensor> reconstruct(const Codes& codes) const;
+  /// Losses besides the reconstruction error.
+  virtual Losses penalties(const Forward& pass, Step step) const = 0;
+  virtual void observe_more(const BatchStatistics&, Step) {}
+  virtual void fold_more(double /*scale*/) {}
+  void forget_silence(const at::Tensor& which) { silent_tokens_.index_fill_(0, which, 0); }
+
+ private:
+  AutoencoderOptions options_;
+  std::shared_ptr<AtmMask> mask_;
+  at::Tensor silent_tokens_;  // [F] i64
+};
+
+/// mean_b sum_d (x - x_hat)^2, the error that every architecture minimises.
+at::Tensor squared_error(const at::Tensor& x, const at::Tensor& x_hat);
+
+}  // namespace sae

@@ -1,0 +1,36 @@
+// AuxK: an auxiliary loss that gives dead latents a gradient.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "sae/models/autoencoder.h"
+
+namespace sae {
+
+struct AuxKOptions {
+  double aux_coefficient = 1.0 / 32;
+  std::optional<std::int64_t> aux_k;
+  bool aux_normalize = true;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("aux_coefficient", self.aux_coefficient, at_least(0), "weight of the AuxK loss; 0: off");
+    visit("aux_k", self.aux_k, at_least(1), "dead latents per token; null: d_in / 2");
+    visit("aux_normalize", self.aux_normalize, any,
+          "divide by the residual's variance (Gao et al.); false: by nothing (SAELens)");
+  }
+};
+
+/// AuxK (Gao et al. 2024, arXiv 2406.04093, section 2.4 and appendix A.2). With the residual
+/// e = x - x_hat (a constant) and e_hat the reconstruction of e from the aux_k largest positive
+/// pre-activations among dead latents, without bias:
+///
+///     normalised    coefficient * sum ||e - e_hat||^2 / sum ||e - mean_b e||^2
+///     otherwise     coefficient * min(n_dead / aux_k, 1) * mean_b ||e - e_hat||^2
+///
+/// The gradient reaches encoder and decoder of the dead latents. Only their columns are computed.
+/// Empty if nothing is dead.
+Losses aux_k_loss(const Autoencoder& sae, const Forward& pass, const AuxKOptions& options);
+
+}  // namespace sae

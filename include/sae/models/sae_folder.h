@@ -1,0 +1,38 @@
+// An autoencoder in a folder: config.json and sae.safetensors, all that inference needs.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+
+#include "sae/formats/safetensors.h"
+#include "sae/models/autoencoder.h"
+
+namespace sae {
+
+/// Every parameter and buffer of the autoencoder under its own name, as tensors that share memory.
+NamedTensors state_of(const Autoencoder& sae);
+
+/// Copies the tensors of `file` into the autoencoder. Names, shapes and types must be exactly
+/// those of `state_of`; DataError otherwise, before anything has been changed.
+void load_state(Autoencoder& sae, const SafetensorsFile& file);
+
+/// Writes the folder `folder` (aside, then renamed). `model` is the resolved model group;
+/// `input_scale` is folded in, so that the result takes raw activations. `provenance` holds
+/// "source" (of the data) and "training" (the resolved configuration).
+void save_sae(const std::filesystem::path& folder, const Autoencoder& sae,
+              const nlohmann::ordered_json& model, double input_scale,
+              const nlohmann::ordered_json& provenance);
+
+struct SaeFolder {
+  std::shared_ptr<Autoencoder> sae;
+  std::shared_ptr<const nlohmann::ordered_json> config;  ///< the whole config.json
+};
+
+/// `path` itself, or of a finished run the autoencoder in it; DataError for an unfinished run.
+std::filesystem::path sae_folder(const std::filesystem::path& path);
+
+/// Reads such a folder; DataError if it is anything else.
+SaeFolder load_sae(const std::filesystem::path& folder);
+
+}  // namespace sae

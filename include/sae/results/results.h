@@ -1,0 +1,125 @@
+// What a comparison measured: one record a run, as results.json and results.csv hold it, and the
+// statistics that make runs comparable: values at a matched L0, over seeds.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "sae/metrics/metric_values.h"
+#include "sae/metrics/statistics.h"
+
+namespace sae {
+
+/// Names that the report and the tables know in `RunResult::metrics` (others are kept and listed):
+///   l0 explained_variance cosine nmse l2_ratio; dead (a share of the latents, 0 to 1);
+///   with ground truth: mcc uniqueness precision recall f1 miss_on miss_off
+///   absorption_full_micro absorption_full_macro absorption_fraction
+///   from suites (suites.h), after the suite's name: absorption.mean_full_absorption_score,
+///   probing.sae_top_1_test_accuracy, ...; absorption.* of a run with absorption.ranked = 0 (too
+///   dense for low absorption to mean anything) is not compared
+/// and in `history`: l0 explained_variance, or in their place, where present, the held-out eval.l0
+/// eval.explained_variance; for a mask: mask.theta mask.masked (share of latents masked, 0 to 1)
+/// mask.drift mask.importance_q05 _q25 _q50 _q75 _q95.
+struct RunResult {
+  std::string name;                          ///< unique; also its folder under runs/
+  std::string member;                        ///< label of a Member
+  std::map<std::string, std::string> point;  ///< grid axis (config path) -> value as JSON text
+  std::int64_t seed = 0;
+  bool done = true;  ///< false: failed, and `message` says why
+  std::string message;
+  double wall_s = 0;
+  MetricValues metrics;             ///< final, held-out
+  std::vector<MetricsRow> history;  ///< over training; see `thinned`
+  FiringHistogram firing;
+  /// Metric (absorption.full, probing.sae_top_1_test_accuracy) -> class of words or task -> value.
+  std::map<std::string, MetricValues> by_class;
+
+  bool operator==(const RunResult& other) const = default;
+};
+
+/// One line of the comparison. Its runs differ in seed and in what moves L0; a comparison over
+/// further axes makes one member of each of their values, named in the label.
+struct Member {
+  std::string label;         ///< as shown: "topk", "atm", "atm (nested)"
+  std::string architecture;  ///< as in the config: "topk", "atm", "batch_topk"
+  bool masked = false;       ///< carries an AtmMask
+  std::string base;          ///< label of its counterpart without the mask, if compared; else ""
+
+  bool operator==(const Member& other) const = default;
+};
+
+struct ComparisonResult {
+  std::string title;
+  std::string settings = "{}";  ///< JSON text: resolved base config, members, axes, seeds
+  std::string command;          ///< reproduces it: "sae compare configs/compare/quick.json"
+  std::map<std::string, std::string> versions;  ///< "sae" -> "0.1.0", "libtorch", "cpu", ...
+  std::vector<Member> members;                  ///< in the order of display
+  std::vector<RunResult> runs;
+  /// What has learned nothing, measured by the same suites: `member` is the control's name
+  /// (controls.h), `point` that of the run whose L0 it was made to match; no history.
+  std::vector<RunResult> controls;
+
+  bool operator==(const ComparisonResult& other) const = default;
+};
+
+/// results.json. The reader is strict: `place` (a path) heads each DataError.
+std::string to_json(const ComparisonResult& result);
+ComparisonResult comparison_from_json(std::string_view text, const std::string& place);
+
+/// One run alone, for its folder: an interrupted comparison continues from these.
+std::string to_json(const RunResult& run);
+RunResult run_from_json(std::string_view text, const std::string& place);
+
+/// results.csv: one row a run, one column per axis and metric; RFC 4180 quoting.
+std::string to_csv(const ComparisonResult& result);
+
+/// What the report draws of a history: at most `most` rows, evenly spaced, the first and the last
+/// among them, and of each row l0, explained_variance, their "eval." forms and mask.*. The whole of
+/// it stays in the run's metrics.jsonl.
+std::vector<MetricsRow> thinned(const std::vector<MetricsRow>& history, std::size_t most = 120);
+
+/// Which way a metric is better.
+enum class Better { kHigher, kLower, kNeither };
+
+struct MetricInfo {
+  std::string name;   ///< key in RunResult::metrics
+  std::string label;  ///< "full absorption (micro)"
+  std::string brief;  ///< column head for a terminal: "full"
+  Better better = Better::kNeither;
+};
+
+/// The known metrics in order of display.
+const std::vector<MetricInfo>& known_metrics();
+/// Those known metrics, l0 left out, that at least one finished run has a finite value for.
+std::vector<MetricInfo> measured_metrics(const ComparisonResult& result);
+
+/// `metric` at a wanted L0: per seed, piecewise linear over that seed's runs sorted by L0, the
+/// nearest end's value outside their range (2 % beyond an end still counts as inside: runs steered
+/// to one L0 do not meet exactly); then over seeds. None: no finished run has it.
+std::optional<SeedStatistic> metric_at(const ComparisonResult& result, const std::string& member,
+                                       const std::string& metric, double l0);
+
+/// The value of one class of `RunResult::by_class` at a wanted L0, seed by seed; empty if the L0 is
+/// outside the range of one of them.
+std::map<std::int64_t, double> class_at(const ComparisonResult& result, const std::string& member,
+                                        const std::string& metric, const std::string& name,
+                                        double l0);
+
+/// Whether two values differ by more than twice the spread of their difference over seeds,
+/// sqrt(sd_a^2 + sd_b^2). Never with a single seed, which has no spread.
+bool beyond_spread(const SeedStatistic& a, const SeedStatistic& b);
+
+/// At most `most` L0 values at which most members can be compared without extrapolation: the
+/// medians of the members' lowest, middle and highest L0, pulled into the range that at least three
+/// quarters of them cover, rounded to two or three digits. Ascending.
+std::vector<double> matched_levels(const ComparisonResult& result, std::size_t most = 3);
+
+/// The members at the matched levels for a terminal `columns` wide: "*" where outside a member's
+/// range, a sd where there is more than one seed. Ends with a newline; says so if no run finished.
+std::string results_table(const ComparisonResult& result, std::size_t columns = 80);
+
+}  // namespace sae

@@ -1,0 +1,73 @@
+// `sae bench`: how long a training step takes, in units of its one unavoidable product.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sae/sparse/encoder.h"
+
+namespace sae {
+
+/// One training step to measure.
+struct BenchCase {
+  std::string architecture;
+  std::int64_t d_in = 0;   ///< D
+  std::int64_t d_sae = 0;  ///< F
+  double l0 = 0;           ///< K; also for architectures without a k, see below
+  std::int64_t batch = 0;  ///< B
+};
+
+struct BenchOptions {
+  std::int64_t steps = 10;  ///< timed, after warm-up
+  std::string data;  ///< store that every step takes its batch from; empty: a world in memory
+  Storage storage = Storage::kAuto;
+  std::string screening = "auto";
+  std::string device = "auto";
+  int threads = 0;  ///< < 1: all cores
+};
+
+struct BenchResult {
+  BenchCase of;
+  double step_s = 0;  ///< median
+  double fastest_step_s = 0;
+  double gemm_s = 0;        ///< x W_enc^T in float32, best of several in the same process
+  double l0 = 0;            ///< latents kept per token, measured in the timed steps
+  double floor_s = 0;       ///< see below
+  double peak_rss_mib = 0;  ///< of the process while it trains, the library included; 0: unknown
+  std::vector<std::pair<std::string, double>> stages;  ///< seconds a step, "other" is the rest
+  std::string device;
+  int threads = 0;
+  bool screened = false;  ///< whether the encoder may be screened here
+
+  double gemms_per_step() const { return step_s / gemm_s; }
+  double tokens_per_s() const { return static_cast<double>(of.batch) / step_s; }
+};
+
+/// Measures the whole step of a Trainer with the options that `sae train` has by default: loss,
+/// backward pass, clipping, Adam, unit norms, statistics, logging every 100th step. Data are
+/// samples of a Zipf world, where some latents fire on every third token and most on few.
+///
+/// Architectures without a k are measured in a state with that L0: one threshold for all latents
+/// (the bias of standard and atm, JumpReLU's theta) is put where it keeps K of F on average. atm is
+/// measured after the warm-up of its mask.
+///
+/// The floor is what the machine cannot do without: the encoder's product (bfloat16 if screened),
+/// seven streams of the parameters for Adam and, for each kept entry, four rows of D floats, both
+/// at the speed at which memory is copied. It is measured in the same process.
+BenchResult bench(const BenchCase& one, const BenchOptions& options);
+
+nlohmann::ordered_json to_json(const BenchResult& result);
+std::string to_text(const BenchResult& result);  ///< three lines of at most 80 columns
+
+/// Measures the cases of a file again (configs/bench/check.json) by their fastest steps, up to
+/// three times each, because a shared machine may be busy. Cases that need native bfloat16 are left
+/// out where there is none. `report` hears a line about each; false if one costs more than the
+/// file's tolerance times its record.
+bool check_bench(const std::string& path, const BenchOptions& options,
+                 const std::function<void(const std::string&)>& report);
+
+}  // namespace sae

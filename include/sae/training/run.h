@@ -1,0 +1,131 @@
+// A training run: one configuration, one folder.
+//
+//     config.json      the resolved configuration: every option, no default left implicit
+//     metrics.jsonl    one object per logged step;  events.out.tfevents.*  the same for TensorBoard
+//     checkpoints/     see checkpoint.h
+//     sae/             the result, see sae_file.h
+//     summary.json     final metrics, wall time, versions, seed; written last
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "sae/config/config_node.h"
+#include "sae/data/data.h"
+#include "sae/evaluation/evaluation.h"
+#include "sae/metrics/metrics_log.h"
+#include "sae/training/checkpoint.h"
+#include "sae/training/trainer.h"
+
+namespace sae {
+
+/// The options that do not belong to a group.
+struct RunBasics {
+  std::int64_t seed = 0;
+  std::string device = "auto";
+  std::int64_t threads = 0;
+  std::string precision = "fp32";
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("seed", self.seed, at_least(0), "initialisation, order of the data and masks follow it");
+    visit("device", self.device, non_empty, "auto, cpu, cuda or cuda:N");
+    visit("threads", self.threads, at_least(0), "CPU threads; 0: all cores");
+    visit("precision", self.precision, one_of({"fp32", "bf16"}),
+          "bf16: dense products under autocast; weights stay fp32");
+  }
+};
+
+/// The train group: the trainer's options and when to save.
+struct RunTrainOptions {
+  TrainOptions train;
+  CheckpointOptions checkpoint;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    TrainOptions::fields(self.train, visit);
+    CheckpointOptions::fields(self.checkpoint, visit);
+  }
+};
+
+/// A configuration: {seed, device, threads, precision, model {}, data {}, train {}, eval {}}.
+struct RunOptions {
+  RunBasics basics;
+  ConfigNode model;  ///< checked; see make_autoencoder
+  ConfigNode data;   ///< checked; see open_data
+  RunTrainOptions train;
+  EvalOptions eval;
+};
+
+/// Reads all of it strictly. `model.d_in` may be left out: it is then the data's.
+RunOptions read_run(const ConfigNode& document);
+/// Every option explicit.
+nlohmann::ordered_json resolve_run(const RunOptions& options);
+
+class EventWriter;  // src/metrics/event_writer.h
+
+/// One run in its folder. Drive it with batches from `data().train()`, in order, starting at
+/// `trainer().steps_done()` batches.
+class TrainingRun {
+ public:
+  /// A new folder, or with `resume` one that may exist: it goes on from its newest checkpoint, as
+  /// if it had never stopped. ConfigError if the folder exists without `resume`, or holds a run of
+  /// another configuration.
+  TrainingRun(RunOptions options, Data data, std::filesystem::path folder, bool resume);
+  ~TrainingRun();
+
+  Trainer& trainer() { return *trainer_; }
+  const Data& data() const { return data_; }
+  const std::filesystem::path& folder() const { return folder_; }
+  bool finished() const { return trainer_->finished(); }
+
+  /// Input scale and b_dec, if they have not been found yet, from the beginning of the data.
+  void calibrate();
+
+  /// One training step; logs, evaluates and saves a checkpoint where due.
+  StepReport step(const at::Tensor& x);
+
+  void save_checkpoint();
+
+  /// Final evaluation, sae/ and summary.json. Returns what the summary says.
+  Evaluation finish();
+
+  static bool is_complete(const std::filesystem::path& folder);
+
+ private:
+  void open_folder(bool resume);
+  void log(const StepReport& report);
+  nlohmann::ordered_json resolved() const;
+
+  RunOptions options_;
+  Data data_;
+  std::filesystem::path folder_;
+  std::unique_ptr<Trainer> trainer_;
+  std::unique_ptr<MetricsLog> metrics_;
+  std::unique_ptr<EventWriter> events_;
+  std::chrono::steady_clock::time_point saved_at_;
+  double wall_s_ = 0;  // of the steps taken by this process
+};
+
+struct RunHooks {
+  std::function<void(const StepReport&, std::int64_t total_steps)> on_step;
+  std::function<bool()> should_stop;  ///< asked after every step
+};
+
+struct RunOutcome {
+  bool finished = false;  ///< false: stopped by the hook; a checkpoint holds everything
+  std::int64_t step = 0;
+  MetricValues metrics;  ///< final ones, if finished
+};
+
+/// Trains to the end, or until the hook says stop. With `resume`, a run that is finished stays as
+/// it is and its outcome is returned.
+RunOutcome train(const RunOptions& options, const std::filesystem::path& folder, bool resume,
+                 const RunHooks& hooks = {});
+
+}  // namespace sae

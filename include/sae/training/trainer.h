@@ -1,0 +1,128 @@
+// Trainer: the training step and the loop around it. It knows no architecture by name.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "sae/config/fields.h"
+#include "sae/data/activations.h"
+#include "sae/metrics/metric_values.h"
+#include "sae/models/autoencoder.h"
+#include "sae/training/optimizer.h"
+#include "sae/training/schedule.h"
+
+namespace sae {
+
+struct TrainOptions {
+  std::optional<std::int64_t> steps;
+  std::optional<std::int64_t> tokens;
+  std::int64_t batch = 4096;
+  std::int64_t accumulate = 1;
+  ScheduleOptions schedule;
+  AdamOptions adam;
+  std::string input_norm = "none";
+  std::string b_dec_init = "geometric_median";
+  std::int64_t calibration_tokens = 8192;
+  std::int64_t log_every = 100;
+  double divergence = 1e4;
+  std::string screening = "auto";
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("steps", self.steps, at_least(1), "training steps; or give tokens");
+    visit("tokens", self.tokens, at_least(1), "training tokens, rounded down to whole batches");
+    visit("batch", self.batch, at_least(1), "B, tokens in a step");
+    visit("accumulate", self.accumulate, at_least(1),
+          "parts a batch is computed in, one after the other, to save memory");
+    ScheduleOptions::fields(self.schedule, visit);
+    AdamOptions::fields(self.adam, visit);
+    visit("input_norm", self.input_norm, one_of({"none", "unit", "sqrt_d"}),
+          "scale inputs to mean squared norm 1 or D while training; folded into the saved SAE");
+    visit("b_dec_init", self.b_dec_init, one_of({"geometric_median", "mean", "zero"}),
+          "where b_dec starts");
+    visit("calibration_tokens", self.calibration_tokens, at_least(1),
+          "first tokens of the data, from which input scale and b_dec are found");
+    visit("log_every", self.log_every, at_least(1), "steps between logged metrics");
+    visit("divergence", self.divergence, above(1),
+          "stop when the error exceeds this many times the mean squared norm of the batch");
+    visit(
+        "screening", self.screening, one_of({"auto", "on", "off"}),
+        "screened encoder (same results up to rounding): where measured faster, everywhere, never");
+  }
+
+  /// Number of steps that `steps` or `tokens` asks for; ConfigError unless exactly one is given.
+  std::int64_t total_steps() const;
+};
+
+/// What a step reports. Values are filled on steps that are logged, and are otherwise empty.
+struct StepReport {
+  std::int64_t step = 0;    ///< steps done, this one included
+  std::int64_t tokens = 0;  ///< tokens seen
+  /// loss, loss.<name>, l0, explained_variance, nmse, cosine, l2_ratio, dead, grad_norm, lr,
+  /// tokens_per_s; with a mask: mask.theta, mask.masked, mask.drift, mask.importance_q05 ... _q95
+  MetricValues values;
+};
+
+/// Trains one autoencoder:
+///
+///     Trainer trainer(std::make_shared<TopK>(options), {.steps = 10000, .batch = 4096});
+///     trainer.train(source, [](const StepReport& report) { ...; return true; });
+///
+/// A step is a pure function of the trainer's state and the batch: no global generator, no clock
+/// (tokens_per_s is only reported). Throws DivergenceError when the loss or the gradient is not
+/// finite or the error exceeds `divergence`; the parameters are of no use then.
+class Trainer {
+ public:
+  /// The autoencoder must be initialised and on its device. `precision`: "fp32" or "bf16", which
+  /// runs dense products under autocast.
+  Trainer(std::shared_ptr<Autoencoder> sae, TrainOptions options, std::uint64_t seed = 0,
+          std::string precision = "fp32");
+
+  const std::shared_ptr<Autoencoder>& autoencoder() const { return sae_; }
+  const TrainOptions& options() const { return options_; }
+  std::int64_t steps_done() const { return step_; }
+  std::int64_t total_steps() const { return total_steps_; }
+  bool finished() const { return step_ >= total_steps_; }
+  double input_scale() const { return input_scale_; }
+  bool calibrated() const { return input_scale_ > 0; }
+
+  /// Finds the input scale and b_dec from `x` [N, D]. `train` does this from the data's beginning.
+  void calibrate(const at::Tensor& x);
+
+  /// One step on x [B, D], on any device.
+  StepReport step(const at::Tensor& x);
+
+  /// Steps until finished or until `on_step` returns false. Calibrates first if that has not been
+  /// done. `source` must stand at the position that belongs to `steps_done`.
+  void train(ActivationSource& source, const std::function<bool(const StepReport&)>& on_step = {});
+
+  /// Everything that a later step depends on, besides the autoencoder's own tensors.
+  std::vector<std::pair<std::string, at::Tensor>> optimizer_state() const { return adam_.state(); }
+  void restore(std::int64_t step, double input_scale);
+
+ private:
+  struct Pass;
+  Pass run_parts(const at::Tensor& x, Step step);
+  MetricValues measure(const Pass& pass) const;
+  void check(const Pass& pass, const at::Tensor& x) const;
+  [[noreturn]] void diverged(const std::string& what) const;
+
+  std::shared_ptr<Autoencoder> sae_;
+  TrainOptions options_;
+  std::uint64_t seed_;
+  bool bf16_;
+  Adam adam_;
+  std::int64_t total_steps_;
+  std::int64_t step_ = 0;
+  double input_scale_ = 0;  // 0: not calibrated
+  std::chrono::steady_clock::time_point logged_at_;
+  std::int64_t logged_step_ = 0;
+};
+
+}  // namespace sae

@@ -1,0 +1,17 @@
+// How many CPU threads compute, and jobs side by side.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+
+namespace sae {
+
+/// All cores where `threads` is not above 0.
+void use_threads(std::int64_t threads);
+
+/// Runs `job(i)` for i in [0, count) on `threads` threads, each with one intra-op thread, so that
+/// what a job computes does not depend on how many run beside it. The first exception is rethrown.
+void run_jobs(std::size_t count, std::size_t threads, const std::function<void(std::size_t)>& job);
+
+}  // namespace sae

@@ -1,0 +1,141 @@
+#include "sae/comparison/compare.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "base/parallel.h"
+#include "comparison/evaluation.h"
+#include "comparison/training.h"
+#include "sae/base/error.h"
+#include "sae/base/files.h"
+#include "sae/base/version.h"
+#include "sae/report/report.h"
+#include "training/run_summary.h"
+
+namespace sae {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+Json read_json(const fs::path& path) {
+  try {
+    return Json::parse(read_file(path));
+  } catch (const Json::exception& error) {
+    throw DataError(path.string() + ": " + error.what());
+  }
+}
+
+/// What must agree for a comparison to go on: everything but where and how it is computed, and how
+/// it is evaluated.
+Json identity(Json settings) {
+  settings.erase("jobs");
+  settings.erase("evaluate");
+  if (!settings["base"].is_object()) return settings;
+  settings["base"].erase("threads");
+  settings["base"].erase("device");
+  return settings;
+}
+
+/// A folder for this comparison: new, or one that it was started in before.
+void claim_folder(const ComparisonPlan& plan, const fs::path& folder) {
+  const fs::path record = folder / "comparison.json";
+  if (fs::exists(record)) {
+    if (identity(read_json(record)) == identity(Json::parse(plan.settings))) {
+      write_file_atomically(record, plan.settings + "\n");
+      return;
+    }
+    throw ConfigError(folder.string() + ": holds another comparison; choose another --out");
+  }
+  remove_stale_staging(folder);  // of a process killed between the next two lines
+  if (fs::exists(folder) && !fs::is_empty(folder)) {
+    throw ConfigError(folder.string() + ": exists and is no comparison; choose another --out");
+  }
+  create_output_folder(folder);
+  write_file_atomically(record, plan.settings + "\n");
+}
+
+RunResult result_of(const Entrant& entrant) {
+  RunResult result;
+  result.name = entrant.plan->name;
+  result.member = entrant.plan->member;
+  result.point = entrant.plan->point;
+  result.seed = entrant.plan->options.basics.seed;
+  result.history = thinned(read_metrics(entrant.folder / "metrics.jsonl"));
+  if (!entrant.failure.empty()) {
+    result.done = false;
+    result.message = entrant.failure;
+    return result;
+  }
+  RunSummary summary = read_summary(entrant.folder);
+  result.metrics = std::move(summary.metrics);
+  result.firing = std::move(summary.firing);
+  result.wall_s = summary.wall_s;
+  return result;
+}
+
+ComparisonResult gather(const ComparisonPlan& plan, const std::vector<Entrant>& entrants,
+                        const std::string& command) {
+  ComparisonResult result;
+  result.title = plan.basics.title;
+  result.settings = plan.settings;
+  result.command = command;
+  result.versions = {{"sae", kVersion}, {"libtorch", kTorchVersion}};
+  result.members = plan.members;
+  for (const Entrant& entrant : entrants) result.runs.push_back(result_of(entrant));
+  return result;
+}
+
+void report_progress(const std::vector<Entrant>& entrants, const CompareHooks& hooks) {
+  if (!hooks.on_progress) return;
+  std::int64_t done = 0, total = 0, finished = 0;
+  for (const Entrant& one : entrants) {
+    const bool over = !one.failure.empty() ||
+                      (one.run ? one.run->finished() : TrainingRun::is_complete(one.folder));
+    done += over ? one.steps() : one.run ? one.run->trainer().steps_done() : 0;
+    total += one.steps();
+    finished += over ? 1 : 0;
+  }
+  hooks.on_progress(done, total, finished);
+}
+
+}  // namespace
+
+CompareOutcome compare(const ComparisonPlan& plan, const fs::path& folder,
+                       const std::string& command, const CompareHooks& hooks) {
+  claim_folder(plan, folder);
+  std::vector<Entrant> entrants;
+  for (const PlannedRun& run : plan.runs) {
+    entrants.push_back(make_entrant(run, folder / "runs" / run.name));
+  }
+  const auto threads = static_cast<std::size_t>(
+      plan.basics.jobs > 0 ? plan.basics.jobs : std::max(1U, std::thread::hardware_concurrency()));
+  // Words that cannot be evaluated are found before hours of training, not after.
+  std::optional<RunEvaluator> evaluator;
+  if (plan.evaluation) run_jobs(1, 1, [&](std::size_t) { evaluator.emplace(*plan.evaluation); });
+  const auto after_chunk = [&] {
+    report_progress(entrants, hooks);
+    return !(hooks.should_stop && hooks.should_stop());
+  };
+  for (Group& group : make_groups(entrants)) {
+    if (evaluator) evaluator->check_input(group.data.d_in);
+    if (!train_group(group, threads, after_chunk)) return {};
+  }
+  CompareOutcome outcome{true, gather(plan, entrants, command)};
+  if (evaluator &&
+      !evaluate_runs(plan, *evaluator, entrants, folder, threads, hooks, outcome.result)) {
+    return {};
+  }
+  write_file_atomically(folder / "results.json", to_json(outcome.result) + "\n");
+  write_file_atomically(folder / "results.csv", to_csv(outcome.result));
+  write_file_atomically(folder / "report.html", render_report(outcome.result));
+  return outcome;
+}
+
+}  // namespace sae

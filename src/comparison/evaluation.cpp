@@ -1,0 +1,213 @@
+#include "comparison/evaluation.h"
+
+#include <torch/types.h>
+
+#include <atomic>
+#include <mutex>
+#include <utility>
+
+#include "base/parallel.h"
+#include "config/fields_json.h"
+#include "sae/base/device.h"
+#include "sae/base/error.h"
+#include "sae/base/files.h"
+#include "sae/base/sha256.h"
+#include "sae/data/labelled.h"
+#include "sae/evaluation/controls.h"
+#include "sae/metrics/metric_values.h"
+#include "sae/models/sae_folder.h"
+
+namespace sae {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+RunEvaluator::Record record_of(const std::vector<SuiteOutcome>& outcomes) {
+  RunEvaluator::Record record;
+  for (const SuiteOutcome& outcome : outcomes) {
+    const std::string prefix = outcome.suite == "core" ? "" : outcome.suite + ".";
+    for (const auto& [name, value] : outcome.mean) record.metrics[prefix + name] = value;
+    for (const auto& [metric, classes] : outcome.by_class) {
+      record.by_class[prefix + metric] = classes;
+    }
+  }
+  return record;
+}
+
+/// The suites of every finished run, and of the controls.
+class SuitesOfRuns {
+ public:
+  SuitesOfRuns(const ComparisonPlan& plan, const RunEvaluator& evaluator,
+               const std::vector<Entrant>& entrants, const CompareHooks& hooks)
+      : options_(*plan.evaluation), evaluator_(evaluator), entrants_(entrants), hooks_(hooks) {
+    for (std::size_t i = 0; i < entrants.size(); ++i) {
+      const Entrant& one = entrants[i];
+      if (!one.failure.empty()) continue;
+      jobs_.push_back({i, ""});
+      const RunOptions& options = one.plan->options;
+      const std::string key = data_key(*one.plan);
+      if (!data_.contains(key)) {
+        data_[key] = open_data(options.data, static_cast<std::uint64_t>(options.basics.seed));
+      }
+    }
+    add_controls();
+  }
+
+  /// False if it was told to stop. Adds what was measured to `result`.
+  bool run(const fs::path& folder, std::size_t threads, ComparisonResult& result) {
+    std::vector<RunEvaluator::Record> records(jobs_.size());
+    std::atomic<std::int64_t> done = 0;
+    std::atomic<bool> stop = false;
+    std::mutex reporting;
+    run_jobs(jobs_.size(), threads, [&](std::size_t i) {
+      if (stop) return;
+      records[i] = evaluate(jobs_[i], folder);
+      ++done;
+      const std::lock_guard lock(reporting);
+      if (hooks_.on_evaluation) hooks_.on_evaluation(done, static_cast<std::int64_t>(jobs_.size()));
+      if (hooks_.should_stop && hooks_.should_stop()) stop = true;
+    });
+    if (stop) return false;
+    for (std::size_t i = 0; i < jobs_.size(); ++i) add(jobs_[i], std::move(records[i]), result);
+    return true;
+  }
+
+ private:
+  struct Job {
+    std::size_t run;
+    std::string control;  // empty: the run itself
+  };
+
+  /// The identity is the same for all runs; the others match the L0 of each level of one member.
+  void add_controls() {
+    std::optional<std::int64_t> seed;
+    std::vector<std::size_t> bases;
+    for (const Job& job : jobs_) {
+      const PlannedRun& run = *entrants_[job.run].plan;
+      if (run.member != options_.controls_of) continue;
+      if (!seed) seed = run.options.basics.seed;
+      if (run.options.basics.seed == *seed) bases.push_back(job.run);
+    }
+    for (const std::string& control : options_.controls) {
+      for (const std::size_t base : bases) {
+        jobs_.push_back({base, control});
+        if (control == "identity") break;
+      }
+    }
+  }
+
+  RunEvaluator::Record evaluate(const Job& job, const fs::path& folder) const {
+    const Entrant& one = entrants_[job.run];
+    const Data& data = data_.at(data_key(*one.plan));
+    const SaeFolder loaded = load_sae(one.folder / "sae");
+    loaded.sae->to(parse_device(one.plan->options.basics.device));
+    if (job.control.empty()) {
+      return evaluator_.evaluate(*loaded.sae, data, one.plan->options.eval,
+                                 one.folder / "evaluation.json");
+    }
+    constexpr std::int64_t kTokens = 16384;
+    const auto& model = loaded.config->at("model");
+    const ControlBasis basis{loaded.sae, &model, data.train()->next(kTokens),
+                             static_cast<std::uint64_t>(options_.absorption.seed)};
+    create_directories(folder / "controls");
+    return evaluator_.evaluate(
+        *make_control(job.control, basis), data, one.plan->options.eval,
+        folder / "controls" / (job.control + "-" + one.plan->name + ".json"));
+  }
+
+  void add(const Job& job, RunEvaluator::Record record, ComparisonResult& result) const {
+    if (job.control.empty()) {
+      RunResult& run = result.runs[job.run];
+      run.metrics.merge(record.metrics);  // what training measured at its end stays
+      run.by_class = std::move(record.by_class);
+      return;
+    }
+    const PlannedRun& base = *entrants_[job.run].plan;
+    RunResult control;
+    control.name = job.control + "-" + base.name;
+    control.member = job.control;
+    control.point = base.point;
+    control.seed = base.options.basics.seed;
+    control.metrics = std::move(record.metrics);
+    control.by_class = std::move(record.by_class);
+    result.controls.push_back(std::move(control));
+  }
+
+  const CompareEvaluation& options_;
+  const RunEvaluator& evaluator_;
+  const std::vector<Entrant>& entrants_;
+  const CompareHooks& hooks_;
+  std::vector<Job> jobs_;
+  std::map<std::string, Data> data_;
+};
+
+}  // namespace
+
+RunEvaluator::RunEvaluator(CompareEvaluation options) : options_(std::move(options)) {
+  Json files = Json::object();
+  if (!options_.tasks.empty()) {
+    tasks_ = fs::is_directory(options_.tasks) ? labelled_files(options_.tasks)
+                                              : std::vector<fs::path>{options_.tasks};
+    for (const fs::path& task : tasks_) files[task.filename().string()] = sha256_of_file(task);
+  }
+  settings_ = write_fields(options_);
+  for (const char* key : {"words", "tasks", "controls", "controls_of"}) settings_.erase(key);
+  settings_["words"] = options_.words.empty() ? Json() : Json(sha256_of_file(options_.words));
+  settings_["tasks"] = files;
+  if (!options_.words.empty()) {
+    absorption_.emplace(read_labelled(options_.words), options_.absorption, options_.repeats);
+  }
+}
+
+void RunEvaluator::check_input(std::int64_t d_in) const {
+  if (absorption_) check_width(absorption_->words(), d_in);
+  if (!tasks_.empty()) check_width(read_labelled(tasks_.front()), d_in);
+}
+
+std::optional<RunEvaluator::Record> RunEvaluator::recorded(const fs::path& place) const {
+  if (!fs::exists(place)) return std::nullopt;
+  try {
+    const Json json = Json::parse(read_file(place));
+    if (json.at("settings") != settings_) return std::nullopt;
+    const Json& own = json.at("comparison");
+    Record record{metric_values_from_json(own.at("metrics")), {}};
+    for (const auto& [metric, classes] : own.at("by_class").items()) {
+      record.by_class[metric] = metric_values_from_json(classes);
+    }
+    return record;
+  } catch (const Json::exception&) {
+    return std::nullopt;  // damaged: it is measured again
+  }
+}
+
+RunEvaluator::Record RunEvaluator::evaluate(const Autoencoder& sae, const Data& data,
+                                            const EvalOptions& eval, const fs::path& place) const {
+  if (auto before = recorded(place)) return *std::move(before);
+  SubjectOutcome subject;
+  subject.name = "sae";
+  subject.suites.push_back(core_suite(sae, data, eval, options_.core));
+  if (absorption_) subject.suites.push_back(absorption_->run(sae));
+  if (!tasks_.empty()) {
+    subject.suites.push_back(probing_suite(sae, tasks_, options_.probing, options_.repeats));
+  }
+  const Record record = record_of(subject.suites);
+  Json json = to_json({subject});
+  json["settings"] = settings_;
+  Json& own = json["comparison"];
+  own["metrics"] = to_json(record.metrics);
+  own["by_class"] = Json::object();
+  for (const auto& [metric, classes] : record.by_class) {
+    own["by_class"][metric] = to_json(classes);
+  }
+  write_file_atomically(place, json.dump(1) + "\n");
+  return record;
+}
+
+bool evaluate_runs(const ComparisonPlan& plan, const RunEvaluator& evaluator,
+                   const std::vector<Entrant>& entrants, const fs::path& folder,
+                   std::size_t threads, const CompareHooks& hooks, ComparisonResult& result) {
+  return SuitesOfRuns(plan, evaluator, entrants, hooks).run(folder, threads, result);
+}
+
+}  // namespace sae

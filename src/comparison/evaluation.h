@@ -1,0 +1,50 @@
+// Evaluation of a comparison's runs and controls by the suites, kept in their folders.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "comparison/training.h"
+#include "sae/comparison/compare.h"
+#include "sae/data/data.h"
+#include "sae/evaluation/suites.h"
+
+namespace sae {
+
+class RunEvaluator {
+ public:
+  /// Opens what the suites look at and trains their ground truth, on the threads of the caller.
+  explicit RunEvaluator(CompareEvaluation options);
+
+  /// DataError unless autoencoders of this input width can be evaluated.
+  void check_input(std::int64_t d_in) const;
+
+  struct Record {
+    MetricValues metrics;  ///< after the suite's name; core's own under theirs
+    std::map<std::string, MetricValues> by_class;
+  };
+
+  /// What `place` holds, if it was evaluated so; else evaluates and writes it.
+  Record evaluate(const Autoencoder& sae, const Data& data, const EvalOptions& eval,
+                  const std::filesystem::path& place) const;
+
+ private:
+  std::optional<Record> recorded(const std::filesystem::path& place) const;
+
+  CompareEvaluation options_;
+  std::vector<std::filesystem::path> tasks_;
+  std::optional<AbsorptionSuite> absorption_;
+  nlohmann::ordered_json settings_;  // options, and checksums of the files
+};
+
+/// The suites of every finished run of `entrants`, which `result.runs` follows, and of the
+/// controls, added to `result`. False if it was told to stop.
+bool evaluate_runs(const ComparisonPlan& plan, const RunEvaluator& evaluator,
+                   const std::vector<Entrant>& entrants, const std::filesystem::path& folder,
+                   std::size_t threads, const CompareHooks& hooks, ComparisonResult& result);
+
+}  // namespace sae

@@ -1,0 +1,97 @@
+#include "sae/data/data.h"
+
+#include <torch/types.h>
+
+#include <nlohmann/json.hpp>
+
+#include "config/fields_json.h"
+#include "sae/base/error.h"
+#include "sae/data/store.h"
+
+namespace sae {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using SyntheticFields = Joined<StreamOptions, WorldOptions>;
+using StoreFields = Joined<StreamOptions, StoreOptions>;
+
+const std::vector<std::string> kKinds = {"synthetic", "store"};
+
+std::uint64_t stream_seed(const StreamOptions& options, std::uint64_t run_seed) {
+  return options.stream_seed ? static_cast<std::uint64_t>(*options.stream_seed) : run_seed;
+}
+
+Data open_world(const SyntheticFields& fields, std::uint64_t run_seed) {
+  auto world = std::make_shared<const World>(fields.get<WorldOptions>());
+  const std::uint64_t seed = stream_seed(fields.get<StreamOptions>(), run_seed);
+  Data data;
+  data.d_in = world->d_in();
+  data.world = world;
+  data.train = [world, seed] { return std::make_unique<WorldSource>(world, seed); };
+  // Every run is judged on the same held-out samples, whatever its own seed.
+  data.held_out = [world] {
+    return std::make_unique<WorldSource>(world, /*data_seed=*/0, SampleSet::kHeldOut);
+  };
+  data.source = std::make_shared<Json>(
+      Json{{"kind", "synthetic"}, {"world", write_fields(world->options())}});
+  return data;
+}
+
+Data open_store(const StoreFields& fields, std::uint64_t run_seed) {
+  StoreOptions options = fields.get<StoreOptions>();
+  auto store = std::make_shared<const ActivationStore>(options.path, options.verify);
+  auto held_out = store;
+  Split held_out_split = Split::kHeldOut;
+  if (options.held_out_path) {
+    if (*options.held_out_path != options.path) {
+      held_out = std::make_shared<const ActivationStore>(*options.held_out_path, options.verify);
+    }
+    if (held_out->d_in() != store->d_in()) {
+      throw DataError(*options.held_out_path + ": activations have width " +
+                      std::to_string(held_out->d_in()) + ", those of " + options.path + " have " +
+                      std::to_string(store->d_in()));
+    }
+    options.held_out = 0;  // all of each
+    held_out_split = Split::kTrain;
+  }
+  const std::uint64_t seed = stream_seed(fields.get<StreamOptions>(), run_seed);
+  Data data;
+  data.d_in = store->d_in();
+  data.train = [store, options, seed] {
+    return std::make_unique<StoreSource>(store, options, Split::kTrain, seed);
+  };
+  data.held_out = [held_out, held_out_split, options] {
+    StoreOptions unhurried = options;
+    unhurried.prefetch = 0;
+    return std::make_unique<StoreSource>(held_out, unhurried, held_out_split, /*seed=*/0);
+  };
+  data.source = std::make_shared<Json>(Json{
+      {"kind", "store"}, {"store", store->source().is_null() ? Json() : Json(store->source())}});
+  return data;
+}
+
+}  // namespace
+
+Json resolve_data(const ConfigNode& data) {
+  const std::string kind = data.string_at("kind", kKinds);
+  const ConfigNode rest = data.without({"kind"});
+  Json resolved{{"kind", kind}};
+  resolved.update(kind == "synthetic" ? write_fields(read_fields<SyntheticFields>(rest))
+                                      : write_fields(read_fields<StoreFields>(rest)));
+  return resolved;
+}
+
+Data open_data(const ConfigNode& data, std::uint64_t seed) {
+  const ConfigNode rest = data.without({"kind"});
+  if (data.string_at("kind", kKinds) == "synthetic") {
+    return open_world(read_fields<SyntheticFields>(rest), seed);
+  }
+  return open_store(read_fields<StoreFields>(rest), seed);
+}
+
+std::vector<std::pair<std::string, std::vector<FieldDoc>>> data_kinds() {
+  return {{"synthetic", describe_fields<SyntheticFields>()},
+          {"store", describe_fields<StoreFields>()}};
+}
+
+}  // namespace sae

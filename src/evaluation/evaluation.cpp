@@ -1,0 +1,130 @@
+#include "sae/evaluation/evaluation.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <memory>
+
+#include "sae/base/error.h"
+#include "sae/metrics/reconstruction.h"
+
+namespace sae {
+namespace {
+
+/// Counts latents by log10 of their firing frequency, in bins of a quarter of a decade.
+FiringHistogram firing_histogram(const at::Tensor& frequency, std::int64_t tokens) {
+  constexpr int kPerDecade = 4;
+  const int decades =
+      std::max(1, static_cast<int>(std::ceil(std::log10(static_cast<double>(tokens)))));
+  FiringHistogram histogram;
+  for (int i = -decades * kPerDecade; i <= 0; ++i) {
+    histogram.edges.push_back(static_cast<double>(i) / kPerDecade);
+  }
+  histogram.counts.assign(histogram.edges.size() - 1, 0);
+  const at::Tensor values = frequency.contiguous();
+  const auto* value = values.const_data_ptr<double>();
+  for (std::int64_t i = 0; i < values.size(0); ++i) {
+    if (value[i] <= 0) {
+      ++histogram.never;
+      continue;
+    }
+    const double place = (std::log10(value[i]) + decades) * kPerDecade;
+    const auto last = static_cast<double>(histogram.counts.size() - 1);
+    ++histogram.counts[static_cast<std::size_t>(std::clamp(std::floor(place), 0.0, last))];
+  }
+  return histogram;
+}
+
+void add_truth(const TruthMetrics& truth, MetricValues& values) {
+  values["true_l0"] = truth.true_l0;
+  values["mcc"] = truth.mcc;
+  values["uniqueness"] = truth.uniqueness;
+  values["precision"] = truth.precision;
+  values["recall"] = truth.recall;
+  values["f1"] = truth.f1;
+  values["shrinkage"] = truth.shrinkage;
+  values["miss_on"] = truth.miss_on.macro;
+  values["miss_off"] = truth.miss_off.macro;
+  values["absorption_gap"] = truth.gap.macro;
+  values["absorption_full_micro"] = truth.full.micro;
+  values["absorption_full_macro"] = truth.full.macro;
+  values["absorption_fraction"] = truth.fraction.micro;
+  values["absorption_fraction_macro"] = truth.fraction.macro;
+  values["absorption_parents"] = static_cast<double>(truth.full.parents);
+  values["partial_absorption"] = truth.partial.macro;
+  values["absorption_cosine"] = truth.absorption_cosine;
+  values["hedging_cosine"] = truth.hedging_cosine;
+}
+
+/// Calls `body(x, count)` for batches of held-out activations.
+void for_held_out(std::int64_t tokens, std::int64_t batch,
+                  const std::function<void(std::int64_t)>& body) {
+  for (std::int64_t done = 0; done < tokens; done += batch) body(std::min(batch, tokens - done));
+}
+
+void check_width(const Autoencoder& sae, const Data& data) {
+  if (sae.d_in() == data.d_in) return;
+  throw DataError("evaluation data: activations have width " + std::to_string(data.d_in) +
+                  ", the autoencoder takes " + std::to_string(sae.d_in()));
+}
+
+}  // namespace
+
+MetricValues evaluate_reconstruction(const Autoencoder& sae, const Data& data, std::int64_t tokens,
+                                     std::int64_t batch, double input_scale) {
+  const at::NoGradGuard no_grad;
+  check_width(sae, data);
+  const auto source = data.held_out();
+  ReconstructionMetrics metrics(sae.d_sae());
+  for_held_out(tokens, batch, [&](std::int64_t count) {
+    at::Tensor x = source->next(count).to(sae.W_enc.device());
+    if (input_scale != 1) x = x * input_scale;
+    const Codes codes = sae.encode(x);
+    metrics.add(x, sae.decode(codes), codes);
+  });
+  return metrics.values();
+}
+
+Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions& options,
+                    const BatchVisitor& visit) {
+  const at::NoGradGuard no_grad;
+  check_width(sae, data);
+  Evaluation result;
+  ReconstructionMetrics metrics(sae.d_sae());
+  const auto measure = [&](const at::Tensor& x_cpu) {
+    const at::Tensor x = x_cpu.to(sae.W_enc.device());
+    Codes codes = sae.encode(x);
+    const at::Tensor x_hat = sae.decode(codes);
+    metrics.add(x, x_hat, codes);
+    if (visit) visit(x, x_hat, codes);
+    return codes;
+  };
+  if (data.world) {
+    const auto cpu = [](const at::Tensor& t) {
+      return t.detach().to(at::kCPU, at::kFloat).contiguous();
+    };
+    TruthEvaluation truth(data.world, {cpu(sae.W_dec), cpu(sae.b_dec), cpu(sae.W_enc)},
+                          options.truth);
+    WorldSource source(data.world, /*data_seed=*/0, SampleSet::kHeldOut);
+    for_held_out(options.tokens, options.batch, [&](std::int64_t count) {
+      const LabelledBatch batch = source.next_with_truth(count);
+      const Codes codes = to_cpu(measure(batch.x));
+      truth.add(batch.truth, view_of(codes));
+    });
+    TruthMetrics measured = truth.metrics();
+    result.values = metrics.values();
+    add_truth(measured, result.values);
+    result.parents = std::move(measured.parents);
+  } else {
+    const auto source = data.held_out();
+    for_held_out(options.tokens, options.batch,
+                 [&](std::int64_t count) { measure(source->next(count)); });
+    result.values = metrics.values();
+  }
+  result.firing = firing_histogram(metrics.firing_frequency(), metrics.tokens());
+  return result;
+}
+
+}  // namespace sae

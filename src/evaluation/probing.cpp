@@ -1,0 +1,244 @@
+#include "sae/evaluation/probing.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <utility>
+
+#include "config/fields_json.h"
+#include "evaluation/encode_all.h"
+#include "evaluation/logistic.h"
+#include "sae/base/error.h"
+
+namespace sae {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// Features of the texts of one split, and their labels.
+struct Texts {
+  Codes x;
+  at::Tensor y;  // [N] i64
+
+  Texts rows(const at::Tensor& which) const {
+    return {rows_of(x, which), y.index_select(0, which)};
+  }
+  Texts against_the_rest(std::int64_t label) const { return {x, (y == label).to(at::kLong)}; }
+};
+
+Codes raw(const LabelledSplit& split) {
+  const Codes x = Codes::from_dense(split.x);
+  return split.offsets.defined() ? text_means(x, split.offsets) : x;
+}
+
+/// Codes of each text. Texts of many tokens are encoded and averaged a few at a time: their codes
+/// together may be far larger than the averages.
+Codes encoded(const Autoencoder& sae, const LabelledSplit& split, std::int64_t batch) {
+  if (!split.offsets.defined()) return encode_all(sae, split.x, batch);
+  std::vector<at::Tensor> parts;
+  const auto* offset = split.offsets.const_data_ptr<std::int64_t>();
+  for (std::int64_t begin = 0; begin < split.samples();) {
+    std::int64_t end = begin + 1;
+    while (end < split.samples() && offset[end + 1] - offset[begin] <= batch) ++end;
+    const Codes codes = encode_all(sae, split.x.slice(0, offset[begin], offset[end]), batch);
+    const at::Tensor own = split.offsets.slice(0, begin, end + 1) - offset[begin];
+    parts.push_back(text_means(codes, own).values());
+    begin = end;
+  }
+  return Codes::from_dense(at::cat(parts));
+}
+
+/// Everything that is asked about one kind of features in one task.
+void probe(const Texts& train, const Texts& test, const std::string& kind,
+           const SparseProbingOptions& options, std::uint64_t seed, ProbingTask& task) {
+  for (const std::int64_t k : options.k_values) {
+    const auto which = top_mean_differences(train.x, train.y, k);
+    task.accuracy[kind + "_top_" + std::to_string(k) + "_test_accuracy"] =
+        k_sparse_accuracy(train.x, train.y, test.x, test.y, which);
+    if (kind == "sae") task.latents.push_back(which);
+  }
+  if (!options.dense) return;
+  BinaryProbeTraining how;
+  how.epochs = options.probe_epochs;
+  how.batch_size = options.probe_batch_size;
+  how.lr = options.probe_lr;
+  how.patience = options.patience;
+  task.accuracy[kind + "_test_accuracy"] =
+      train_binary_probe(train.x, train.y, test.x, test.y, how, seed).test_accuracy;
+}
+
+MetricValues average(const std::vector<MetricValues>& all) {
+  MetricValues sums;
+  for (const MetricValues& values : all) {
+    for (const auto& [name, value] : values) sums[name] += value / static_cast<double>(all.size());
+  }
+  return sums;
+}
+
+Json by_kind(const MetricValues& values) {
+  Json out = {{"llm", Json::object()}, {"sae", Json::object()}};
+  for (const auto& [name, value] : values) {
+    if (name.starts_with("llm_")) out["llm"][name] = value;
+    if (name.starts_with("sae_")) out["sae"][name] = value;
+  }
+  return out;
+}
+
+}  // namespace
+
+Codes text_means(const Codes& x, const at::Tensor& offsets) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor lengths = offsets.diff();
+  const std::int64_t texts = lengths.size(0);
+  const at::Tensor text = at::repeat_interleave(at::arange(texts, at::kLong), lengths);
+  at::Tensor sums = at::zeros({texts, x.d_sae()}, x.values().options());
+  if (x.is_dense()) {
+    sums.index_add_(0, text, x.values());
+  } else {
+    const at::Tensor of_entry = text.index_select(0, x.pattern()->tokens());
+    sums.view({-1}).index_add_(0, of_entry * x.d_sae() + x.pattern()->indices, x.values());
+  }
+  return Codes::from_dense(sums.div_(lengths.unsqueeze(1)));
+}
+
+std::vector<std::int64_t> top_mean_differences(const Codes& x, const at::Tensor& labels,
+                                               std::int64_t k) {
+  const at::NoGradGuard no_grad;
+  const auto mean = [&](std::int64_t label) {
+    const Codes part = rows_of(x, at::nonzero(labels == label).squeeze(1));
+    return part.sum_per_latent(part.values()) / static_cast<double>(part.batch());
+  };
+  const at::Tensor difference = (mean(1) - mean(0)).abs().to(at::kDouble).contiguous();
+  const auto* size = difference.const_data_ptr<double>();
+  std::vector<std::int64_t> order(static_cast<std::size_t>(x.d_sae()));
+  std::iota(order.begin(), order.end(), 0);
+  const auto count = static_cast<std::ptrdiff_t>(std::min(k, x.d_sae()));
+  std::partial_sort(order.begin(), order.begin() + count, order.end(),
+                    [&](std::int64_t a, std::int64_t b) {
+                      return size[a] != size[b] ? size[a] > size[b] : a < b;
+                    });
+  order.resize(static_cast<std::size_t>(count));
+  std::sort(order.begin(), order.end());
+  return order;
+}
+
+double k_sparse_accuracy(const Codes& train_x, const at::Tensor& train_labels, const Codes& test_x,
+                         const at::Tensor& test_labels, const std::vector<std::int64_t>& which) {
+  const at::Tensor x = columns(train_x, which).to(at::kFloat).contiguous();
+  const at::Tensor inside = train_labels.to(at::kByte).contiguous();
+  const LogisticFit fit = fit_logistic(logistic_problem(
+      {x.const_data_ptr<float>(), static_cast<std::size_t>(x.numel())},
+      {inside.const_data_ptr<std::uint8_t>(), static_cast<std::size_t>(inside.numel())}, false));
+  const at::Tensor held = columns(test_x, which).to(at::kDouble);
+  const at::Tensor score = at::mv(held, at::tensor(fit.w, at::kDouble)) + fit.b;
+  return (score > 0).eq(test_labels.to(at::kBool)).to(at::kDouble).mean().item<double>();
+}
+
+at::Tensor balanced_rows(const at::Tensor& y, std::int64_t classes, std::int64_t label,
+                         std::uint64_t seed, std::uint64_t draw) {
+  const at::Tensor own = at::nonzero(y == label).squeeze(1);
+  const std::int64_t wanted = own.size(0);
+  const std::int64_t each = (wanted + classes - 2) / (classes - 1);
+  std::vector<at::Tensor> others;
+  for (std::int64_t other = 0; other < classes; ++other) {
+    if (other == label) continue;
+    const at::Tensor rows = at::nonzero(y == other).squeeze(1);
+    const auto index = draw * static_cast<std::uint64_t>(classes + 1);
+    const at::Tensor order =
+        random_order(rows.size(0), seed, index + static_cast<std::uint64_t>(other));
+    others.push_back(rows.index_select(0, order.slice(0, 0, each)));
+  }
+  const at::Tensor pool = at::cat(others);
+  const auto index = (draw + 1) * static_cast<std::uint64_t>(classes + 1) - 1;
+  const at::Tensor order = random_order(pool.size(0), seed, index);
+  return at::cat({own, pool.index_select(0, order.slice(0, 0, wanted))});
+}
+
+MetricValues ProbingDataset::mean() const {
+  std::vector<MetricValues> all;
+  for (const ProbingTask& task : tasks) all.push_back(task.accuracy);
+  return average(all);
+}
+
+MetricValues ProbingResult::values() const {
+  std::vector<MetricValues> all;
+  std::size_t tasks = 0;
+  for (const ProbingDataset& dataset : datasets) {
+    all.push_back(dataset.mean());
+    tasks += dataset.tasks.size();
+  }
+  MetricValues values = average(all);
+  values["tasks"] = static_cast<double>(tasks);
+  return values;
+}
+
+Json ProbingResult::json() const {
+  Json details = Json::array();
+  Json tasks = Json::array();
+  for (const ProbingDataset& dataset : datasets) {
+    Json row = {{"dataset_name", dataset.name}};
+    for (const auto& [name, value] : dataset.mean()) row[name] = value;
+    details.push_back(row);
+    for (const ProbingTask& task : dataset.tasks) {
+      Json latents = Json::object();
+      for (std::size_t i = 0; i < task.latents.size(); ++i) {
+        latents[std::to_string(options.k_values[i])] = task.latents[i];
+      }
+      tasks.push_back({{"dataset_name", dataset.name},
+                       {"class", task.name},
+                       {"latents", latents},
+                       {"accuracy", task.accuracy}});
+    }
+  }
+  return {{"eval_type_id", "sparse_probing"},
+          {"eval_config", write_fields(options)},
+          {"eval_result_metrics", by_kind(values())},
+          {"eval_result_details", details},
+          {"tasks", tasks}};
+}
+
+ProbingSubject encode_texts(const Autoencoder& sae, const LabelledActivations& data,
+                            std::int64_t batch) {
+  const at::NoGradGuard no_grad;
+  check_width(data, sae.d_in());
+  return {raw(data.train), raw(data.test), encoded(sae, data.train, batch),
+          encoded(sae, data.test, batch)};
+}
+
+ProbingDataset probe_dataset(const ProbingSubject& subject, const LabelledActivations& data,
+                             const SparseProbingOptions& options, std::int64_t seed_value) {
+  const at::NoGradGuard no_grad;
+  const auto seed = static_cast<std::uint64_t>(seed_value);
+  const auto classes = static_cast<std::int64_t>(data.classes.size());
+  const std::vector<std::pair<std::string, std::pair<Texts, Texts>>> kinds = {
+      {"llm", {{subject.train, data.train.y}, {subject.test, data.test.y}}},
+      {"sae", {{subject.train_codes, data.train.y}, {subject.test_codes, data.test.y}}}};
+  ProbingDataset dataset;
+  dataset.name = data.task;
+  for (std::int64_t label = classes == 2 ? 1 : 0; label < classes; ++label) {
+    ProbingTask task;
+    task.name = data.classes[static_cast<std::size_t>(label)];
+    for (const auto& [kind, splits] : kinds) {
+      const auto rest = [&](const Texts& texts, std::uint64_t split) {
+        if (classes == 2) return texts;
+        const auto draw = 2 * static_cast<std::uint64_t>(label) + split;
+        return texts.rows(balanced_rows(texts.y, classes, label, seed, draw))
+            .against_the_rest(label);
+      };
+      probe(rest(splits.first, 0), rest(splits.second, 1), kind, options, seed, task);
+    }
+    dataset.tasks.push_back(std::move(task));
+  }
+  return dataset;
+}
+
+ProbingDataset probe_dataset(const Autoencoder& sae, const LabelledActivations& data,
+                             const SparseProbingOptions& options, std::int64_t seed) {
+  return probe_dataset(encode_texts(sae, data, options.batch), data, options, seed);
+}
+
+}  // namespace sae

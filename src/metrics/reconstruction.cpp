@@ -1,0 +1,66 @@
+#include "sae/metrics/reconstruction.h"
+
+#include <torch/types.h>
+
+namespace sae {
+namespace {
+
+constexpr double kZeroNorm = 1e-6;  // an x this short has no direction to compare with
+
+}  // namespace
+
+ReconstructionMetrics::ReconstructionMetrics(std::int64_t d_sae) : d_sae_(d_sae) {}
+
+void ReconstructionMetrics::add(const at::Tensor& x_in, const at::Tensor& x_hat_in,
+                                const Codes& codes) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor x = x_in.detach();
+  const at::Tensor x_hat = x_hat_in.detach();
+  const at::Tensor norm = x.norm(2, /*dim=*/1);
+  const at::Tensor norm_hat = x_hat.norm(2, /*dim=*/1);
+  const at::Tensor dot = (x * x_hat).sum(1);
+  const at::Tensor fired = codes.sum_per_latent((codes.values().detach() != 0).to(x.dtype()));
+  const at::Tensor nonzero = norm > kZeroNorm;
+  const at::Tensor ratio = norm_hat / norm;
+  const at::Tensor cosine = dot / (norm * norm_hat.clamp_min(1e-12));
+  const at::Tensor none = at::zeros({}, x.options());
+  const at::Tensor sums =
+      at::stack({(x - x_hat).square().sum(at::kDouble), x.square().sum(at::kDouble),
+                 at::where(nonzero, cosine, none).sum(at::kDouble),
+                 at::where(nonzero, ratio, none).sum(at::kDouble), fired.sum(at::kDouble),
+                 nonzero.sum().to(at::kDouble)});
+  const at::Tensor total = x.sum(at::IntArrayRef{0}, /*keepdim=*/false, at::kDouble);
+  if (tokens_ == 0) {
+    sums_ = sums;
+    total_ = total;
+    fired_ = fired.to(at::kDouble);
+  } else {
+    sums_ += sums;
+    total_ += total;
+    fired_ += fired;
+  }
+  tokens_ += x.size(0);
+}
+
+MetricValues ReconstructionMetrics::values() const {
+  if (tokens_ == 0) return {};
+  const at::Tensor means = (sums_ / static_cast<double>(tokens_)).to(at::kCPU).contiguous();
+  const auto* mean = means.const_data_ptr<double>();
+  const double center =
+      (total_ / static_cast<double>(tokens_)).square().sum().item<double>();  // ||mean x||^2
+  const double silent = (fired_ == 0).sum().item<double>();
+  return {{"l0", mean[4]},
+          {"explained_variance", 1 - mean[0] / (mean[1] - center)},
+          {"nmse", mean[0] / mean[1]},
+          {"mse", mean[0]},
+          {"cosine", mean[2] / mean[5]},
+          {"l2_ratio", mean[3] / mean[5]},
+          {"dead", silent / static_cast<double>(d_sae_)}};
+}
+
+at::Tensor ReconstructionMetrics::firing_frequency() const {
+  if (tokens_ == 0) return at::zeros({d_sae_}, at::kDouble);
+  return (fired_ / static_cast<double>(tokens_)).to(at::kCPU);
+}
+
+}  // namespace sae

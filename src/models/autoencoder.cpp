@@ -1,0 +1,171 @@
+#include "sae/models/autoencoder.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
+
+#include <utility>
+
+#include "base/reused.h"
+#include "models/batch_statistics.h"
+#include "sae/base/rng.h"
+#include "sae/sparse/decode.h"
+
+namespace sae {
+
+namespace {
+
+/// Norm of the first decoder rows where norms are free: SAELens' default. A small one lets the L1
+/// penalty shape the latents before they are large.
+constexpr double kFreeInitNorm = 0.1;
+
+/// One pass over [B, D] forward and one back, where autograd's own takes six and keeps three.
+class SquaredError : public torch::autograd::Function<SquaredError> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x_hat,
+                            const at::Tensor& x) {
+    at::Tensor error = reused(x.sizes(), x_hat.options());
+    at::sub_out(error, x_hat, x);
+    ctx->save_for_backward({error});
+    const at::Tensor flat = error.view({-1});
+    return at::dot(flat, flat) / static_cast<double>(x.size(0));
+  }
+  static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* ctx,
+                                               torch::autograd::tensor_list grads) {
+    const at::Tensor error = ctx->get_saved_variables()[0];
+    at::Tensor slope = reused(error.sizes(), error.options());
+    at::mul_out(slope, error, grads[0] * (2.0 / static_cast<double>(error.size(0))));
+    return {std::move(slope), {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor squared_error(const at::Tensor& x, const at::Tensor& x_hat) {
+  return SquaredError::apply(x_hat, x);
+}
+
+Autoencoder::Autoencoder(AutoencoderOptions options)
+    : torch::nn::Module("Autoencoder"), options_(std::move(options)) {
+  const std::int64_t d_in = options_.d_in;
+  const std::int64_t d_sae = options_.d_sae;
+  if (d_in < 1 || d_sae < 1) {
+    throw std::invalid_argument("model: got d_in " + std::to_string(d_in) + ", d_sae " +
+                                std::to_string(d_sae) + ", expected both to be at least 1");
+  }
+  W_enc = register_parameter("W_enc", at::zeros({d_sae, d_in}));
+  b_enc = register_parameter("b_enc", at::zeros({d_sae}));
+  W_dec = register_parameter("W_dec", at::zeros({d_sae, d_in}));
+  b_dec = register_parameter("b_dec", at::zeros({d_in}));
+  silent_tokens_ = register_buffer("silent_tokens", at::zeros({d_sae}, at::kLong));
+  if (options_.mask) {
+    mask_ = register_module("mask", std::make_shared<AtmMask>(d_sae, *options_.mask));
+  }
+}
+
+void Autoencoder::initialise(std::uint64_t seed) {
+  const at::NoGradGuard no_grad;
+  at::Tensor rows = at::empty({d_sae(), d_in()}, at::kFloat);
+  auto* value = rows.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < d_sae(); ++i) {
+    Rng rng(seed, Stream::kInit, static_cast<std::uint64_t>(i));
+    for (std::int64_t d = 0; d < d_in(); ++d) *value++ = static_cast<float>(rng.normal());
+  }
+  rows /= rows.norm(2, /*dim=*/1, /*keepdim=*/true);
+  if (!unit_norm_decoder()) rows *= kFreeInitNorm;
+  W_dec.copy_(rows);
+  W_enc.copy_(rows);
+  b_enc.zero_();
+}
+
+at::Tensor Autoencoder::activate(const Codes& preactivations) const {
+  // A sparse selection holds positive entries only.
+  return preactivations.is_dense() ? preactivations.values().relu() : preactivations.values();
+}
+
+std::vector<at::Tensor> Autoencoder::reconstruct(const Codes& codes) const {
+  return {sae::decode(codes, W_dec, b_dec)};
+}
+
+at::Tensor Autoencoder::preactivations_of(const at::Tensor& x, const at::Tensor& which) const {
+  const EncoderWeights part{W_enc.index_select(0, which), b_enc.index_select(0, which), b_dec};
+  return pick(x, part, preactivations(x, part), Pattern::dense(x.size(0), which.size(0))).values();
+}
+
+at::Tensor Autoencoder::weigh_by_norm(const Codes& codes, const at::Tensor& values) const {
+  if (unit_norm_decoder()) return values;
+  return values * codes.per_entry(W_dec.norm(2, /*dim=*/1));
+}
+
+Codes Autoencoder::encode(const at::Tensor& x) const {
+  const at::NoGradGuard no_grad;
+  const Codes h = sae::encode(x, encoder(), inference_rule(x.size(0)), encoding);
+  Codes f = h.with_values(activate(h));
+  if (!mask_) return f;
+  const at::Tensor factor = mask_->inference_factor();
+  return factor.defined() ? f.with_values(f.values() * f.per_entry(factor)) : f;
+}
+
+at::Tensor Autoencoder::decode(const Codes& codes) const {
+  const at::NoGradGuard no_grad;
+  return sae::decode(codes, W_dec, b_dec);
+}
+
+Forward Autoencoder::forward(const at::Tensor& x, Step step) const {
+  Forward pass;
+  pass.x = x;
+  pass.preactivations = sae::encode(x, encoder(), rule(x.size(0)), encoding);
+  pass.latents = pass.preactivations.with_values(activate(pass.preactivations));
+  pass.kept = pass.latents;
+  const bool both = mask_ && mask_->options().paths == "both";
+  if (mask_) {
+    pass.mask = mask_->sample(step.seed, step.index);
+    pass.kept = pass.latents.with_values(pass.latents.values() * pass.latents.per_entry(pass.mask));
+  }
+  // An alias, so that what flows back into it comes from the reconstruction alone.
+  pass.decoded = pass.kept.with_values(pass.kept.values().view_as(pass.kept.values()));
+  if (mask_ && at::GradMode::is_enabled()) pass.decoded.values().retain_grad();
+  pass.reconstructions = reconstruct(pass.decoded);
+  pass.x_hat = pass.reconstructions.back();
+  // Before the warm-up ends both paths are the same, and one of them is enough.
+  if (both && mask_->active(step.index)) {
+    const std::vector<at::Tensor> unmasked = reconstruct(pass.latents);
+    pass.x_hat = unmasked.back();
+    pass.reconstructions.insert(pass.reconstructions.end(), unmasked.begin(), unmasked.end());
+  }
+  return pass;
+}
+
+Losses Autoencoder::losses(const Forward& pass, Step step) const {
+  at::Tensor error;
+  for (const at::Tensor& reconstruction : pass.reconstructions) {
+    const at::Tensor term = squared_error(pass.x, reconstruction);
+    error = error.defined() ? error + term : term;
+  }
+  const auto terms = static_cast<double>(pass.reconstructions.size());
+  Losses all{{"reconstruction", terms > 1 ? error / terms : error}};
+  for (auto& [name, value] : penalties(pass, step)) all.emplace_back(std::move(name), value);
+  return all;
+}
+
+BatchStatistics Autoencoder::statistics(const Forward& pass, double loss_scale) const {
+  return batch_statistics(pass.latents, pass.decoded, mask_ != nullptr, loss_scale);
+}
+
+void Autoencoder::observe(const BatchStatistics& batch, Step step) {
+  const at::NoGradGuard no_grad;
+  silent_tokens_.add_(batch.tokens).masked_fill_(batch.fired > 0, 0);
+  if (mask_) mask_->observe(batch);
+  observe_more(batch, step);
+}
+
+at::Tensor Autoencoder::dead() const { return silent_tokens_ >= options_.dead_after_tokens; }
+
+void Autoencoder::fold_input_scale(double scale) {
+  const at::NoGradGuard no_grad;
+  b_enc.div_(scale);
+  b_dec.div_(scale);
+  if (mask_) mask_->fold_input_scale(scale);
+  fold_more(scale);
+}
+
+}  // namespace sae

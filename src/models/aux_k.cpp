@@ -1,0 +1,32 @@
+#include "sae/models/aux_k.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+
+namespace sae {
+
+Losses aux_k_loss(const Autoencoder& sae, const Forward& pass, const AuxKOptions& options) {
+  if (options.aux_coefficient == 0) return {};
+  const at::Tensor which = at::nonzero(sae.dead()).squeeze(1);
+  const std::int64_t dead = which.size(0);
+  if (dead == 0) return {};
+  const std::int64_t wanted = options.aux_k.value_or(std::max<std::int64_t>(1, sae.d_in() / 2));
+
+  const at::Tensor residual = (pass.x - pass.x_hat).detach();
+  at::Tensor f = sae.preactivations_of(pass.x, which).relu();  // [B, n_dead]
+  if (dead > wanted) {
+    const at::Tensor top = std::get<1>(at::topk(f.detach(), wanted, /*dim=*/1));
+    f = f * at::zeros_like(f).scatter_(1, top, 1);
+  }
+  const at::Tensor guess = at::mm(f, sae.W_dec.index_select(0, which));
+  const at::Tensor error = (guess - residual).square().sum();
+  if (options.aux_normalize) {
+    const at::Tensor variance = (residual - residual.mean(0)).square().sum().clamp_min(1e-12);
+    return {{"aux_k", options.aux_coefficient * error / variance}};
+  }
+  const double share = std::min(1.0, static_cast<double>(dead) / static_cast<double>(wanted));
+  return {{"aux_k", options.aux_coefficient * share * error / pass.x.size(0)}};
+}
+
+}  // namespace sae

@@ -1,0 +1,39 @@
+#include "sae/models/batch_topk.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace sae {
+
+BatchTopK::BatchTopK(BatchTopKOptions options)
+    : Autoencoder(options.base), options_(std::move(options)) {
+  threshold_ = register_buffer("threshold", at::full({}, -1.0F));
+}
+
+SelectionRule BatchTopK::rule(std::int64_t batch) const {
+  const auto count = static_cast<std::int64_t>(options_.k * static_cast<double>(batch));
+  return LargestOfBatch{
+      std::clamp<std::int64_t>(count, 1, std::max<std::int64_t>(1, batch * d_sae()))};
+}
+
+SelectionRule BatchTopK::inference_rule(std::int64_t /*batch*/) const {
+  // Only positive activations exist, whatever the threshold.
+  return Above{threshold_.clamp_min(0), /*activation_cuts=*/false};
+}
+
+Losses BatchTopK::penalties(const Forward& pass, Step) const {
+  return aux_k_loss(*this, pass, options_.aux);
+}
+
+void BatchTopK::observe_more(const BatchStatistics& batch, Step) {
+  const at::Tensor smallest =
+      at::where(batch.min_positive.isfinite(), batch.min_positive, threshold_);
+  const at::Tensor next = threshold_.lerp(smallest, 1 - options_.threshold_decay);
+  threshold_.copy_(at::where(threshold_ < 0, smallest, next));
+}
+
+void BatchTopK::fold_more(double scale) { threshold_.div_(scale); }
+
+}  // namespace sae

@@ -1,0 +1,133 @@
+#include "sae/models/jumprelu.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
+
+#include <cmath>
+#include <utility>
+
+#include "sae/base/error.h"
+
+namespace sae {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::tensor_list;
+
+/// K((h - theta) / eps) / eps
+at::Tensor kernel(const at::Tensor& h, const at::Tensor& theta, double bandwidth) {
+  return ((h - theta).abs() < bandwidth / 2).to(h.dtype()) / bandwidth;
+}
+
+/// f = h H(h - theta), elementwise; theta is shaped to broadcast against h.
+class Jump : public torch::autograd::Function<Jump> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& h, const at::Tensor& theta,
+                            double bandwidth) {
+    ctx->save_for_backward({h, theta});
+    ctx->saved_data["bandwidth"] = bandwidth;
+    return h * (h > theta);
+  }
+  static tensor_list backward(AutogradContext* ctx, tensor_list grads) {
+    const tensor_list saved = ctx->get_saved_variables();
+    const at::Tensor& h = saved[0];
+    const at::Tensor& theta = saved[1];
+    const double bandwidth = ctx->saved_data["bandwidth"].toDouble();
+    at::Tensor dtheta = -theta * kernel(h, theta, bandwidth) * grads[0];
+    return {grads[0] * (h > theta), dtheta.sum_to_size(theta.sizes()), {}};
+  }
+};
+
+/// H(h - theta), elementwise; no gradient to h.
+class Heaviside : public torch::autograd::Function<Heaviside> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& h, const at::Tensor& theta,
+                            double bandwidth) {
+    ctx->save_for_backward({h, theta});
+    ctx->saved_data["bandwidth"] = bandwidth;
+    return (h > theta).to(h.dtype());
+  }
+  static tensor_list backward(AutogradContext* ctx, tensor_list grads) {
+    const tensor_list saved = ctx->get_saved_variables();
+    const at::Tensor& theta = saved[1];
+    const double bandwidth = ctx->saved_data["bandwidth"].toDouble();
+    at::Tensor dtheta = -kernel(saved[0], theta, bandwidth) * grads[0];
+    return {{}, dtheta.sum_to_size(theta.sizes()), {}};
+  }
+};
+
+}  // namespace
+
+JumpRelu::JumpRelu(JumpReluOptions options)
+    : Autoencoder(options.base), options_(std::move(options)) {
+  if (options_.sparsity_loss == "target" && !options_.sparsity.target_l0) {
+    throw ConfigError(
+        "model.target_l0: missing; expected a number > 0 with sparsity_loss 'target'");
+  }
+  const double init =
+      options_.threshold_as == "log" ? std::log(options_.threshold_init) : options_.threshold_init;
+  threshold_parameter_ = register_parameter(
+      options_.threshold_as == "log" ? "log_threshold" : "threshold", at::full({d_sae()}, init));
+  sparsity_ = register_module("sparsity", std::make_shared<SparsityControl>(options_.sparsity));
+}
+
+at::Tensor JumpRelu::threshold() const {
+  return options_.threshold_as == "log" ? threshold_parameter_.exp() : threshold_parameter_.relu();
+}
+
+SelectionRule JumpRelu::rule(std::int64_t /*batch*/) const {
+  // Entries just below their threshold carry no activation but a gradient for it.
+  return Above{threshold().detach() - options_.bandwidth / 2};
+}
+
+SelectionRule JumpRelu::inference_rule(std::int64_t /*batch*/) const {
+  return Above{threshold().detach()};
+}
+
+at::Tensor JumpRelu::activate(const Codes& preactivations) const {
+  return Jump::apply(preactivations.values(), preactivations.per_entry(threshold()),
+                     options_.bandwidth);
+}
+
+at::Tensor JumpRelu::active_per_token(const Forward& pass) const {
+  const Codes& h = pass.preactivations;
+  at::Tensor on = Heaviside::apply(h.values(), h.per_entry(threshold()), options_.bandwidth);
+  if (pass.mask.defined()) on = on * h.per_entry(pass.mask);
+  return on.sum() / pass.x.size(0);
+}
+
+Losses JumpRelu::penalties(const Forward& pass, Step step) const {
+  const at::Tensor lambda = sparsity_->coefficient(step.index);
+  at::Tensor sparsity;
+  if (options_.sparsity_loss == "l0") {
+    sparsity = active_per_token(pass);
+  } else if (options_.sparsity_loss == "target") {
+    sparsity = (active_per_token(pass) / *options_.sparsity.target_l0 - 1).square();
+  } else {
+    const at::Tensor f = weigh_by_norm(pass.kept, pass.kept.values());
+    sparsity = at::tanh(options_.tanh_scale * f).sum() / pass.x.size(0);
+  }
+  Losses all{{"sparsity", lambda * sparsity}};
+  if (options_.preact_coefficient == 0) return all;
+  const at::Tensor which = at::nonzero(dead()).squeeze(1);
+  if (which.size(0) == 0) return all;
+  at::Tensor missing =
+      (threshold().index_select(0, which) - preactivations_of(pass.x, which)).relu();
+  if (!unit_norm_decoder()) missing = missing * W_dec.index_select(0, which).norm(2, /*dim=*/1);
+  all.emplace_back("preact", options_.preact_coefficient * missing.sum() / pass.x.size(0));
+  return all;
+}
+
+void JumpRelu::observe_more(const BatchStatistics& batch, Step step) {
+  if (options_.sparsity_loss != "target") sparsity_->observe(batch.active, step.index);
+}
+
+void JumpRelu::fold_more(double scale) {
+  if (options_.threshold_as == "log") {
+    threshold_parameter_.sub_(std::log(scale));
+  } else {
+    threshold_parameter_.div_(scale);
+  }
+}
+
+}  // namespace sae

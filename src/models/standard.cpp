@@ -1,0 +1,60 @@
+#include "sae/models/standard.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "sae/base/rng.h"
+
+namespace sae {
+
+Standard::Standard(StandardOptions options)
+    : Autoencoder(options.base), options_(std::move(options)) {
+  sparsity_ = register_module("sparsity", std::make_shared<SparsityControl>(options_.sparsity));
+}
+
+Losses Standard::penalties(const Forward& pass, Step step) const {
+  // The L1 term is on the masked latents: a masked one is not penalised.
+  const at::Tensor l1 = weigh_by_norm(pass.kept, pass.kept.values()).sum() / pass.x.size(0);
+  return {{"sparsity", sparsity_->coefficient(step.index) * l1}};
+}
+
+void Standard::observe_more(const BatchStatistics& batch, Step step) {
+  sparsity_->observe(batch.active, step.index);
+}
+
+at::Tensor Standard::resample(const Forward& pass, Step step) {
+  if (!options_.resample_every || step.index == 0 || step.index % *options_.resample_every != 0) {
+    return {};
+  }
+  const at::NoGradGuard no_grad;
+  const at::Tensor silent = dead();
+  const at::Tensor which = at::nonzero(silent).squeeze(1);
+  const std::int64_t count = which.size(0);
+  if (count == 0) return {};
+
+  // Inputs by inverse transform sampling of the squared errors.
+  const at::Tensor errors = (pass.x_hat - pass.x).square().sum(1).to(at::kCPU, at::kDouble);
+  const at::Tensor cumulative = errors.cumsum(0);
+  const auto* total = cumulative.const_data_ptr<double>();
+  const std::int64_t batch = cumulative.size(0);
+  at::Tensor drawn = at::empty({count}, at::kLong);
+  Rng rng(step.seed, Stream::kResample, static_cast<std::uint64_t>(step.index));
+  for (std::int64_t i = 0; i < count; ++i) {
+    const double place = rng.uniform() * total[batch - 1];
+    const auto found = std::upper_bound(total, total + batch, place) - total;
+    drawn.data_ptr<std::int64_t>()[i] = std::min<std::int64_t>(found, batch - 1);
+  }
+  at::Tensor rows = pass.x.index_select(0, drawn.to(pass.x.device())) - b_dec;
+  rows = rows / rows.norm(2, /*dim=*/1, /*keepdim=*/true).clamp_min(1e-12);
+  const at::Tensor living = W_enc.norm(2, /*dim=*/1).masked_select(silent.logical_not());
+  const at::Tensor norm = living.numel() > 0 ? living.mean() : at::ones({}, W_enc.options());
+  W_dec.index_copy_(0, which, rows);
+  W_enc.index_copy_(0, which, rows * (0.2 * norm));
+  b_enc.index_fill_(0, which, 0);
+  forget_silence(which);
+  return which;
+}
+
+}  // namespace sae

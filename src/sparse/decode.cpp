@@ -1,0 +1,129 @@
+#include "sae/sparse/decode.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "base/reused.h"
+#include "base/stages.h"
+#include "sparse/products.h"
+#include "sparse/saved_pattern.h"
+
+namespace sae {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::tensor_list;
+
+/// (g) -> dvalues = <g, W_dec>, dW_dec = f^T g, db_dec = sum_b g. Under autocast only dense
+/// decoding is of lower precision; reconstructions come back in the precision of the weights.
+class Decode : public torch::autograd::Function<Decode> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& values, const at::Tensor& W_dec,
+                            const at::Tensor& b_dec, const c10::intrusive_ptr<Pattern>& pattern) {
+    const StageScope stage(Stage::kDecode);
+    save_pattern(ctx, pattern);
+    ctx->save_for_backward({values, W_dec});
+    if (pattern->is_dense) return at::addmm(b_dec, values, W_dec).to(W_dec.scalar_type());
+    return sparse::gather_sum(*pattern, values, W_dec).add_(b_dec);
+  }
+
+  static tensor_list backward(AutogradContext* ctx, tensor_list grads) {
+    const auto held = saved_pattern(ctx);
+    const Pattern& pattern = *held;
+    const tensor_list saved = ctx->get_saved_variables();
+    const at::Tensor& values = saved[0];
+    const at::Tensor& W_dec = saved[1];
+    const at::Tensor& g = grads[0];
+    if (pattern.is_dense) return {at::mm(g, W_dec.t()), at::mm(values.t(), g), g.sum(0), {}};
+    return {sparse::gather_dot(pattern, g, W_dec),
+            sparse::scatter_sum(pattern, values, g),
+            g.sum(0),
+            {}};
+  }
+};
+
+/// The entries of B tokens as B * J rows: row (b, j) holds the entries of token b whose latent lies
+/// between width j-1 and width j. Entries of a token ascend by latent, so they stay where they are.
+c10::intrusive_ptr<Pattern> split_by_width(const Pattern& pattern,
+                                           const std::vector<std::int64_t>& widths) {
+  const at::Tensor ends = at::tensor(widths, at::kLong).to(pattern.indices.device());
+  const at::Tensor part = at::searchsorted(ends, pattern.indices, /*out_int32=*/false,
+                                           /*right=*/true);  // how many widths are <= the latent
+  const auto parts = static_cast<std::int64_t>(widths.size());
+  const at::Tensor counts =
+      at::bincount(pattern.tokens() * parts + part, {}, parts * pattern.batch);
+  at::Tensor offsets = at::cat({at::zeros({1}, counts.options()), counts.cumsum(0)});
+  return Pattern::sparse(pattern.indices, std::move(offsets), pattern.d_sae);
+}
+
+/// Decode for split rows, summed up over j: out[b, j] = b_dec + sum over j' <= j of row (b, j').
+/// Every entry of row (b, j) has the gradient sum over j' >= j of g[b, j'].
+class DecodePrefixes : public torch::autograd::Function<DecodePrefixes> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& values, const at::Tensor& W_dec,
+                            const at::Tensor& b_dec, const c10::intrusive_ptr<Pattern>& split,
+                            std::int64_t parts) {
+    const StageScope stage(Stage::kDecode);
+    save_pattern(ctx, split);
+    ctx->save_for_backward({values, W_dec});
+    at::Tensor out = sparse::gather_sum(*split, values, W_dec).view({-1, parts, W_dec.size(1)});
+    out.select(1, 0).add_(b_dec);
+    for (std::int64_t j = 1; j < parts; ++j) out.select(1, j).add_(out.select(1, j - 1));
+    return out;
+  }
+
+  static tensor_list backward(AutogradContext* ctx, tensor_list grads) {
+    const auto split = saved_pattern(ctx);
+    const tensor_list saved = ctx->get_saved_variables();
+    at::Tensor suffix = reused(grads[0].sizes(), grads[0].options());
+    suffix.copy_(grads[0]);
+    for (std::int64_t j = suffix.size(1) - 1; j > 0; --j) {
+      suffix.select(1, j - 1).add_(suffix.select(1, j));
+    }
+    const at::Tensor rows = suffix.flatten(0, 1);
+    return {sparse::gather_dot(*split, rows, saved[1]),
+            sparse::scatter_sum(*split, saved[0], rows),
+            suffix.select(1, 0).sum(0),
+            {},
+            {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor decode(const Codes& codes, const at::Tensor& W_dec, const at::Tensor& b_dec) {
+  return Decode::apply(codes.values(), W_dec, b_dec, codes.pattern());
+}
+
+std::vector<at::Tensor> decode_prefixes(const Codes& codes, const std::vector<std::int64_t>& widths,
+                                        const at::Tensor& W_dec, const at::Tensor& b_dec) {
+  const bool ascending = std::is_sorted(widths.begin(), widths.end(), std::less_equal<>());
+  if (widths.empty() || !ascending || widths.front() < 1 || widths.back() != codes.d_sae()) {
+    throw std::invalid_argument("decode_prefixes: widths must ascend and end with d_sae = " +
+                                std::to_string(codes.d_sae()));
+  }
+  if (widths.size() == 1) return {decode(codes, W_dec, b_dec)};
+  std::vector<at::Tensor> out;
+  if (codes.is_dense()) {
+    std::int64_t from = 0;
+    at::Tensor sum = b_dec.expand({codes.batch(), b_dec.size(0)});
+    for (const std::int64_t to : widths) {
+      sum = sum + at::mm(codes.values().slice(1, from, to), W_dec.slice(0, from, to));
+      out.push_back(sum);
+      from = to;
+    }
+    return out;
+  }
+  const at::Tensor sums =
+      DecodePrefixes::apply(codes.values(), W_dec, b_dec, split_by_width(*codes.pattern(), widths),
+                            static_cast<std::int64_t>(widths.size()));
+  for (const at::Tensor& sum : sums.unbind(1)) out.push_back(sum);
+  return out;
+}
+
+}  // namespace sae

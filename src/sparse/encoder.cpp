@@ -1,0 +1,111 @@
+#include "sae/sparse/encoder.h"
+
+#include <ATen/autocast_mode.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
+
+#include <utility>
+
+#include "base/reused.h"
+#include "base/stages.h"
+#include "sparse/products.h"
+#include "sparse/saved_pattern.h"
+#include "sparse/screen.h"
+
+namespace sae {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::tensor_list;
+
+/// (dh) -> dW_enc = dh^T (x - b_dec), db_enc = sum_b dh, db_dec = -db_enc W_enc.
+class Pick : public torch::autograd::Function<Pick> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& W_enc, const at::Tensor& b_enc,
+                            const at::Tensor& b_dec, const at::Tensor& centered,
+                            const at::Tensor& values, const c10::intrusive_ptr<Pattern>& pattern) {
+    (void)b_enc;
+    (void)b_dec;
+    save_pattern(ctx, pattern);
+    ctx->save_for_backward({W_enc, centered});
+    // Under autocast only the product is of lower precision.
+    return values.to(W_enc.scalar_type(), /*non_blocking=*/false, /*copy=*/false).alias();
+  }
+
+  static tensor_list backward(AutogradContext* ctx, tensor_list grads) {
+    const auto pattern = saved_pattern(ctx);
+    const tensor_list saved = ctx->get_saved_variables();
+    const at::Tensor& W_enc = saved[0];
+    const at::Tensor& centered = saved[1];
+    const at::Tensor& dh = grads[0];
+    const bool dense = pattern->is_dense;
+    const at::Tensor db_enc = dense ? dh.sum(0) : sparse::sum_per_latent(*pattern, dh);
+    at::Tensor dW_enc =
+        dense ? at::mm(dh.t(), centered) : sparse::scatter_sum(*pattern, dh, centered);
+    at::Tensor db_dec = at::mv(W_enc.t(), db_enc).neg_();
+    return {std::move(dW_enc), db_enc, std::move(db_dec), {}, {}, {}};
+  }
+};
+
+at::Tensor centre(const at::Tensor& x, const EncoderWeights& weights) {
+  const at::NoGradGuard no_grad;
+  at::Tensor centered = reused(x.sizes(), x.options());
+  return at::sub_out(centered, x, weights.b_dec);
+}
+
+Codes attach(const at::Tensor& centered, const EncoderWeights& weights, const at::Tensor& values,
+             const c10::intrusive_ptr<Pattern>& pattern) {
+  return {pattern, Pick::apply(weights.W_enc, weights.b_enc, weights.b_dec, centered,
+                               values.detach(), pattern)};
+}
+
+at::Tensor product(const at::Tensor& centered, const EncoderWeights& weights) {
+  const StageScope stage(Stage::kEncode);
+  const at::NoGradGuard no_grad;
+  if (!centered.is_cpu() || at::autocast::is_autocast_enabled(at::kCPU)) {
+    return at::addmm(weights.b_enc, centered, weights.W_enc.t());
+  }
+  at::Tensor h = reused({centered.size(0), weights.W_enc.size(0)}, centered.options());
+  return at::addmm_out(h, weights.b_enc, centered, weights.W_enc.t());
+}
+
+bool wants_screen(const at::Tensor& x, const EncoderWeights& weights, const EncodeOptions& how) {
+  if (how.screening == Screening::kOff || how.storage == Storage::kDense) return false;
+  if (how.screening == Screening::kAuto && !screens_by_default()) return false;
+  return screen::possible(x, weights) && !at::autocast::is_autocast_enabled(at::kCPU);
+}
+
+}  // namespace
+
+bool screens_by_default() { return screen::has_native_bf16(); }
+
+at::Tensor preactivations(const at::Tensor& x, const EncoderWeights& weights) {
+  return product(centre(x, weights), weights);
+}
+
+Codes pick(const at::Tensor& x, const EncoderWeights& weights, at::Tensor values,
+           const c10::intrusive_ptr<Pattern>& pattern) {
+  return attach(centre(x, weights), weights, values, pattern);
+}
+
+Codes encode(const at::Tensor& x, const EncoderWeights& weights, const SelectionRule& rule,
+             const EncodeOptions& how) {
+  const at::Tensor centered = centre(x, weights);
+  if (wants_screen(x, weights, how)) {
+    if (const auto found = screen::encode(centered, weights, rule)) {
+      return attach(centered, weights, found->values, found->pattern);
+    }
+  }
+  at::Tensor h = product(centered, weights);
+  const StoragePolicy policy(how.storage, dense_above(h.device(), h.size(1), x.size(1)));
+  const Selection selection = select(h, rule, policy);
+  if (!selection.pattern->is_dense) {
+    const at::Tensor flat =
+        selection.pattern->tokens() * selection.pattern->d_sae + selection.pattern->indices;
+    h = h.reshape({-1}).index_select(0, flat);
+  }
+  const Codes picked = attach(centered, weights, h, selection.pattern);
+  return selection.keep.defined() ? picked.with_values(picked.values() * selection.keep) : picked;
+}
+
+}  // namespace sae

@@ -1,0 +1,178 @@
+#include "sparse/products.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/reused.h"
+#include "kernels/rows.h"
+
+namespace sae::sparse {
+namespace {
+
+bool has_cpu_kernel(const at::Tensor& t) {
+  return t.is_cpu() && (t.scalar_type() == at::kFloat || t.scalar_type() == at::kDouble);
+}
+
+/// Splits `rows` rows, whose sizes `offsets` gives, into ranges of about equal numbers of entries
+/// and runs them in parallel: popular latents own many times more entries than rare ones. The
+/// ranges depend on the data only, and every row is summed by one thread in one order.
+template <class Body>
+void parallel_over_rows(std::int64_t rows, const std::int64_t* offsets, const Body& body) {
+  const std::int64_t entries = offsets[rows];
+  const std::int64_t chunks = std::min<std::int64_t>(rows, 64);
+  const auto first_row = [&](std::int64_t chunk) -> std::int64_t {
+    if (chunk == chunks) return rows;
+    // An empty row costs something too (it is zeroed), so rows count as entries do.
+    const std::int64_t wanted = chunk * (entries + rows) / chunks;
+    std::int64_t low = 0;
+    std::int64_t high = rows;
+    while (low < high) {
+      const std::int64_t middle = (low + high) / 2;
+      if (offsets[middle] + middle < wanted) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    return low;
+  };
+  at::parallel_for(0, chunks, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t chunk = begin; chunk < end; ++chunk)
+      body(first_row(chunk), first_row(chunk + 1));
+  });
+}
+
+}  // namespace
+
+at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at::Tensor& weight) {
+  if (!has_cpu_kernel(weight)) return reference::gather_sum(pattern, values, weight);
+  const at::Tensor v = values.contiguous();
+  const at::Tensor w = weight.contiguous();
+  const std::int64_t width = w.size(1);
+  at::Tensor out = reused({pattern.batch, width}, w.options());
+  const auto* offsets = pattern.offsets.const_data_ptr<std::int64_t>();
+  const auto* indices = pattern.indices.const_data_ptr<std::int64_t>();
+  AT_DISPATCH_FLOATING_TYPES(w.scalar_type(), "gather_sum", [&] {
+    const auto* value = v.const_data_ptr<scalar_t>();
+    const auto* table = w.const_data_ptr<scalar_t>();
+    auto* result = out.mutable_data_ptr<scalar_t>();
+    parallel_over_rows(pattern.batch, offsets, [=](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t b = begin; b < end; ++b) {
+        const std::int64_t e = offsets[b];
+        rows::weighted_sum(width, offsets[b + 1] - e, value + e, indices + e, table,
+                           result + b * width);
+      }
+    });
+  });
+  return out;
+}
+
+at::Tensor gather_dot(const Pattern& pattern, const at::Tensor& rows_in, const at::Tensor& weight) {
+  if (!has_cpu_kernel(weight)) return reference::gather_dot(pattern, rows_in, weight);
+  const at::Tensor r = rows_in.contiguous();
+  const at::Tensor w = weight.contiguous();
+  const std::int64_t width = w.size(1);
+  at::Tensor out = at::empty({pattern.indices.size(0)}, w.options());
+  const auto* offsets = pattern.offsets.const_data_ptr<std::int64_t>();
+  const auto* indices = pattern.indices.const_data_ptr<std::int64_t>();
+  AT_DISPATCH_FLOATING_TYPES(w.scalar_type(), "gather_dot", [&] {
+    const auto* row = r.const_data_ptr<scalar_t>();
+    const auto* table = w.const_data_ptr<scalar_t>();
+    auto* result = out.mutable_data_ptr<scalar_t>();
+    parallel_over_rows(pattern.batch, offsets, [=](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t b = begin; b < end; ++b) {
+        const std::int64_t e = offsets[b];
+        rows::dots(width, row + b * width, offsets[b + 1] - e, indices + e, table, result + e);
+      }
+    });
+  });
+  return out;
+}
+
+at::Tensor scatter_sum(const Pattern& pattern, const at::Tensor& values,
+                       const at::Tensor& rows_in) {
+  if (!has_cpu_kernel(rows_in)) return reference::scatter_sum(pattern, values, rows_in);
+  const at::Tensor v = values.contiguous();
+  const at::Tensor r = rows_in.contiguous();
+  const std::int64_t width = r.size(1);
+  at::Tensor out = reused({pattern.d_sae, width}, r.options());
+  const Pattern::ByLatent& by_latent = pattern.by_latent();
+  const auto* offsets = by_latent.offsets.const_data_ptr<std::int64_t>();
+  const auto* entries = by_latent.entries.const_data_ptr<std::int64_t>();
+  const auto* tokens = by_latent.tokens.const_data_ptr<std::int64_t>();
+  AT_DISPATCH_FLOATING_TYPES(r.scalar_type(), "scatter_sum", [&] {
+    const auto* value = v.const_data_ptr<scalar_t>();
+    const auto* row = r.const_data_ptr<scalar_t>();
+    auto* result = out.mutable_data_ptr<scalar_t>();
+    parallel_over_rows(pattern.d_sae, offsets, [=](std::int64_t begin, std::int64_t end) {
+      std::vector<scalar_t> of_latent;
+      for (std::int64_t i = begin; i < end; ++i) {
+        const std::int64_t first = offsets[i];
+        const std::int64_t count = offsets[i + 1] - first;
+        of_latent.resize(static_cast<std::size_t>(count));
+        for (std::int64_t e = 0; e < count; ++e) {
+          of_latent[static_cast<std::size_t>(e)] = value[entries[first + e]];
+        }
+        rows::weighted_sum(width, count, of_latent.data(), tokens + first, row, result + i * width);
+      }
+    });
+  });
+  return out;
+}
+
+at::Tensor sum_per_latent(const Pattern& pattern, const at::Tensor& values) {
+  // One sum per latent in token order: reproducible on every device, unlike a sum by atomics.
+  if (!has_cpu_kernel(values)) {
+    return reference::scatter_sum(pattern, values, at::ones({pattern.batch, 1}, values.options()))
+        .squeeze(1);
+  }
+  const at::Tensor v = values.contiguous();
+  at::Tensor out = at::zeros({pattern.d_sae}, v.options());
+  const auto* indices = pattern.indices.const_data_ptr<std::int64_t>();
+  AT_DISPATCH_FLOATING_TYPES(v.scalar_type(), "sum_per_latent", [&] {
+    const auto* value = v.const_data_ptr<scalar_t>();
+    auto* result = out.mutable_data_ptr<scalar_t>();
+    for (std::int64_t e = 0; e < v.size(0); ++e) result[indices[e]] += value[e];
+  });
+  return out;
+}
+
+namespace reference {
+
+at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at::Tensor& weight) {
+  if (pattern.indices.size(0) == 0)
+    return at::zeros({pattern.batch, weight.size(1)}, weight.options());
+  return std::get<0>(at::_embedding_bag(weight, pattern.indices, pattern.offsets,
+                                        /*scale_grad_by_freq=*/false, /*mode=*/0, /*sparse=*/false,
+                                        values, /*include_last_offset=*/true));
+}
+
+at::Tensor gather_dot(const Pattern& pattern, const at::Tensor& rows, const at::Tensor& weight) {
+  if (pattern.indices.size(0) == 0) return at::empty({0}, weight.options());
+  return at::_embedding_bag_per_sample_weights_backward(
+      rows, weight, pattern.indices, pattern.offsets, pattern.tokens(), /*mode=*/0);
+}
+
+at::Tensor scatter_sum(const Pattern& pattern, const at::Tensor& values, const at::Tensor& rows) {
+  if (pattern.indices.size(0) == 0) return at::zeros({pattern.d_sae, rows.size(1)}, rows.options());
+  const at::Tensor bag_sizes = pattern.offsets.diff();
+  return at::_embedding_bag_dense_backward(rows, pattern.indices, pattern.tokens(), bag_sizes,
+                                           /*maximum_indices=*/at::empty({0}, bag_sizes.options()),
+                                           pattern.d_sae, /*scale_grad_by_freq=*/false, /*mode=*/0,
+                                           values);
+}
+
+Pattern::ByLatent by_latent(const Pattern& pattern) {
+  const at::Tensor& latents = pattern.indices;
+  const at::Tensor entries = at::argsort(latents, /*stable=*/true, /*dim=*/0);
+  return {entries, pattern.tokens().index_select(0, entries),
+          at::cat({at::zeros({1}, latents.options()),
+                   at::bincount(latents, {}, pattern.d_sae).cumsum(0)})};
+}
+
+}  // namespace reference
+}  // namespace sae::sparse

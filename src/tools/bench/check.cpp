@@ -1,0 +1,75 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <string>
+
+#include "config/fields_json.h"
+#include "sae/models/architectures.h"
+#include "sae/tools/bench.h"
+
+namespace sae {
+namespace {
+
+/// A case of the file that `check_bench` reads.
+struct Recorded {
+  std::string arch;
+  std::int64_t d = 0, n = 0, batch = 0;
+  double k = 0;
+  std::string screening = "auto";
+  double gemms_per_step = 0;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("arch", self.arch, one_of(architecture_names()), "architecture");
+    visit("d", self.d, at_least(1), "D");
+    visit("n", self.n, at_least(1), "F");
+    visit("k", self.k, above(0), "K");
+    visit("batch", self.batch, at_least(1), "B");
+    visit("screening", self.screening, one_of({"auto", "on", "off"}), "train.screening");
+    visit("gemms_per_step", self.gemms_per_step, above(0), "as measured when it was recorded");
+  }
+};
+
+struct RecordedBasics {
+  double tolerance = 0;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("tolerance", self.tolerance, above(1), "how many times the record a case may cost");
+  }
+};
+
+std::string two_digits(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f", value);
+  return text;
+}
+
+}  // namespace
+
+bool check_bench(const std::string& path, const BenchOptions& options_in,
+                 const std::function<void(const std::string&)>& report) {
+  const ConfigNode file = read_config(path);
+  const auto basics = read_fields<RecordedBasics>(file.without({"cases"}));
+  const ConfigNode cases = file.at("cases");
+  bool good = true;
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const auto recorded = read_fields<Recorded>(cases.at(i));
+    if (recorded.screening == "on" && !screens_by_default()) continue;
+    BenchOptions options = options_in;
+    options.screening = recorded.screening;
+    const BenchCase one{recorded.arch, recorded.d, recorded.n, recorded.k, recorded.batch};
+    const double most = basics.tolerance * recorded.gemms_per_step;
+    double got = INFINITY;
+    for (int attempt = 0; attempt < 3 && got > most; ++attempt) {
+      const BenchResult result = bench(one, options);
+      got = std::min(got, result.fastest_step_s / result.gemm_s);
+    }
+    report(one.architecture + ", screening " + options.screening + ": " + two_digits(got) +
+           " GEMMs a step, at most " + two_digits(most) + (got > most ? ": too slow" : ""));
+    good = good && got <= most;
+  }
+  return good;
+}
+
+}  // namespace sae

@@ -1,0 +1,256 @@
+// SAELens' folder, as version 6 writes it and as earlier ones did: cfg.json,
+// sae_weights.safetensors (W_enc [D, F], W_dec [F, D]).
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sae/base/error.h"
+#include "sae/base/files.h"
+#include "tools/convert/formats.h"
+#include "tools/convert/tool_config.h"
+
+namespace sae {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kConfig = "cfg.json";
+constexpr const char* kWeights = "sae_weights.safetensors";
+/// Readers take a folder without this key, or with a lower version, for one of before 6.0, and drop
+/// its metadata.
+constexpr const char* kVersionKey = "sae_lens_version";
+constexpr const char* kVersionWritten = "6.0.0";
+
+bool detect(const fs::path& path) {
+  return fs::exists(path / kConfig) && fs::exists(path / kWeights);
+}
+
+/// Before 6.0 everything lay at the top level, and a topk was a standard one with another function.
+bool is_old(const ToolConfig& config) {
+  const std::string version =
+      config.string_or(kVersionKey, config.object("metadata").string_or(kVersionKey, "0"));
+  return std::strtol(version.c_str(), nullptr, 10) < 6;
+}
+
+std::string architecture_of(const ToolConfig& config) {
+  std::string name = config.string_or("architecture", "standard");
+  if (is_old(config)) {
+    if (config.flag_or("finetuning_scaling_factor", false)) {
+      config.fail(
+          "finetuning_scaling_factor is true, expected false: no architecture scales its latents "
+          "after they are chosen");
+    }
+    const std::string function =
+        config.string_or("activation_fn_str", config.string_or("activation_fn", "relu"));
+    if (function != "relu" && function != "topk") {
+      config.fail("activation_fn is '" + function + "', expected relu or topk");
+    }
+    if (function == "topk") name = "topk";
+  }
+  const auto known = {"standard", "topk", "jumprelu", "batchtopk", "matryoshka_batchtopk"};
+  if (std::find(known.begin(), known.end(), name) == known.end()) {
+    config.fail("architecture is '" + name +
+                "', expected standard, topk, jumprelu, batchtopk or matryoshka_batchtopk");
+  }
+  return name;
+}
+
+/// What activations are multiplied with before they reach the weights.
+double input_scale(const ToolConfig& config, const fs::path& folder) {
+  const char* key = "normalize_activations";
+  const bool given = config.has(key) && !config.json().at(key).is_boolean();
+  const std::string how = given                        ? config.string(key)
+                          : config.flag_or(key, false) ? "expected_average_only_in"
+                                                       : "none";
+  if (how == "none") return 1;
+  if (how != "expected_average_only_in") {
+    config.fail("normalize_activations is '" + how +
+                "', expected none, or a scale that can be folded (expected_average_only_in)");
+  }
+  const fs::path scaler = folder / "activation_scaler.json";
+  if (!fs::exists(scaler)) {
+    config.fail("normalize_activations is '" + how + "' and there is no activation_scaler.json " +
+                "with the factor; fold it in with fold_activation_norm_scaling_factor first");
+  }
+  const double scale = ToolConfig(scaler).number("scaling_factor");
+  if (!(scale > 0)) ToolConfig(scaler).fail("scaling_factor is not positive");
+  return scale;
+}
+
+/// Weights made for s x, turned into those that give the same f for x, and x_hat of x's size.
+void fold_scale(PlainSae& plain, double scale) {
+  if (scale == 1) return;
+  plain.W_enc = plain.W_enc * scale;
+  plain.W_dec = plain.W_dec / scale;
+  plain.b_dec = plain.b_dec / scale;
+}
+
+/// A BatchTopK is saved as a jumprelu whose thresholds are all the same. `training` is the
+/// architecture it was trained as, `details` its options, both absent in older files.
+void recognise_batch_topk(PlainSae& plain, const std::string& training, const ToolConfig& details) {
+  if (training != "batchtopk" && training != "matryoshka_batchtopk") return;
+  const bool uniform = (plain.threshold == plain.threshold[0]).all().item<bool>();
+  if (!uniform || !details.has("k") || !(details.number("k") > 0)) return;
+  if (training == "matryoshka_batchtopk") {
+    if (!details.has("matryoshka_widths")) return;
+    std::vector<std::int64_t> widths;
+    for (const auto& width : details.json().at("matryoshka_widths")) {
+      const std::int64_t low = widths.empty() ? 1 : widths.back() + 1;
+      if (!width.is_number_integer() || width.get<std::int64_t>() < low) return;
+      widths.push_back(width.get<std::int64_t>());
+    }
+    if (widths.empty() || widths.back() != plain.d_sae()) return;
+    plain.widths = std::move(widths);
+  }
+  plain.activation = Activation::kBatchTopK;
+  plain.mean_k = details.number("k");
+  plain.threshold = plain.threshold[0].clone();
+}
+
+/// `scale` has been folded into the weights already.
+void read_activation(PlainSae& plain, const std::string& architecture, const ToolConfig& config,
+                     double scale, TensorTaker& tensors) {
+  const std::int64_t d_sae = plain.d_sae();
+  const bool rescales = config.flag_or("rescale_acts_by_decoder_norm", false);
+  if (rescales) plain = with_unit_decoder(plain);
+  if (architecture == "topk") {
+    plain.activation = Activation::kTopK;
+    const bool nested = !config.has("k") && config.has("activation_fn_kwargs");
+    plain.k = (nested ? config.object("activation_fn_kwargs") : config).integer("k", 1, d_sae);
+  } else if (architecture == "jumprelu") {
+    plain.activation = Activation::kJumpRelu;
+    plain.threshold = tensors.take("threshold", {d_sae}).clamp_min(0);
+    const ToolConfig metadata = config.object("metadata");
+    recognise_batch_topk(plain, metadata.string_or("training_architecture", ""),
+                         metadata.object("training_architecture_details"));
+  } else if (architecture != "standard") {
+    // A checkpoint of training, which SAELens itself opens for training only. Its threshold is in
+    // units of the decoder's norms if these weigh the latents, and folding has divided them.
+    plain.activation = Activation::kJumpRelu;
+    const double threshold = std::max(tensors.take_number("topk_threshold"), 0.0);
+    plain.threshold = at::full({d_sae}, rescales ? threshold / scale : threshold, at::kFloat);
+    recognise_batch_topk(plain, architecture, config);
+  }
+}
+
+void read_provenance(PlainSae& plain, const ToolConfig& config, const fs::path& folder) {
+  plain.origin = Json{{"format", "saelens"}, {"config", config.json()}};
+  if (fs::exists(folder / "runner_cfg.json")) {
+    plain.origin["runner"] = ToolConfig(folder / "runner_cfg.json").json();
+  }
+  const ToolConfig metadata = is_old(config) ? config : config.object("metadata");
+  const auto carry = [&](const char* from, const char* to) {
+    if (metadata.has(from)) plain.source[to] = metadata.json().at(from);
+  };
+  carry("model_name", "model");
+  carry("dataset_path", "dataset");
+  carry("context_size", "context");
+  const std::string hook = metadata.string_or("hook_name", metadata.string_or("hook_point", ""));
+  if (!hook.empty()) set_hook(plain.source, hook);
+  const Json own = metadata.object(kOwnKey).json();
+  if (own.empty()) return;
+  plain.origin = nullptr;  // it is one of ours, written by us
+  take_provenance(plain, own);
+}
+
+PlainSae read(const fs::path& folder) {
+  const ToolConfig config(folder / kConfig);
+  const std::string architecture = architecture_of(config);
+  const double scale = input_scale(config, folder);
+  const std::int64_t d_in = config.integer("d_in", 1, kLargestSize);
+  const std::int64_t d_sae = config.integer("d_sae", 1, kLargestSize);
+  TensorTaker tensors{SafetensorsFile(folder / kWeights)};
+  PlainSae plain;
+  plain.W_enc = tensors.take_transposed("W_enc", d_sae, d_in);
+  plain.b_enc = tensors.take("b_enc", {d_sae});
+  plain.W_dec = tensors.take("W_dec", {d_sae, d_in});
+  plain.b_dec = tensors.take("b_dec", {d_in});
+  plain.subtracts_b_dec = config.flag_or("apply_b_dec_to_input", true);
+  fold_scale(plain, scale);
+  read_activation(plain, architecture, config, scale, tensors);
+  if (tensors.has("scaling_factor")) {
+    const at::Tensor factor = tensors.take("scaling_factor", {d_sae});
+    if (!(factor == 1).all().item<bool>()) tensors.fail("scaling_factor is not 1 everywhere");
+  }
+  tensors.expect_no_more();
+  read_provenance(plain, config, folder);
+  return plain;
+}
+
+Json metadata_of(const PlainSae& plain) {
+  Json metadata = Json::object();
+  if (plain.origin.is_object() && plain.origin.value("format", "") == "saelens") {
+    metadata = plain.origin.value("config", Json::object()).value("metadata", Json::object());
+  }
+  metadata[kVersionKey] = kVersionWritten;
+  if (!metadata.contains("sae_lens_training_version")) {
+    metadata["sae_lens_training_version"] = nullptr;
+  }
+  const auto carry = [&](const char* from, const char* to) {
+    if (plain.source.contains(from)) metadata[to] = plain.source[from];
+  };
+  carry("model", "model_name");
+  carry("hook_name", "hook_name");
+  carry("context", "context_size");
+  const std::string dataset = dataset_name(plain.source);
+  if (!dataset.empty()) metadata["dataset_path"] = dataset;
+  if (plain.source.contains("special_tokens")) {
+    const Json& frame = plain.source["special_tokens"];
+    metadata["prepend_bos"] = frame.is_array() && !frame.empty() && !frame[0].empty();
+  }
+  if (plain.source.contains("dropped")) {
+    metadata["exclude_special_tokens"] = !plain.source["dropped"].empty();
+  }
+  if (plain.activation == Activation::kBatchTopK) {
+    metadata["training_architecture"] = plain.widths.empty() ? "batchtopk" : "matryoshka_batchtopk";
+    Json details{{"k", plain.mean_k}};
+    if (!plain.widths.empty()) details["matryoshka_widths"] = plain.widths;
+    metadata["training_architecture_details"] = details;
+  }
+  const Json ours = provenance(plain);
+  if (!ours.empty()) metadata[kOwnKey] = ours;
+  return metadata;
+}
+
+void write(const fs::path& folder, const PlainSae& plain) {
+  const bool jumps = plain.threshold.defined();
+  const std::string hook = plain.source.value("hook_name", "");
+  Json config{{"architecture", jumps ? "jumprelu" : "standard"},
+              {"d_in", plain.d_in()},
+              {"d_sae", plain.d_sae()},
+              {"dtype", "float32"},
+              {"device", "cpu"},
+              {"apply_b_dec_to_input", plain.subtracts_b_dec},
+              {"normalize_activations", "none"},
+              {"reshape_activations", hook.ends_with("hook_z") ? "hook_z" : "none"}};
+  if (plain.activation == Activation::kTopK) {
+    // Rows of norm 1 make both rules the same, and this one lets SAELens fold them.
+    config.update({{"architecture", "topk"},
+                   {"k", plain.k},
+                   {"rescale_acts_by_decoder_norm", has_unit_decoder(plain)}});
+  }
+  config["metadata"] = metadata_of(plain);
+  NamedTensors tensors{{"W_enc", plain.W_enc.t()},
+                       {"b_enc", plain.b_enc},
+                       {"W_dec", plain.W_dec},
+                       {"b_dec", plain.b_dec}};
+  if (jumps) tensors.emplace_back("threshold", plain.threshold.expand({plain.d_sae()}));
+  StagedDirectory staged(folder);
+  write_safetensors(staged.path() / kWeights, tensors);
+  write_file_atomically(staged.path() / kConfig, config.dump(2) + "\n");
+  staged.commit();
+}
+
+}  // namespace
+
+SaeFormat saelens_format() {
+  return {"saelens", "a folder with cfg.json and sae_weights.safetensors", detect, read, write};
+}
+
+}  // namespace sae

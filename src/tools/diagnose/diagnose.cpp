@@ -1,0 +1,137 @@
+#include "sae/tools/diagnose.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "config/fields_json.h"
+#include "sae/config/config_node.h"
+#include "sae/metrics/metric_values.h"
+#include "tools/diagnose/checks.h"
+#include "tools/diagnose/record.h"
+
+namespace sae {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+const char* name_of(CheckState state) {
+  switch (state) {
+    case CheckState::kClear:
+      return "clear";
+    case CheckState::kFired:
+      return "fired";
+    case CheckState::kSkipped:
+      return "skipped";
+  }
+  return "";
+}
+
+/// `text` broken at blanks into lines of at most `width` columns behind `indent`.
+std::string wrapped(const std::string& text, const std::string& indent, std::size_t width = 80) {
+  std::string out;
+  std::string line = indent;
+  std::size_t begin = 0;
+  while (begin < text.size()) {
+    const std::size_t end = std::min(text.find(' ', begin), text.size());
+    const bool first = line.size() == indent.size();
+    if (!first && line.size() + 1 + end - begin > width) {
+      out += line + "\n";
+      line = indent;
+    }
+    line += (line.size() == indent.size() ? "" : " ") + text.substr(begin, end - begin);
+    begin = end + 1;
+  }
+  return out + line + "\n";
+}
+
+std::string evidence_line(const Check& check) {
+  std::string text;
+  for (const auto& [name, value] : check.evidence) {
+    text += (text.empty() ? "" : ", ") + name + " " +
+            (std::isfinite(value) ? value == std::floor(value) ? trimmed(value, 0) : brief(value)
+                                  : "unknown");
+  }
+  return text;
+}
+
+}  // namespace
+
+std::int64_t Diagnosis::fired() const {
+  return std::count_if(checks.begin(), checks.end(),
+                       [](const Check& check) { return check.state == CheckState::kFired; });
+}
+
+const Check& Diagnosis::check(const std::string& name) const {
+  for (const Check& check : checks) {
+    if (check.name == name) return check;
+  }
+  throw std::invalid_argument("Diagnosis::check: there is no check '" + name + "' of this run");
+}
+
+Diagnosis diagnose_run(const std::filesystem::path& path, const DiagnoseOptions& limits) {
+  check_fields(limits, "DiagnoseOptions");
+  const diagnose::RunRecord run = diagnose::read_record(path);
+  Diagnosis diagnosis{path.string(), {diagnose::check_unfinished(run)}};
+  using CheckFunction = Check (*)(const diagnose::RunRecord&, const DiagnoseOptions&);
+  for (const CheckFunction check :
+       {diagnose::check_divergence, diagnose::check_spikes, diagnose::check_dead,
+        diagnose::check_dense, diagnose::check_l0_target, diagnose::check_l0_width,
+        diagnose::check_gap}) {
+    diagnosis.checks.push_back(check(run, limits));
+  }
+  if (!run.mask) return diagnosis;
+  for (const CheckFunction check :
+       {diagnose::check_mask_share, diagnose::check_mask_warmup, diagnose::check_mask_importance,
+        diagnose::check_mask_theta, diagnose::check_mask_retention}) {
+    diagnosis.checks.push_back(check(run, limits));
+  }
+  return diagnosis;
+}
+
+DiagnoseOptions read_diagnose(const std::vector<std::string>& sets) {
+  ConfigNode options = config_from_json(Json{{"diagnose", Json::object()}}, "sae diagnose");
+  for (const std::string& set : sets) {
+    options = with_set(options, set.starts_with("diagnose.") ? set : "diagnose." + set);
+  }
+  return read_fields<DiagnoseOptions>(options.at("diagnose"));
+}
+
+Json to_json(const Diagnosis& diagnosis) {
+  Json checks = Json::array();
+  for (const Check& check : diagnosis.checks) {
+    Json evidence = Json::object();
+    for (const auto& [name, value] : check.evidence) {
+      evidence[name] = to_json(value);
+    }
+    checks.push_back({{"name", check.name},
+                      {"state", name_of(check.state)},
+                      {"found", check.found},
+                      {"evidence", std::move(evidence)},
+                      {"change", check.change.empty() ? Json() : Json(check.change)}});
+  }
+  return {{"run", diagnosis.run}, {"fired", diagnosis.fired()}, {"checks", std::move(checks)}};
+}
+
+std::string to_text(const Diagnosis& diagnosis) {
+  const std::int64_t fired = diagnosis.fired();
+  std::string text =
+      std::to_string(fired) + " of " + std::to_string(diagnosis.checks.size()) + " checks fired\n";
+  for (const Check& check : diagnosis.checks) {
+    if (check.state != CheckState::kFired) continue;
+    text += "\n" + check.name + "\n" + wrapped(check.found, "  ") +
+            wrapped("evidence: " + evidence_line(check), "  ") +
+            wrapped("change: " + check.change, "  ");
+  }
+  for (const CheckState state : {CheckState::kClear, CheckState::kSkipped}) {
+    std::string lines;
+    for (const Check& check : diagnosis.checks) {
+      if (check.state == state) lines += wrapped(check.name + ": " + check.found, "  ");
+    }
+    if (!lines.empty()) text += std::string("\n") + name_of(state) + "\n" + lines;
+  }
+  return text;
+}
+
+}  // namespace sae

@@ -1,0 +1,141 @@
+#include "sae/tools/evaluate.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/parallel.h"
+#include "config/fields_json.h"
+#include "sae/base/device.h"
+#include "sae/base/error.h"
+#include "sae/models/sae_folder.h"
+#include "sae/training/run.h"
+#include "tools/evaluate/inputs.h"
+
+namespace sae {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+/// The data group that `--data` stands for.
+ConfigNode data_group(const std::string& text, const Json& training) {
+  if (text.empty()) {
+    if (!training.contains("data")) {
+      throw ConfigError(
+          "--data: missing; the autoencoder's config.json does not say what it was "
+          "trained on");
+    }
+    return config_from_json(training.at("data"), "training data");
+  }
+  if (text.front() == '{') return parse_config(text, "--data");
+  if (fs::exists(text)) {
+    return config_from_json(Json{{"kind", "store"}, {"path", text}, {"held_out_path", text}},
+                            "--data");
+  }
+  return config_from_json(Json{{"kind", "synthetic"}, {"preset", text}}, "--data");
+}
+
+bool is_task_folder(const fs::path& path) {
+  if (!fs::is_directory(path) || fs::exists(path / "manifest.json")) return false;
+  const fs::directory_iterator entries(path);
+  return std::any_of(begin(entries), end(entries),
+                     [](const auto& entry) { return is_labelled_file(entry.path()); });
+}
+
+void set_once(std::string& place, const std::string& value, const char* what) {
+  if (!place.empty()) {
+    throw ConfigError("--data: got '" + place + "' and '" + value + "', expected one " + what);
+  }
+  place = value;
+}
+
+}  // namespace
+
+EvaluateInputs::EvaluateInputs(const EvaluateArguments& arguments) : repeats_(arguments.repeats) {
+  use_threads(arguments.threads);
+  std::string store, tasks;
+  for (const std::string& text : arguments.data) {
+    if (is_labelled_file(text)) {
+      set_once(words_, text, "file of labelled activations");
+    } else if (is_task_folder(text)) {
+      set_once(tasks, text, "folder of labelled activations");
+    } else {
+      set_once(store, text, "store or world");
+    }
+  }
+  if (!tasks.empty()) tasks_ = labelled_files(tasks);
+  loaded_ = load_sae(sae_folder(arguments.path));
+  const Json training = loaded_.config->value("training", Json::object());
+  has_data_ = !store.empty() || training.contains("data");
+  Json groups = {{"data", has_data_ ? data_group(store, training).json() : Json()},
+                 {"eval", training.value("eval", Json::object())},
+                 {"core", Json::object()},
+                 {"absorption", Json::object()},
+                 {"probing", Json::object()}};
+  ConfigNode document = config_from_json(groups, "eval");
+  for (const std::string& set : arguments.sets) document = with_set(document, set);
+  for (const std::string& key : document.keys()) {
+    if (!groups.contains(key)) {
+      document.at(key).fail("unknown key; expected data, eval, core, absorption or probing");
+    }
+  }
+  eval = read_fields<EvalOptions>(document.at("eval"));
+  core = read_fields<CoreOptions>(document.at("core"));
+  absorption = read_fields<AbsorptionOptions>(document.at("absorption"));
+  probing = read_fields<SparseProbingOptions>(document.at("probing"));
+  data_group_ = document.at("data").json();
+  seed_ = training.value("seed", std::uint64_t{0});
+  loaded_.sae->to(parse_device(arguments.device.empty() ? "auto" : arguments.device));
+}
+
+const Data& EvaluateInputs::data() {
+  if (!has_data_) data_group("", Json::object());  // says what is missing
+  if (!data_) data_ = open_data(config_from_json(data_group_, "--data"), seed_);
+  return *data_;
+}
+
+const AbsorptionSuite& EvaluateInputs::words() {
+  if (words_.empty()) {
+    throw ConfigError(
+        "--suite absorption: needs labelled activations; give them with --data FILE.safetensors");
+  }
+  if (!absorption_suite_) {
+    LabelledActivations words = read_labelled(words_);
+    check_width(words, sae().d_in());  // before the long part
+    absorption_suite_.emplace(std::move(words), absorption, repeats_);
+  }
+  return *absorption_suite_;
+}
+
+std::vector<fs::path> EvaluateInputs::tasks() const {
+  if (!tasks_.empty()) return tasks_;
+  if (words_.empty()) {
+    throw ConfigError(
+        "--suite probing: needs labelled activations; give a folder of them, or one "
+        "file, with --data");
+  }
+  return {words_};
+}
+
+at::Tensor EvaluateInputs::sample() {
+  constexpr std::int64_t kTokens = 16384;
+  if (has_data_) return data().train()->next(kTokens);
+  const at::Tensor x =
+      words_.empty() ? read_labelled(tasks().front()).train.x : read_labelled(words_).train.x;
+  return x.slice(0, 0, kTokens);
+}
+
+Evaluation evaluate_path(const EvaluateArguments& arguments) {
+  EvaluateInputs inputs(arguments);
+  if (inputs.has_words() || inputs.has_tasks()) {
+    throw ConfigError(
+        "--data: got labelled activations, which absorption and probing use; add --suite all");
+  }
+  return evaluate(inputs.sae(), inputs.data(), inputs.eval);
+}
+
+}  // namespace sae

@@ -1,0 +1,132 @@
+#include "tools/features/data.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace sae {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kListedTokens = 4;
+
+/// Four significant digits: more than a page shows, and files half as large.
+Json rounded(double value) {
+  if (!std::isfinite(value)) return nullptr;
+  char buffer[32];
+  const auto end =
+      std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific, 3).ptr;
+  double out = 0;
+  std::from_chars(buffer, end, out);
+  if (out == std::round(out) && std::abs(out) < 1e15) return static_cast<std::int64_t>(out);
+  return out;
+}
+
+double mean_activation(const LatentFeature& latent) {
+  return latent.firings > 0 ? latent.sum / static_cast<double>(latent.firings) : 0;
+}
+
+/// Text as strings, latents as numbers.
+Json parts(const LatentReading& reading) {
+  Json out = Json::array();
+  for (const auto& part : reading) std::visit([&](const auto& one) { out.push_back(one); }, part);
+  return out;
+}
+
+std::string call(const std::string& start, const Json& json) {
+  return start + json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) +
+         ");\n";
+}
+
+}  // namespace
+
+std::int64_t FeaturesData::chunks() const {
+  return (static_cast<std::int64_t>(features_.latents.size()) + kChunk - 1) / kChunk;
+}
+
+std::string FeaturesData::text(std::int32_t token) const {
+  return vocabulary_ ? vocabulary_->text(token) : "<" + std::to_string(token) + ">";
+}
+
+std::string FeaturesData::index(const Json& about) const {
+  Json index{{"about", about}, {"rows", features_.rows}, {"chunk", kChunk}};
+  for (const char* list : {"firings", "max", "mean", "nearest", "words"}) {
+    index[list] = Json::array();
+  }
+  for (const LatentFeature& latent : features_.latents) {
+    index["firings"].push_back(latent.firings);
+    index["max"].push_back(rounded(latent.max));
+    index["mean"].push_back(rounded(mean_activation(latent)));
+    index["nearest"].push_back(
+        rounded(latent.neighbours.empty() ? 0 : latent.neighbours.front().second));
+    Json words = Json::array();
+    for (const FeatureToken& token : latent.tokens) {
+      if (words.size() < kListedTokens) words.push_back(text(token.token));
+    }
+    index["words"].push_back(std::move(words));
+  }
+  index["reads"] = Json::object();
+  for (const auto& [latent, readings] : readings_) {
+    Json& list = index["reads"][std::to_string(latent)] = Json::array();
+    for (const LatentReading& reading : readings) list.push_back(parts(reading));
+  }
+  return call("saeIndex(", index);
+}
+
+std::string FeaturesData::chunk(std::int64_t number) const {
+  Json latents = Json::array();
+  const auto count = static_cast<std::int64_t>(features_.latents.size());
+  for (std::int64_t i = number * kChunk; i < std::min(count, (number + 1) * kChunk); ++i) {
+    latents.push_back(latent(i));
+  }
+  return call("saeChunk(" + std::to_string(number) + ", ", latents);
+}
+
+Json FeaturesData::latent(std::int64_t number) const {
+  const LatentFeature& from = features_.latents[static_cast<std::size_t>(number)];
+  Json out{{"norm", rounded(from.decoder_norm)},
+           {"cosine", rounded(from.encoder_cosine)},
+           {"bin", from.bin_width},
+           {"histogram", from.histogram}};
+  for (const char* list : {"tokens", "near", "top", "samples"}) out[list] = Json::array();
+  for (const FeatureToken& token : from.tokens) {
+    out["tokens"].push_back({text(token.token), token.firings,
+                             features_.occurrences.at(token.token), token.exact ? 1 : 0});
+  }
+  for (const auto& [latent, cosine] : from.neighbours) {
+    out["near"].push_back({latent, rounded(cosine)});
+  }
+  for (const FeatureExample& one : from.top) out["top"].push_back(example(one));
+  for (const FeatureExample& one : from.samples) out["samples"].push_back(example(one));
+  return out;
+}
+
+/// [activation, row, text]: the text is a list of strings, where it is silent, and of [token,
+/// activation], with a third entry for the token that the example is about. null without tokens.
+Json FeaturesData::example(const FeatureExample& example) const {
+  Json out{rounded(example.activation), example.row, nullptr};
+  if (!store_.has_tokens()) return out;
+  Json parts = Json::array();
+  const at::Tensor tokens = store_.tokens(example.first_row, example.rows);
+  const auto* token = tokens.const_data_ptr<std::int32_t>();
+  auto mark = example.marks.begin();
+  std::string silent;
+  for (std::int64_t i = 0; i < example.rows; ++i) {
+    if (mark == example.marks.end() || mark->offset != i) {
+      silent += text(token[i]);
+      continue;
+    }
+    if (!silent.empty()) parts.push_back(std::exchange(silent, {}));
+    parts.push_back({text(token[i]), rounded(mark->activation)});
+    if (example.first_row + i == example.row) parts.back().push_back(1);
+    ++mark;
+  }
+  if (!silent.empty()) parts.push_back(silent);
+  out[2] = std::move(parts);
+  return out;
+}
+
+}  // namespace sae

@@ -1,0 +1,118 @@
+#include "sae/tools/features.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+
+#include "sae/base/error.h"
+#include "tools/features/collector.h"
+
+namespace sae {
+namespace {
+
+constexpr std::int64_t kBatchEntries = std::int64_t{16} << 20;  // of the [B, F] pre-activations
+constexpr std::int64_t kNeighbourRows = 512;
+
+void check(const Autoencoder& sae, const ActivationStore& store, const FeaturesOptions& options) {
+  if (store.d_in() != sae.d_in()) {
+    throw DataError(store.path().string() + ": activations have " + std::to_string(store.d_in()) +
+                    " dimensions, expected the " + std::to_string(sae.d_in()) +
+                    " that the autoencoder takes");
+  }
+  for (const std::int64_t count : {options.contexts, options.quantiles, options.window,
+                                   options.tokens, options.neighbours, options.seed}) {
+    if (count < 0) throw ConfigError("features: got " + std::to_string(count) + ", expected >= 0");
+  }
+}
+
+/// A span of a CPU tensor, which must outlive it.
+template <class Number>
+std::span<const Number> span_of(const at::Tensor& tensor) {
+  if (!tensor.defined()) return {};
+  return {tensor.const_data_ptr<Number>(), static_cast<std::size_t>(tensor.numel())};
+}
+
+/// Rows [first, first + count) of a store with their codes.
+struct EncodedRows {
+  EncodedRows(const Autoencoder& sae, const ActivationStore& store, std::int64_t first,
+              std::int64_t count)
+      : codes(sae.encode(store.rows(first, count).to(sae.W_enc.device())).to_sparse()),
+        values(codes.values().to(at::kCPU, at::kFloat).contiguous()),
+        indices(codes.pattern()->indices.cpu()),
+        offsets(codes.pattern()->offsets.cpu()),
+        context(store.has_context() ? store.context(first, count) : at::Tensor()),
+        tokens(store.has_tokens() ? store.tokens(first, count) : at::Tensor()) {}
+
+  SparseView view() const {
+    return {span_of<float>(values), span_of<std::int64_t>(indices), span_of<std::int64_t>(offsets)};
+  }
+
+  Codes codes;
+  at::Tensor values, indices, offsets, context, tokens;
+};
+
+at::Tensor unit_rows(const at::Tensor& rows) {
+  return rows / rows.norm(2, /*dim=*/1, /*keepdim=*/true).clamp_min(1e-30);
+}
+
+/// What the weights alone say about latents.
+void describe_weights(const Autoencoder& sae, std::int64_t neighbours,
+                      std::vector<LatentFeature>& latents) {
+  const at::Tensor decoder = unit_rows(sae.W_dec);
+  const at::Tensor norms = sae.W_dec.norm(2, 1).to(at::kCPU, at::kDouble);
+  const at::Tensor own = (unit_rows(sae.W_enc) * decoder).sum(1).to(at::kCPU, at::kDouble);
+  const std::int64_t d_sae = sae.d_sae();
+  const std::int64_t shown = std::min(neighbours, d_sae - 1);
+  for (std::int64_t first = 0; first < d_sae; first += kNeighbourRows) {
+    const std::int64_t end = std::min(first + kNeighbourRows, d_sae);
+    at::Tensor cosines = at::matmul(decoder.slice(0, first, end), decoder.t());
+    cosines.slice(1, first, end).fill_diagonal_(-2);
+    auto [closest, which] = cosines.topk(shown, 1);
+    closest = closest.to(at::kCPU, at::kFloat);
+    which = which.cpu();
+    for (std::int64_t i = first; i < end; ++i) {
+      LatentFeature& latent = latents[static_cast<std::size_t>(i)];
+      latent.decoder_norm = norms[i].item<double>();
+      latent.encoder_cosine = own[i].item<double>();
+      const auto* cosine = closest[i - first].const_data_ptr<float>();
+      const auto* other = which[i - first].const_data_ptr<std::int64_t>();
+      for (std::int64_t n = 0; n < shown; ++n) latent.neighbours.emplace_back(other[n], cosine[n]);
+    }
+  }
+}
+
+}  // namespace
+
+Features collect_features(const Autoencoder& sae, const ActivationStore& store,
+                          const FeaturesOptions& options,
+                          const std::function<bool(std::int64_t, std::int64_t)>& go_on) {
+  check(sae, store, options);
+  const at::NoGradGuard no_grad;
+  Features out;
+  FeatureCollector collector(sae.d_sae(), options);
+  const std::int64_t batch = std::clamp<std::int64_t>(kBatchEntries / sae.d_sae(), 64, 4096);
+  for (std::int64_t first = 0; first < store.size(); first += batch) {
+    if (go_on && !go_on(first, store.size())) break;
+    const std::int64_t end = std::min(first + batch, store.size());
+    // Rows around the batch are encoded twice, so that one reading suffices.
+    const std::int64_t from = std::max<std::int64_t>(0, first - options.window);
+    const std::int64_t to = std::min(end + options.window, store.size());
+    const EncodedRows rows(sae, store, from, to - from);
+    const auto tokens = span_of<std::int32_t>(rows.tokens);
+    collector.add({.codes = rows.view(),
+                   .first_row = from,
+                   .begin = first - from,
+                   .end = end - from,
+                   .context = span_of<std::int32_t>(rows.context),
+                   .tokens = tokens});
+    for (std::int64_t row = first - from; !tokens.empty() && row < end - from; ++row) {
+      ++out.occurrences[tokens[static_cast<std::size_t>(row)]];
+    }
+    out.rows = end;
+  }
+  out.latents = collector.finish();
+  describe_weights(sae, options.neighbours, out.latents);
+  return out;
+}
+
+}  // namespace sae

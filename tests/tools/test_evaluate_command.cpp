@@ -1,0 +1,196 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "sae/base/error.h"
+#include "sae/data/labelled.h"
+#include "sae/models/architectures.h"
+#include "sae/models/sae_folder.h"
+#include "sae/tools/evaluate.h"
+#include "support/labelled_testing.h"
+#include "support/run_testing.h"
+#include "support/temporary_folder.h"
+
+namespace sae {
+namespace {
+
+/// A folder with an autoencoder that has a latent on every axis, and labelled data beside it.
+class EvaluateCommand : public testing::Test {
+ protected:
+  void SetUp() override {
+    const Json model = {{"architecture", "standard"}, {"d_in", 20}, {"d_sae", 20}};
+    const auto sae = make_autoencoder(config_from_json(model, "test"));
+    const at::NoGradGuard no_grad;
+    sae->W_enc.copy_(at::eye(20));
+    sae->W_dec.copy_(at::eye(20));
+    sae->b_enc.fill_(-0.5);
+    const Json training = {{"data", {{"kind", "synthetic"}, {"preset", "tiny"}}}, {"seed", 0}};
+    save_sae(path("sae"), *sae, model, 1, {{"training", training}});
+    save_sae(path("orphan"), *sae, model, 1, Json::object());
+    write_labelled(path("words.safetensors"), axis_classes());
+    std::filesystem::create_directory(path("tasks"));
+    write_labelled(path("tasks/a.safetensors"), axis_classes());
+    write_labelled(path("tasks/b.safetensors"), axis_classes());
+  }
+
+  std::string path(const std::string& name) const { return (folder_.path() / name).string(); }
+
+  EvaluateArguments arguments(std::vector<std::string> suites) const {
+    EvaluateArguments given;
+    given.path = path("sae");
+    given.suites = std::move(suites);
+    given.device = "cpu";
+    given.threads = 1;
+    given.sets = {"eval.tokens=600", "absorption.min_feats_for_eval=2",
+                  "absorption.l1_batch_size=16", "absorption.probe_batch_size=8",
+                  "probing.probe_epochs=5"};
+    return given;
+  }
+
+  static std::string complaint(const EvaluateArguments& given) {
+    try {
+      evaluate_suites(given);
+    } catch (const ConfigError& error) {
+      return error.what();
+    } catch (const DataError& error) {
+      return std::string("data: ") + error.what();
+    }
+    return "none";
+  }
+
+ private:
+  TemporaryFolder folder_;
+};
+
+TEST_F(EvaluateCommand, AllIsWhatThereIsDataFor) {
+  EvaluateArguments given = arguments({"all"});
+  const auto plain = evaluate_suites(given);
+  ASSERT_EQ(plain.size(), 1U);
+  ASSERT_EQ(plain[0].suites.size(), 2U);
+  EXPECT_EQ(plain[0].suites[0].suite, "core");
+  EXPECT_EQ(plain[0].suites[1].suite, "truth");
+
+  given.data = {path("words.safetensors"), path("tasks")};
+  const Json json = to_json(evaluate_suites(given));
+  EXPECT_TRUE(json["core"].contains("sae_bench"));
+  EXPECT_FALSE(json["truth"].contains("explained_variance"));
+  EXPECT_EQ(json["truth"]["parents"].size(), 3U);
+  EXPECT_EQ(json["absorption"]["eval_type_id"], "absorption_first_letter");
+  EXPECT_EQ(json["absorption"]["eval_config"]["l1_batch_size"], 16);
+  EXPECT_EQ(json["absorption"]["classes"].size(), 3U);
+  EXPECT_EQ(json["probing"]["eval_result_details"].size(), 2U) << "one a file";
+  EXPECT_EQ(json["probing"]["tasks"].size(), 6U);
+  EXPECT_GT(json["probing"]["eval_result_metrics"]["sae"]["sae_top_1_test_accuracy"], 0.9);
+}
+
+TEST_F(EvaluateCommand, RepeatsGiveMeanAndDeviation) {
+  EvaluateArguments given = arguments({"absorption"});
+  given.data = {path("words.safetensors")};
+  given.repeats = 3;
+  const auto outcome = evaluate_suites(given);
+  const SuiteOutcome& suite = outcome.at(0).suites.at(0);
+  EXPECT_EQ(suite.details.size(), 3U);
+  EXPECT_TRUE(suite.sd.contains("mean_k1_f1"));
+  const Json json = to_json(outcome);
+  EXPECT_EQ(json["absorption"]["repeats"][2]["eval_config"]["seed"], 2);
+  double sum = 0;
+  for (const Json& one : json["absorption"]["repeats"]) {
+    sum += one["more"]["mean_k1_f1"].get<double>();
+  }
+  EXPECT_NEAR(json["absorption"]["mean"]["mean_k1_f1"].get<double>(), sum / 3, 1e-12);
+}
+
+TEST_F(EvaluateCommand, ControlsAreEvaluatedByTheSameCode) {
+  EvaluateArguments given = arguments({"core", "absorption"});
+  given.data = {path("words.safetensors")};
+  given.controls = {"identity", "permuted"};
+  const auto outcome = evaluate_suites(given);
+  ASSERT_EQ(outcome.size(), 3U);
+  EXPECT_EQ(outcome[1].name, "identity");
+  EXPECT_NEAR(outcome[1].suites[0].mean.at("explained_variance"), 1, 1e-6);
+  EXPECT_EQ(outcome[1].suites[1].remark,
+            "not ranked: L0 20.0 is above 0.25 of D = 20, where low absorption comes from dense "
+            "codes alone");
+  EXPECT_EQ(outcome[0].suites[1].remark, "");
+  EXPECT_EQ(outcome[2].suites[0].mean.at("l0"), outcome[0].suites[0].mean.at("l0"));
+  EXPECT_LT(outcome[2].suites[0].mean.at("explained_variance"),
+            outcome[0].suites[0].mean.at("explained_variance"));
+  const Json json = to_json(outcome);
+  EXPECT_TRUE(json["controls"]["permuted"]["absorption"].contains("eval_result_metrics"));
+}
+
+TEST_F(EvaluateCommand, AnAutoencoderWithoutTrainingDataIsEvaluatedOnLabels) {
+  EvaluateArguments given = arguments({"all"});
+  given.path = path("orphan");
+  given.data = {path("tasks")};
+  given.controls = {"random"};
+  const auto outcome = evaluate_suites(given);
+  ASSERT_EQ(outcome.size(), 2U);
+  ASSERT_EQ(outcome[0].suites.size(), 1U);
+  EXPECT_EQ(outcome[0].suites[0].suite, "probing");
+}
+
+TEST_F(EvaluateCommand, LabelsAreEvaluatedWhereTheTrainingDataIsGone) {
+  const Json model = {{"architecture", "standard"}, {"d_in", 20}, {"d_sae", 20}};
+  const auto sae = make_autoencoder(config_from_json(model, "test"));
+  sae->initialise(0);
+  const Json data = {{"kind", "store"}, {"path", path("gone")}, {"held_out_path", path("gone")}};
+  save_sae(path("moved"), *sae, model, 1, {{"training", {{"data", data}}}});
+  EvaluateArguments given = arguments({"probing"});
+  given.path = path("moved");
+  given.data = {path("tasks")};
+  EXPECT_EQ(complaint(given), "none");
+  given.suites = {"all"};
+  EXPECT_NE(complaint(given).find("gone"), std::string::npos) << "core needs the data";
+}
+
+TEST_F(EvaluateCommand, SaysWhatIsMissingOrWrong) {
+  EXPECT_EQ(complaint(arguments({"absorbtion"})),
+            "--suite: got 'absorbtion', expected one of core, absorption, probing, truth, all; did "
+            "you mean 'absorption'?");
+  EXPECT_EQ(complaint(arguments({"absorption"})),
+            "--suite absorption: needs labelled activations; give them with --data "
+            "FILE.safetensors");
+  EXPECT_EQ(complaint(arguments({"probing"})),
+            "--suite probing: needs labelled activations; give a folder of them, or one file, with "
+            "--data");
+  EvaluateArguments given = arguments({"all"});
+  given.path = path("orphan");
+  EXPECT_EQ(complaint(given), "--suite all: there is no data for any suite; give some with --data");
+  given.suites = {"core"};
+  EXPECT_EQ(complaint(given),
+            "--data: missing; the autoencoder's config.json does not say what it was trained on");
+  given = arguments({"absorption"});
+  given.data = {path("words.safetensors"), path("tasks/a.safetensors")};
+  EXPECT_EQ(complaint(given), "--data: got '" + path("words.safetensors") + "' and '" +
+                                  path("tasks/a.safetensors") +
+                                  "', expected one file of labelled activations");
+  given = arguments({"core"});
+  given.sets.push_back("absorbtion.seed=1");
+  EXPECT_EQ(complaint(given),
+            "--set absorbtion.seed: absorbtion: unknown key; expected data, eval, core, absorption "
+            "or probing");
+  given = arguments({"core"});
+  given.repeats = 0;
+  EXPECT_EQ(complaint(given), "--repeats: got 0, expected >= 1");
+  given = arguments({"absorption"});
+  given.data = {path("words.safetensors")};
+  given.sets.push_back("absorption.min_feats_for_eval=20");
+  EXPECT_EQ(complaint(given),
+            "data: " + path("words.safetensors") +
+                ": 3 of 3 classes have a probe F1 above 0.6, expected at least 20 "
+                "(absorption.min_feats_for_eval): the classes cannot be read from these "
+                "activations");
+}
+
+TEST_F(EvaluateCommand, WithoutSuitesItIsWhatTrainingReports) {
+  EvaluateArguments given = arguments({});
+  EXPECT_TRUE(evaluate_path(given).values.contains("mcc"));
+  given.data = {path("words.safetensors")};
+  EXPECT_THROW(evaluate_path(given), ConfigError);
+}
+
+}  // namespace
+}  // namespace sae
