@@ -49,8 +49,12 @@ def text_config(config):
 
 def vocabulary_size(model):
     """How many ids the model has an embedding for; 0 if nobody knows."""
-    known = getattr(model.get_input_embeddings(), "num_embeddings", None)
-    return known or getattr(text_config(model.config), "vocab_size", None) or 0
+    try:
+        embedding = model.get_input_embeddings()
+    except NotImplementedError:
+        embedding = None
+    stated = getattr(text_config(model.config), "vocab_size", None)
+    return getattr(embedding, "num_embeddings", None) or stated or 0
 
 
 def find_blocks(model):

@@ -59,7 +59,7 @@ class Vocabulary(NamedTuple):
             raise HarvestError(f"{place}: not a vocabulary: no format {FORMAT}")
         if json.get("version") not in (1, 2):
             raise HarvestError(f"{place}: version {json.get('version')}, expected 1 or 2")
-        tokens, raw = json.get("tokens"), json.get("bytes", {})
+        tokens, raw = json.get("tokens"), json.get("bytes") if json["version"] == 2 else {}
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise HarvestError(f"{place}: tokens is not a list of strings")
         try:

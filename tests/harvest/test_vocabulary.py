@@ -1,9 +1,11 @@
 """Tests of vocabulary.json: it rebuilds the text of any tokenizer, also where a token is no whole character."""
 
 import json
+import os
+import shutil
 import unittest
 
-from common import ScriptTest, byte_tokenizer, tiny_tokenizer, torch, transformers
+from common import ROOT, ScriptTest, byte_tokenizer, tiny_tokenizer, torch, transformers
 
 import harvest
 import word_classes
@@ -180,11 +182,11 @@ class OfTokenizers(unittest.TestCase):
 class OfStores(ScriptTest):
     script = harvest
 
-    def harvest(self, tokenizer, text, **sizes):
+    def harvest(self, tokenizer, text, context=4, **sizes):
         path, _ = self.model("gpt2", tokenizer, **sizes)
         (self.folder / "text.txt").write_text(text, encoding="utf-8")
         out = self.folder / "out"
-        self.run_well("--model", path, "--layer", 0, "--text", self.folder / "text.txt", "--context", 4,
+        self.run_well("--model", path, "--layer", 0, "--text", self.folder / "text.txt", "--context", context,
                       "--out", out)  # fmt: skip
         return stores.StoreReader(out)
 
@@ -219,6 +221,23 @@ class OfStores(ScriptTest):
         for site in ("resid_post", "mlp_out"):
             self.fails(3, "the tokenizer makes token 16, the model knows 16, from 0", *given,
                        "--layer", 0, "--site", site, "--out", self.folder / "out")  # fmt: skip
+
+    GOLDEN = ROOT / "tests" / "golden" / "harvested_bytes"
+
+    def harvest_golden(self):
+        """Twice the same text, a context each."""
+        return self.harvest(byte_tokenizer("the cat"), "the cat: 窓のñ, 🐈‍⬛." * 2, 25, vocab_size=270)
+
+    def test_the_golden_vocabulary_is_that_of_today(self):
+        store = self.harvest_golden()
+        golden = (self.GOLDEN / "vocabulary.json").read_text(encoding="utf-8")
+        self.assertEqual((store.folder / "vocabulary.json").read_text(encoding="utf-8"), golden)
+
+    @unittest.skipUnless(os.environ.get("SAE_WRITE_GOLDEN"), "writes tests/golden/harvested_bytes")
+    def test_writes_the_golden_store(self):
+        store = self.harvest_golden()
+        shutil.rmtree(self.GOLDEN, ignore_errors=True)
+        shutil.copytree(store.folder, self.GOLDEN)
 
 
 if __name__ == "__main__":
