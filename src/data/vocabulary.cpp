@@ -24,15 +24,20 @@ std::optional<Number> number_of(std::string_view text, int base) {
   return value;
 }
 
-std::optional<std::string> bytes_of_hexadecimal(std::string_view text) {
+/// `value` is of the token `name`.
+std::string bytes_of(const nlohmann::json& value, const std::string& name,
+                     const std::string& place) {
+  const std::string digits = value.is_string() ? value.get<std::string>() : "none";
+  bool good = digits.size() % 2 == 0;
   std::string bytes;
-  for (; text.size() >= 2; text.remove_prefix(2)) {
-    const auto byte = number_of<unsigned char>(text.substr(0, 2), 16);
-    if (!byte) return std::nullopt;
-    bytes += static_cast<char>(*byte);
+  for (std::size_t i = 0; good && i < digits.size(); i += 2) {
+    const auto byte = number_of<unsigned char>(std::string_view(digits).substr(i, 2), 16);
+    good = byte.has_value();
+    bytes += static_cast<char>(byte.value_or(0));
   }
-  if (!text.empty()) return std::nullopt;
-  return bytes;
+  if (good) return bytes;
+  throw DataError(place + ": bytes of token " + name + " are " + value.dump() +
+                  ", expected hexadecimal digits");
 }
 
 std::unordered_map<std::int64_t, std::string> bytes_of_tokens(const nlohmann::json& json,
@@ -46,13 +51,7 @@ std::unordered_map<std::int64_t, std::string> bytes_of_tokens(const nlohmann::js
       throw DataError(place + ": bytes has " + nlohmann::json(name).dump() +
                       ", expected the number of one of " + std::to_string(tokens) + " tokens");
     }
-    std::optional<std::string> bytes;
-    if (value.is_string()) bytes = bytes_of_hexadecimal(value.get<std::string>());
-    if (!bytes) {
-      throw DataError(place + ": bytes of token " + name + " are " + value.dump() +
-                      ", expected hexadecimal digits");
-    }
-    found[*token] = std::move(*bytes);
+    found[*token] = bytes_of(value, name, place);
   }
   return found;
 }
