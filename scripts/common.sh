@@ -42,6 +42,7 @@ has_header() {
   return 1
 }
 
+# need_build_tools [tests]: what compiles the command, and the tests if they are asked for.
 need_build_tools() {
   local missing=()
   command -v "${CXX:-c++}" >/dev/null || missing+=(g++)
@@ -50,7 +51,7 @@ need_build_tools() {
   has_header CLI/CLI.hpp || missing+=(libcli11-dev)
   has_header spdlog/spdlog.h || missing+=(libspdlog-dev)
   has_header nlohmann/json.hpp || missing+=(nlohmann-json3-dev)
-  has_header gtest/gtest.h || missing+=(libgtest-dev)
+  [ "${1:-}" != tests ] || has_header gtest/gtest.h || missing+=(libgtest-dev)
   # For the venv that LibTorch goes into, if it has to.
   find_torch >/dev/null || python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
   if [ ${#missing[@]} -gt 0 ]; then need_packages "${missing[@]}"; fi
@@ -166,8 +167,14 @@ configure() {
     "-DSAE_CUDA=${SAE_CUDA:-AUTO}" "$@" >/dev/null
 }
 
-# build FOLDER [CMAKE_OPTION...]
+# build FOLDER [CMAKE_OPTION...]: the command and the tests.
 build() {
-  configure "$@"
+  configure "$@" -DSAE_BUILD_TESTS=ON
   cmake --build "$1" --parallel "$(jobs)"
+}
+
+# build_command FOLDER [CMAKE_OPTION...]: the command alone; whether there are tests in FOLDER stays as it is.
+build_command() {
+  if [ -e "$1/CMakeCache.txt" ]; then configure "$@"; else configure "$@" -DSAE_BUILD_TESTS=OFF; fi
+  cmake --build "$1" --parallel "$(jobs)" --target sae_cli
 }

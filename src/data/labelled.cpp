@@ -14,14 +14,12 @@ namespace sae {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
-
 std::string count(std::int64_t n, const char* what) { return std::to_string(n) + " " + what; }
 
-std::vector<std::string> strings(const Json& list, const std::string& place) {
+std::vector<std::string> strings(const nlohmann::json& list, const std::string& place) {
   if (!list.is_array()) throw DataError(place + ": expected a list of strings");
   std::vector<std::string> out;
-  for (const Json& item : list) {
+  for (const nlohmann::json& item : list) {
     if (!item.is_string()) throw DataError(place + ": got " + item.dump() + ", expected a string");
     out.push_back(item.get<std::string>());
   }
@@ -55,7 +53,8 @@ void check_words(const LabelledSplit& split, const std::string& where) {
                   count(split.samples(), "rows, expected one word a row"));
 }
 
-LabelledSplit read_split(const SafetensorsFile& file, const std::string& split, const Json& words) {
+LabelledSplit read_split(const SafetensorsFile& file, const std::string& split,
+                         const nlohmann::json& words) {
   LabelledSplit out;
   out.x = read_x(file, split + "_x");
   out.y = file.expect(split + "_y", {-1}, at::kLong);
@@ -170,7 +169,7 @@ LabelledActivations read_labelled(const fs::path& path) {
   data.task = metadata(file, "task");
   const std::string place = data.place + ": classes";
   data.classes = strings(parse_strict_json(metadata(file, "classes"), place), place);
-  Json words;
+  nlohmann::json words;
   if (file.metadata().contains("words")) {
     words = parse_strict_json(file.metadata().at("words"), data.place + ": words");
     check_keys(words, {"train", "test"}, {}, data.place + ": words");
@@ -203,9 +202,10 @@ void write_labelled(const fs::path& path, const LabelledActivations& data) {
   if (data.train.offsets.defined()) tensors.emplace_back("train_offsets", data.train.offsets);
   if (data.test.offsets.defined()) tensors.emplace_back("test_offsets", data.test.offsets);
   if (data.score_x.defined()) tensors.emplace_back("score_x", data.score_x);
-  Metadata metadata = {{"task", data.task}, {"classes", Json(data.classes).dump()}};
+  Metadata metadata = {{"task", data.task}, {"classes", nlohmann::json(data.classes).dump()}};
   if (!data.train.words.empty()) {
-    metadata["words"] = Json{{"train", data.train.words}, {"test", data.test.words}}.dump();
+    metadata["words"] =
+        nlohmann::json{{"train", data.train.words}, {"test", data.test.words}}.dump();
   }
   write_safetensors(path, tensors, metadata);
 }

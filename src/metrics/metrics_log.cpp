@@ -14,15 +14,13 @@
 namespace sae {
 namespace {
 
-using Json = nlohmann::json;
-
 [[noreturn]] void fail_write(const std::filesystem::path& path) {
   throw std::system_error(errno, std::generic_category(), path.string() + ": cannot write");
 }
 
 MetricsRow parse_line(std::string_view line, const std::filesystem::path& path,
                       std::int64_t number) {
-  const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  const nlohmann::json object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
   MetricsRow row;
   bool has_step = false;
   bool good = object.is_object();
@@ -63,7 +61,8 @@ void for_each_line(std::string_view text, const std::filesystem::path& path, Vis
 std::string to_json_line(const MetricsRow& row) {
   std::string line = "{\"step\":" + std::to_string(row.step);
   for (const auto& [name, value] : row.values) {
-    line += "," + Json(name).dump() + ":" + (std::isfinite(value) ? shortest(value) : "null");
+    line +=
+        "," + nlohmann::json(name).dump() + ":" + (std::isfinite(value) ? shortest(value) : "null");
   }
   return line + "}";
 }
