@@ -53,7 +53,7 @@ class Locks(unittest.TestCase):
         process = self.holder()
         first = f"process {process.pid} on {socket.gethostname()}"
         self.assertEqual(self.path.read_text(), f"{socket.gethostname()} {process.pid}\n")
-        with self.assertRaisesRegex(HarvestError, f"^it: another process is writing it: {first}$"):
+        with self.assertRaisesRegex(HarvestError, f"^it: another process is writing it: {first}; wait until"):
             WriteLock(self.path, "it")
         process.communicate("")
         WriteLock(self.path, "it").release()
@@ -81,24 +81,44 @@ class Locks(unittest.TestCase):
                 with self.assertRaisesRegex(HarvestError, "another process"):
                     WriteLock(self.path, "it")
 
-    def without_locks(self, content):
+    def test_a_folder_that_it_made_is_removed_if_nothing_is_in_it(self):
+        above = self.path.parent.parent
+        WriteLock(self.path.parent / "deep" / ".lock", "it").release()
+        self.assertEqual(list(above.iterdir()), [])
+        lock = WriteLock(self.path, "it")
+        (self.path.parent / "result").touch()
+        lock.release()
+        self.assertEqual([path.name for path in self.path.parent.iterdir()], ["result"])
+        self.path.parent.joinpath("result").unlink()
+        WriteLock(self.path, "it").release()
+        self.assertTrue(self.path.parent.exists())  # which another made
+
+    def without_locks(self, content=None):
         """Takes the lock on a file system that has none."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(content)
+        if content is not None:
+            self.path.write_text(content)
         with mock.patch("fcntl.flock", side_effect=OSError(errno.ENOLCK, "No locks available")):
-            with mock.patch("sys.stderr") as stderr, WriteLock(self.path, "it"):
+            with WriteLock(self.path, "it"):
                 self.assertEqual(self.path.read_text(), f"{socket.gethostname()} {os.getpid()}\n")
-        return "".join(call.args[0] for call in stderr.write.call_args_list)
+                with self.assertRaisesRegex(HarvestError, f"writing it: {ME}; this file system has no"):
+                    WriteLock(self.path, "it")
+        self.assertFalse(self.path.exists())
 
     def test_without_locks_the_process_that_is_named_decides(self):
         here, process = socket.gethostname(), self.holder()
-        for alive in (f"{here} {process.pid}\n", "elsewhere 12\n"):
+        for unknown in (f"{here} {process.pid}\n", "elsewhere 12\n", "", "what is this"):
             with self.assertRaisesRegex(HarvestError, "no locks: if that process has ended, remove .*lock"):
-                self.without_locks(alive)
+                self.without_locks(unknown)
         process.kill()
         process.wait()
-        for dead in (f"{here} {process.pid}\n", "", "what is this"):
-            self.assertIn("this file system has no locks", self.without_locks(dead))
+        self.without_locks(f"{here} {process.pid}\n")
+        self.without_locks()
+
+    def test_another_error_is_no_holder(self):
+        with mock.patch("fcntl.flock", side_effect=OSError(errno.EIO, "Input/output error")):
+            with self.assertRaisesRegex(OSError, "Input/output error"):
+                WriteLock(self.path, "it")
 
 
 class Scripts(ScriptTest):
