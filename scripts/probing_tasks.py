@@ -13,7 +13,8 @@ articles are the classes: which article are these sentences from? No paragraph i
 Each text is cut to --context tokens, special tokens included, and run through the model by itself: the
 tokenizer's own special tokens around it and, as in SAEBench, the one for the beginning of a text even if
 the tokenizer adds none. The rows of special and unknown tokens are left out. Means over a text's tokens
-are taken by `sae eval`, of activations and of codes.
+are taken by `sae eval`, of activations and of codes. The line ends of a file change nothing; SAEBench's
+texts are taken as they are. What is left out is said: texts over a limit, tokens over --context.
 
 A task that is there already is not made again, so that a run that was cut off goes on where it was. A
 second process that makes the same task at the same time is refused and names the first: on the same
