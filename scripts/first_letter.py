@@ -24,6 +24,9 @@ would be the same, so the file has no score_x then, and absorption is measured o
 
     scripts/first_letter.py --model BERT --layer 1 --template "{word}" --examples 0 --out letters.safetensors
     scripts/first_letter.py --model BERT --layer 1 --template "the word {word} ." --examples 0 --out ...
+
+A second process with the same --out is refused and names the first: on the same machine, and between
+machines as far as their shared file system has locks (NFS has, unless it is mounted with nolock).
 """
 
 import argparse
@@ -33,9 +36,8 @@ from pathlib import Path
 
 from harvesting import HarvestError, labelled, letters
 from harvesting import model as models
-from harvesting import store as stores
-from harvesting import text as texts
-from harvesting.program import Progress, run_program
+from harvesting.program import Progress, run_program, say
+from harvesting.windows import whole_frame
 
 
 def parse_arguments(argv):
@@ -71,9 +73,9 @@ def parse_arguments(argv):
 def usable_words(reader, arguments):
     words, found = reader.words(), len(reader.found)
     if len(words) < found:
-        print(f"left out: {found - len(words)} of {found} words, which are cut up in the prompt",
-              file=sys.stderr)  # fmt: skip
+        say(f"left out: {found - len(words)} of {found} words, which are cut up in the prompt")
     if arguments.limit and arguments.limit < len(words):
+        say(f"left out: {len(words) - arguments.limit} of {len(words)} words, for --limit {arguments.limit}")
         words = sorted(random.Random(f"limit {arguments.seed}").sample(words, arguments.limit))
     return words
 
@@ -83,7 +85,8 @@ def letters_kept(parts):
     kept = sorted(set.intersection(*({letters.label(word) for word in part} for part in parts)))
     missing = [letter for number, letter in enumerate(letters.LETTERS) if number not in kept]
     if missing:
-        print(f"left out: {' '.join(missing)}, which some part has no word for", file=sys.stderr)
+        count = sum(letters.label(word) not in kept for part in parts for word in part)
+        say(f"left out: {' '.join(missing)}, which some part has no word for ({count} words)")
     if len(kept) < 2:
         raise HarvestError(f"{len(kept)} letters have words in both parts, at least 2 are needed")
     return kept
@@ -133,16 +136,20 @@ def write(file, made, harvester, reader, batch):
 
 
 def run(arguments):
-    stores.refuse_existing(arguments.out)
+    with labelled.claimed(arguments.out):
+        make(arguments)
+
+
+def make(arguments):
     tokenizer, model = models.load_model(arguments)
     harvester = models.Harvester(model, arguments.layer, arguments.site, arguments.device)
-    frame = texts.whole_frame(tokenizer)
+    frame = whole_frame(tokenizer)
     reader = letters.Reader(tokenizer, frame, arguments.template, arguments.examples)
     made, kept = make_prompts(usable_words(reader, arguments), arguments)
-    print(
-        f"{harvester.place}\n{len(made['train_x'])} training and {len(made['test_x'])} test words of "
+    say(
+        harvester.place,
+        f"{len(made['train_x'])} training and {len(made['test_x'])} test words of "
         f"{len(kept)} letters, read at token {reader.at} of {made['test_x'][0].text.splitlines()[-1]!r}",
-        file=sys.stderr,
     )
     train, test = split_of(made["train_x"], kept), split_of(made["test_x"], kept)
     classes = [letters.LETTERS[letter] for letter in kept]
@@ -151,7 +158,7 @@ def run(arguments):
         arguments.out, arguments.dtype, width, "first_letter", classes, train, test,
         score="score_x" in made, source=describe_source(arguments, harvester, reader))  # fmt: skip
     write(file, made, harvester, reader, arguments.batch)
-    print(f"{arguments.out}: {len(classes)} letters", file=sys.stderr)
+    say(f"{arguments.out}: {len(classes)} letters")
 
 
 def main(argv=None):

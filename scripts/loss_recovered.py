@@ -25,8 +25,9 @@ from harvesting import arguments as shared
 from harvesting import model as models
 from harvesting import text as texts
 from harvesting.autoencoder import Autoencoder
-from harvesting.program import Progress, run_program
+from harvesting.program import Progress, run_program, say
 from harvesting.recovery import Recovery, add_batch
+from harvesting.windows import Windows
 
 
 def parse_arguments(argv):
@@ -52,7 +53,7 @@ def parse_arguments(argv):
     shared.check(parser, arguments, ("windows", "context", "batch"))
     if arguments.context < 2:
         parser.error("--context: one token predicts nothing, expected at least 2")
-    # For texts.Windows: no overlap, in the order of the text, which is read as far as it is needed.
+    # For Windows: no overlap, in the order of the text, which is read as far as it is needed.
     arguments.stride = arguments.seed = None
     arguments.tokens = arguments.windows * arguments.context
     return arguments
@@ -65,15 +66,14 @@ def check_origin(sae, arguments):
     for name in ("layer", "site"):
         theirs, ours = source.get(name), getattr(arguments, name)
         if theirs is not None and theirs != ours:
-            print(f"loss_recovered.py: the autoencoder was trained on {name} {theirs}, not {ours}",
-                  file=sys.stderr)  # fmt: skip
+            say(f"loss_recovered.py: the autoencoder was trained on {name} {theirs}, not {ours}")
 
 
 def measure(arguments, model, harvester, windows, sae, special):
     import torch
 
     recovery, progress, done = Recovery(special), Progress(0, "windows"), 0
-    for _, batch in windows.batches(arguments.batch, 0):
+    for _, batch in windows.batches(arguments.batch):
         batch = batch[: arguments.windows - done]
         ids = torch.stack([torch.from_numpy(window.ids) for window in batch]).long()
         if done == 0:
@@ -100,12 +100,19 @@ def run(arguments):
     if width != sae.width:
         raise HarvestError(f"--sae: the autoencoder takes width {sae.width}, the model has {width}")
     harvester = models.Harvester(model, arguments.layer, arguments.site, arguments.device)
-    windows = texts.Windows(sources, tokenizer, arguments)
+    windows = Windows(sources, tokenizer, arguments)
     tokens = {tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id} - {None}
     special = torch.tensor(sorted(tokens), dtype=torch.long, device=arguments.device)
     names = ", ".join(tokenizer.convert_ids_to_tokens(special.tolist())) or "none"
-    print(f"{harvester.place}\n{windows.describe()}; special: {names}", file=sys.stderr)
+    say(harvester.place, f"{windows.describe()}; special: {names}")
+    for group in sources.repeated():
+        say(f"used more than once: {', '.join(group)} hold the same text")
     recovery, done = measure(arguments, model, harvester, windows, sae, special)
+    say(windows.tally.describe(windows.pack))
+    if done < arguments.windows:
+        say(f"--windows {arguments.windows}: the text holds only {done}")
+    elif not windows.tally.whole:
+        say(f"left out: what follows the first {done:,} windows, for --windows {arguments.windows}")
     metrics = recovery.metrics()
     if arguments.json:
         result = {name: value if math.isfinite(value) else None for name, value in metrics.items()}

@@ -13,20 +13,25 @@ articles are the classes: which article are these sentences from? No paragraph i
 Each text is cut to --context tokens, special tokens included, and run through the model by itself: the
 tokenizer's own special tokens around it and, as in SAEBench, the one for the beginning of a text even if
 the tokenizer adds none. The rows of special and unknown tokens are left out. Means over a text's tokens
-are taken by `sae eval`, of activations and of codes.
+are taken by `sae eval`, of activations and of codes. The line ends of a file change nothing; SAEBench's
+texts are taken as they are. What is left out is said: texts over a limit, tokens over --context.
 
-A task that is there already is not made again, so that a run that was cut off goes on where it was.
+A task that is there already is not made again, so that a run that was cut off goes on where it was. A
+second process that makes the same task at the same time is refused and names the first: on the same
+machine, and between machines as far as their shared file system has locks (NFS has, unless it is
+mounted with nolock).
 """
 
 import argparse
 import itertools
 import sys
+from collections import Counter
 from pathlib import Path
 
 from harvesting import HarvestError, labelled, tasks
 from harvesting import model as models
-from harvesting import text as texts
-from harvesting.program import Progress, run_program
+from harvesting.program import Progress, run_program, say
+from harvesting.windows import whole_frame
 
 
 def parse_arguments(argv):
@@ -101,24 +106,27 @@ class Tokens:
 
     def __init__(self, tokenizer, context):
         self.tokenizer = tokenizer
-        self.before, self.after = texts.whole_frame(tokenizer)
+        self.before, self.after = whole_frame(tokenizer)
         self.room = context - len(self.before) - len(self.after)
         if self.room < 1:
             raise HarvestError(f"--context {context} leaves no room beside special tokens")
         self.special = set(tokenizer.all_special_ids)
 
     def part(self, pairs):
-        """Ids of each text of [(text, class)] that has a row, their numbers of rows and classes."""
-        ids, lengths, labels = [], [], []
+        """Ids of each text of [(text, class)] that has a row, their numbers of rows and classes, and a
+        count of tokens by what becomes of them."""
+        ids, lengths, labels, count = [], [], [], Counter()
         for text, label in pairs:
             one = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            count.update(tokens=len(one), beyond=max(0, len(one) - self.room))
             one = one[: self.room]
             rows = sum(map(self.is_row, one))
+            count.update(special=len(one) - rows)
             if rows:
                 ids.append([*self.before, *one, *self.after])
                 lengths.append(rows)
                 labels.append(label)
-        return ids, labelled.Split(labels, lengths=lengths)
+        return ids, labelled.Split(labels, lengths=lengths), count
 
     def is_row(self, token):
         return token not in self.special
@@ -135,10 +143,24 @@ def write_rows(file, tensor, harvester, ids, lengths, tokens, batch):
         yield lengths[number]
 
 
+def notes_of(task, splits, count):
+    """What is left out of a task, and what is in it twice."""
+    number = len(task.train) + len(task.test)
+    empty = number - sum(len(split.y) for split in splits)
+    return [
+        *task.notes,
+        *tasks.left_out(empty, number, "texts, of which no token is left"),
+        *tasks.left_out(count["beyond"], count["tokens"], "tokens, at ends of texts, for --context"),
+        *tasks.left_out(count["special"], count["tokens"], "tokens, which are special or unknown"),
+    ]
+
+
 def write_task(arguments, name, task, harvester, tokens, source):
     """A task's file. Texts of which no token is left are not in it."""
-    parts = {"train_x": tokens.part(task.train), "test_x": tokens.part(task.test)}
+    train, test = tokens.part(task.train), tokens.part(task.test)
+    parts = {"train_x": train[:2], "test_x": test[:2]}
     splits = [split for _, split in parts.values()]
+    say(*notes_of(task, splits, train[2] + test[2]))
     path = arguments.out / f"{name}.safetensors"
     width = models.text_config(harvester.model.config).hidden_size
     file = labelled.LabelledWriter(
@@ -154,11 +176,9 @@ def write_task(arguments, name, task, harvester, tokens, source):
                 progress.show(done, done / rows)
     progress.show(rows, 1, last=True)
     train, test = (len(split.y) for split in splits)
-    empty = len(task.train) + len(task.test) - train - test
-    print(
+    say(
         f"{path}: {len(task.classes)} classes, {train} training and {test} test texts, "
-        f"{rows} rows of {width}" + (f"; {empty} texts had none" if empty else ""),
-        file=sys.stderr,
+        f"{rows} rows of {width}"
     )
 
 
@@ -166,7 +186,7 @@ def run(arguments):
     tokenizer, model = models.load_model(arguments)
     harvester = models.Harvester(model, arguments.layer, arguments.site, arguments.device)
     tokens = Tokens(tokenizer, arguments.context)
-    print(harvester.place, file=sys.stderr)
+    say(harvester.place)
     made = {"script": "probing_tasks.py"} | models.describe(arguments, harvester)
     given = ("context", "model_dtype", "dtype")
     made |= {option: getattr(arguments, option) for option in given}
@@ -174,8 +194,9 @@ def run(arguments):
         path = arguments.out / f"{name}.safetensors"
         if path.exists():
             labelled.expect_source(path, made | source)
-            print(f"{path}: is there already", file=sys.stderr)
-        else:
+            say(f"{path}: is there already")
+            continue
+        with labelled.claimed(path):
             write_task(arguments, name, read(), harvester, tokens, made | source)
 
 

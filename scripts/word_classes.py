@@ -18,6 +18,9 @@ the whole word in lower case. A word listed with a capital counts only where it 
 Rows whose token is a whole word are used, none that is a piece of one. No word is in both parts: the
 probes are trained on some words of each class and tested on others. Rows are drawn as evenly from a
 class's words as there are rows. A class with too few rows is left out, and the table says so.
+
+A second process with the same --out is refused and names the first: on the same machine, and between
+machines as far as their shared file system has locks (NFS has, unless it is mounted with nolock).
 """
 
 import argparse
@@ -27,7 +30,7 @@ from pathlib import Path
 from harvesting import HarvestError, labelled
 from harvesting import store as stores
 from harvesting import words
-from harvesting.program import run_program
+from harvesting.program import run_program, say
 
 CLASSES = Path(__file__).with_name("word_classes.json")
 
@@ -64,9 +67,10 @@ def parse_arguments(argv):
 def open_stores(arguments):
     train = stores.StoreReader(arguments.train)
     test = train if arguments.test is None else stores.StoreReader(arguments.test)
-    for what in ("dtype", "width", "vocabulary"):
+    for what in ("dtype", "width", "stated_vocabulary"):
         if getattr(train, what) != getattr(test, what):
-            raise HarvestError(f"{test.folder}: another {what} than in {train.folder}")
+            name = what.removeprefix("stated_")
+            raise HarvestError(f"{test.folder}: another {name} than in {train.folder}")
     return train, test
 
 
@@ -78,11 +82,8 @@ def choose_classes(train, test, classes, arguments):
     for index, name in enumerate(classes.names):
         chosen = words.choose(name, found[index], held_out[index], arguments)
         enough = min(len(chosen.train), len(chosen.test)) >= arguments.min_rows
-        print(
-            f"{name:30} {len(chosen.train):5} rows of {chosen.train_types:4} words, test "
-            f"{len(chosen.test):4} of {chosen.test_types:4}{'' if enough else '   left out'}",
-            file=sys.stderr,
-        )
+        counts = chosen.describe(found[index], held_out[index])
+        say(f"{name:30} {counts}{'' if enough else '   left out'}")
         if enough:
             kept[name] = chosen
     if len(kept) < 2:
@@ -99,14 +100,18 @@ def split_of(store, part, kept):
         (row, index) for index, chosen in enumerate(kept.values()) for row in getattr(chosen, part)
     )
     rows = [row for row, _ in labelled_rows]
-    texts = [store.vocabulary[store.tokens[row]].strip() for row in rows]
+    texts = [store.vocabulary.tokens[store.tokens[row]].strip() for row in rows]
     return rows, labelled.Split([index for _, index in labelled_rows], texts)
 
 
 def run(arguments):
+    with labelled.claimed(arguments.out):
+        make(arguments)
+
+
+def make(arguments):
     import numpy
 
-    stores.refuse_existing(arguments.out)
     train, test = open_stores(arguments)
     kept = choose_classes(train, test, words.read_classes(arguments.classes), arguments)
     train_rows, train_split = split_of(train, "train", kept)
@@ -120,10 +125,9 @@ def run(arguments):
         for name, store, rows in (("train_x", train, train_rows), ("test_x", test, test_rows)):
             for part in store.rows(numpy.asarray(rows)):
                 file.append(name, part)
-    print(
+    say(
         f"{arguments.out}: {len(kept)} classes, {len(train_rows)} training rows, "
-        f"{len(test_rows)} test rows of {train.width}",
-        file=sys.stderr,
+        f"{len(test_rows)} test rows of {train.width}"
     )
 
 

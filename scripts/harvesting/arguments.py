@@ -7,7 +7,12 @@ from harvesting import text as texts
 
 def add_text(parser):
     text = parser.add_argument_group("text").add_argument
-    text("--text", nargs="+", type=Path, help="UTF-8 files, or folders of them")
+    text(
+        "--text",
+        nargs="+",
+        type=Path,
+        help="UTF-8 files, or folders of them; which system's line ends they have changes nothing",
+    )
     text("--dataset", help="in place of --text: name or folder of a data set, for datasets")
     text("--dataset-config", help="which of its configurations: wikitext-103-raw-v1")
     text("--dataset-split", default="train", help="default: %(default)s")
@@ -24,13 +29,14 @@ def add_text(parser):
         choices=["whole", "article", "line"],
         default="whole",
         help="no window reaches from one document into the next: a whole file or row (default), "
-        "an article of WikiText, a line",
+        "an article of WikiText (from a line ' = Title = ' to the next, or to the end of the file), a line",
     )
     text(
         "--pack",
         action="store_true",
         help="let windows run on over the ends of documents, with the end token between them; "
-        "otherwise what is left at a document's end is dropped",
+        "otherwise what is left at a document's end, and a document shorter than a window, is left out, "
+        "and said to be",
     )
 
 

@@ -7,13 +7,13 @@
     __metadata__: task, classes and optionally words, as JSON; source says how it was made
 """
 
-import fcntl
 import json
 import math
 import os
+from contextlib import contextmanager
 from typing import NamedTuple
 
-from harvesting import HarvestError
+from harvesting import HarvestError, lock
 from harvesting.store import put_in_place, refuse_existing
 
 # The bits of bfloat16 are handled as integers, which is all that NumPy has for them.
@@ -46,8 +46,18 @@ def is_finite(rows, dtype):
     return good.all(axis=1)
 
 
+@contextmanager
+def claimed(path):
+    """Within it, `path` does not exist yet and nobody else writes it."""
+    refuse_existing(path)
+    with lock.WriteLock(lock.beside(path), path):
+        refuse_existing(path)  # once more: another process may just have finished it
+        yield
+
+
 class LabelledWriter:
-    """Writes activations as they come; the file appears when all are there, or not at all.
+    """Writes activations as they come; the file appears when all are there, or not at all. The path is
+    to be claimed before.
 
     with LabelledWriter(path, "f32", 384, "letters", ["a", "b"], train, test) as file:
         file.append("train_x", rows)
@@ -57,7 +67,6 @@ class LabelledWriter:
     def __init__(self, path, dtype, width, task, classes, train, test, score=False, source=None):
         self.path, self.dtype, self.width = path, dtype, width
         check(path, classes, train, test)
-        refuse_existing(path)
         metadata = {"task": task, "classes": dump(classes)}
         if train.words is not None:
             metadata["words"] = dump({"train": train.words, "test": test.words})
@@ -90,12 +99,9 @@ class LabelledWriter:
     def __enter__(self):
         import numpy
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.temporary = self.path.with_name(self.path.name + ".partial")
-        self.temporary.touch()
-        self.file = open(self.temporary, "rb+")
+        self.file = open(self.temporary, "wb")
         try:
-            self.lock()
             self.reserve()
             self.write(0, self.header)
             for tensor, values in self.labels.items():
@@ -105,15 +111,7 @@ class LabelledWriter:
             raise
         return self
 
-    def lock(self):
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self.file.close()
-            raise HarvestError(f"{self.temporary}: another process is writing it") from None
-
     def reserve(self):
-        os.ftruncate(self.file.fileno(), 0)
         try:
             os.posix_fallocate(self.file.fileno(), 0, self.size)
         except OSError as error:

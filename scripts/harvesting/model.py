@@ -47,6 +47,16 @@ def text_config(config):
     return config.get_text_config()
 
 
+def vocabulary_size(model):
+    """How many ids the model has an embedding for; 0 if nobody knows."""
+    try:
+        embedding = model.get_input_embeddings()
+    except NotImplementedError:
+        embedding = None
+    stated = getattr(text_config(model.config), "vocab_size", None)
+    return getattr(embedding, "num_embeddings", None) or stated or 0
+
+
 def find_blocks(model):
     """Name and list of the model's transformer blocks, whatever the architecture calls them."""
     import torch
@@ -150,6 +160,7 @@ class Harvester:
         """The values at `points`, in their order; `stop` ends the pass as soon as all are there."""
         import torch
 
+        self.refuse_unknown(ids)
         caught = [None] * len(points)
 
         def keep(i, value):
@@ -183,11 +194,20 @@ class Harvester:
             raise HarvestError(f"the forward pass never reached {self.point.name}")
         return caught
 
+    def refuse_unknown(self, ids):
+        known, largest = vocabulary_size(self.model), int(ids.max())
+        if known and largest >= known:
+            raise HarvestError(
+                f"the tokenizer makes token {largest}, the model knows {known}, from 0; "
+                "are they of the same model?"
+            )
+
     def check(self, ids):
         """Compares one batch with transformers' hidden states or, for what is added to the stream,
         with the difference of the stream after and before the block."""
         import torch
 
+        self.refuse_unknown(ids)
         if self.index is not None:
             with torch.no_grad():
                 output = self.model(input_ids=ids.to(self.device), output_hidden_states=True)

@@ -7,30 +7,32 @@ import time
 from harvesting import HarvestError
 
 
+def say(*lines):
+    """On stderr; an empty line is nothing to say."""
+    for line in filter(None, lines):
+        print(line, file=sys.stderr)
+
+
 def run_program(name, run, arguments):
     """Exit status of run(arguments); what the user can put right is one line on stderr."""
 
-    def say(error):
-        print(f"{name}: {error}", file=sys.stderr)
+    def fail(status, reason):
+        say(f"{name}: {reason}")
+        return status
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         run(arguments)
     except HarvestError as error:
-        say(error)
-        return 3
+        return fail(3, error)
     except OSError as error:
-        say(error)
-        return 1
+        return fail(1, error)
     except ImportError as error:
-        say(f"{error}; --help says how to install what it needs")
-        return 1
+        return fail(1, f"{error}; --help says how to install what it needs")
     except RuntimeError as error:  # PyTorch's: no such device, out of memory, ...
-        say(" ".join(str(error).split())[:300])
-        return 1
+        return fail(1, " ".join(str(error).split())[:300])
     except KeyboardInterrupt:
-        say("interrupted")
-        return 130
+        return fail(130, "interrupted")
     return 0
 
 

@@ -1,17 +1,17 @@
 """Activations to a store, written so that a killed harvest goes on where it was."""
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 
-from harvesting import HarvestError
+from harvesting import HarvestError, lock
 from harvesting.model import DTYPES
+from harvesting.vocabulary import Vocabulary
 
 FORMAT, VERSION = "sae-activations", 1
-OURS = re.compile(r"(shard-\d+\.safetensors|(progress|manifest|vocabulary)\.json)(\.tmp)?")
+OURS = re.compile(r"(shard-\d+\.safetensors|(progress|manifest|vocabulary)\.json)(\.tmp)?|\.lock")
 
 
 def sync(path):
@@ -32,7 +32,7 @@ def put_in_place(temporary, path):
 
 def write_json(path, value, **options):
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, **options) + "\n")
+    temporary.write_text(json.dumps(value, **options) + "\n", encoding="utf-8")
     put_in_place(temporary, path)
 
 
@@ -49,26 +49,29 @@ def refuse_existing(target):
 class StoreWriter:
     """Writes to TARGET.partial, which becomes TARGET at the end. After each shard progress.json
     there says from which row of which batch to go on; `recipe` is all that decides the bytes, and
-    only a harvest of the same recipe goes on with what is there."""
+    only a harvest of the same recipe goes on with what is there.
 
-    def __init__(self, target, dtype, shard_tokens, recipe):
-        refuse_existing(target)
-        self.target, self.dtype, self.shard_tokens = target, dtype, shard_tokens
+    From construction to close() nobody else writes the target.
+    """
+
+    def __init__(self, target):
+        self.target, self.begun = target, False
         self.partial = target.with_name(target.name + ".partial")
+        refuse_existing(target)
+        self.lock = lock.WriteLock(self.partial / lock.NAME, self.partial)
+        try:
+            refuse_existing(target)  # once more: another process may just have finished it
+        except HarvestError:
+            self.close()
+            raise
+
+    def begin(self, dtype, shard_tokens, recipe):
+        """Takes over what an interrupted harvest of the same recipe has left."""
+        self.dtype, self.shard_tokens = dtype, shard_tokens
         self.pending, self.pending_rows = [], 0
         self.state = {"recipe": recipe, "width": None, "window": 0, "skip": 0, "shards": [], "norms": []}
-        self.partial.mkdir(parents=True, exist_ok=True)
-        self.lock = os.open(self.partial, os.O_RDONLY)
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self.lock)
-            raise HarvestError(f"{self.partial}: another process is writing it") from None
-        try:
-            self.go_on()
-        except BaseException:
-            os.close(self.lock)
-            raise
+        self.go_on()
+        self.begun = True
         self.tokens = self.stored = sum(shard["tokens"] for shard in self.state["shards"])
 
     def go_on(self):
@@ -79,7 +82,7 @@ class StoreWriter:
         path = self.partial / "progress.json"
         if not path.exists():
             return
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         for name, value in self.state["recipe"].items():
             if found["recipe"].get(name) != json.loads(json.dumps(value)):
                 raise HarvestError(
@@ -144,8 +147,7 @@ class StoreWriter:
             self.write_shard(self.pending_rows)
         if not self.tokens:
             raise HarvestError("no token was left to store")
-        tokens = {"format": "sae-vocabulary", "version": 1, "tokens": vocabulary}
-        write_json(self.partial / "vocabulary.json", tokens, ensure_ascii=False)
+        write_json(self.partial / "vocabulary.json", vocabulary.as_json(), ensure_ascii=False)
         manifest = {
             "format": FORMAT,
             "version": VERSION,
@@ -159,15 +161,19 @@ class StoreWriter:
         write_json(self.partial / "manifest.json", manifest, indent=2)
         refuse_existing(self.target)
         self.partial.rename(self.target)
+        self.lock.path = self.target / lock.NAME
         (self.target / "progress.json").unlink(missing_ok=True)
         sync(self.target.parent)
 
     def close(self):
-        """Leaves what can be gone on with, and nothing else. True if there is something."""
-        worth = bool(self.state["shards"]) and self.partial.exists()
-        if not worth:
-            shutil.rmtree(self.partial, ignore_errors=True)
-        os.close(self.lock)
+        """Leaves what can be gone on with, and nothing else. True if there is something of ours."""
+        worth = False
+        if self.partial.exists():
+            worth = self.begun and bool(self.state["shards"])
+            others = [path for path in self.partial.iterdir() if path.name != lock.NAME]
+            if not others or (self.begun and not worth):
+                shutil.rmtree(self.partial, ignore_errors=True)
+        self.lock.release()
         return worth
 
 
@@ -176,7 +182,7 @@ class StoreWriter:
 
 def read_json(path, what):
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise HarvestError(f"{path.parent}: holds no {path.name}; expected {what}") from None
     except ValueError as error:
@@ -207,7 +213,8 @@ class Shard:
 
 
 class StoreReader:
-    """A store's tokens, contexts and vocabulary, and its activations as they are stored."""
+    """A store's tokens, contexts and vocabulary, and its activations as they are stored. `vocabulary`
+    has an entry for each token of the store, whatever the file states."""
 
     def __init__(self, folder):
         import numpy
@@ -226,7 +233,11 @@ class StoreReader:
         self.tokens = numpy.concatenate([shard["tokens"] for shard in self.shards])
         self.context = numpy.concatenate([shard["context"] for shard in self.shards])
         wanted = "the text of its tokens, as harvest.py writes it"
-        self.vocabulary = read_json(folder / "vocabulary.json", wanted)["tokens"]
+        file = folder / "vocabulary.json"
+        self.stated_vocabulary = Vocabulary.of_json(read_json(file, wanted), file)
+        if len(self.tokens) and self.tokens.min() < 0:
+            raise HarvestError(f"{folder}: token {self.tokens.min()} is no id")
+        self.vocabulary = self.stated_vocabulary.at_least(int(self.tokens.max(initial=-1)) + 1)
 
     def rows(self, which):
         """Activations of the rows `which`, ascending, in parts of one shard each."""

@@ -15,16 +15,26 @@ class Task(NamedTuple):
     classes: list  # [C] names
     train: list  # pairs of text and class
     test: list
+    notes: list  # of what was left out, and what was used twice
 
 
-def task_of(train, test):
+def task_of(train, test, notes=()):
     """From {class: [text]} of both parts, in the order of the training part's classes."""
     classes = list(train)
     parts = [
         [(text, number) for number, label in enumerate(classes) for text in part[label]]
         for part in (train, test)
     ]
-    return Task(classes, *parts)
+    known = {text for text, _ in parts[0]}
+    both = sum(text in known for text, _ in parts[1])
+    if both:
+        notes = [*notes, f"used twice: {both:,} of {len(parts[1]):,} test texts are training texts too"]
+    return Task(classes, *parts, list(notes))
+
+
+def left_out(count, of, why):
+    """A note, or none if nothing was."""
+    return [f"left out: {count:,} of {of:,} {why}"] if count else []
 
 
 # --- SAEBench's data sets ----------------------------------------------------------------------
@@ -199,7 +209,7 @@ def divide(label, groups, limits):
 
 
 def read_csv(path, columns):
-    """Values of two columns, row by row."""
+    """Values of two columns, {label: [text]}, and notes."""
     csv.field_size_limit(sys.maxsize)
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -208,36 +218,51 @@ def read_csv(path, columns):
                 if column not in (rows.fieldnames or []):
                     names = ", ".join(rows.fieldnames or []) or "none"
                     raise HarvestError(f'{path}: no column "{column}"; its columns: {names}')
-            values = [tuple(row[column] for column in columns) for row in rows]
+            values = []
+            for number, row in enumerate(rows, 2):
+                if None in row or None in row.values():
+                    count = "more" if None in row else "fewer"
+                    raise HarvestError(f"{path}: row {number} has {count} columns than the first")
+                values.append(tuple(texts.plain(row[column]) for column in columns))
+    except OSError as error:
+        raise HarvestError(f"{path}: cannot read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise HarvestError(f"{path}: not UTF-8 at byte {error.start}") from None
     except csv.Error as error:
         raise HarvestError(f"{path}: not CSV: {error}") from None
-    found = {}
-    for row, (text, label) in enumerate(values, 2):
-        if text is None or label is None:
-            raise HarvestError(f"{path}: row {row} has fewer columns than the first")
+    found, empty = {}, 0
+    for text, label in values:
         if text.strip():
             found.setdefault(label.strip(), []).append(text)
-    return dict(sorted(found.items()))
+        else:
+            empty += 1
+    return dict(sorted(found.items())), left_out(empty, len(values), f"rows of {path}, without text")
 
 
 def from_csv(arguments):
     columns = (arguments.text, arguments.label)
-    found, parts = read_csv(arguments.csv, columns), ({}, {})
-    for label, rows in found.items():
-        parts[0][label], parts[1][label] = divide(label, [[text] for text in rows], arguments)
-    if arguments.test_csv:
-        test = read_csv(arguments.test_csv, columns)
-        other = sorted(set(test) - set(found))
-        if other:
-            raise HarvestError(f'{arguments.test_csv}: label "{other[0]}" is not in {arguments.csv}')
+    (found, notes), parts = read_csv(arguments.csv, columns), ({}, {})
+    if not arguments.test_csv:
         for label, rows in found.items():
-            draw = random.Random(f"{arguments.seed} {label}")
-            parts[0][label] = draw.sample(rows, len(rows))[: arguments.train_texts]
-            rows = test.get(label, [])
-            parts[1][label] = draw.sample(rows, len(rows))[: arguments.test_texts]
-    return task_of(*parts)
+            parts[0][label], parts[1][label] = divide(label, [[text] for text in rows], arguments)
+        return task_of(*parts, notes + unused(found, *parts))
+    test, more = read_csv(arguments.test_csv, columns)
+    other = sorted(set(test) - set(found))
+    if other:
+        raise HarvestError(f'{arguments.test_csv}: label "{other[0]}" is not in {arguments.csv}')
+    for label, rows in found.items():
+        draw = random.Random(f"{arguments.seed} {label}")
+        parts[0][label] = draw.sample(rows, len(rows))[: arguments.train_texts]
+        rows = test.get(label, [])
+        parts[1][label] = draw.sample(rows, len(rows))[: arguments.test_texts]
+    return task_of(*parts, notes + more + unused(found, parts[0]) + unused(test, parts[1]))
+
+
+def unused(found, *parts):
+    """A note on the texts that no part has, from {class: [text]} of all of them and of the parts."""
+    number = sum(map(len, found.values()))
+    used = sum(len(some) for part in parts for some in part.values())
+    return left_out(number - used, number, "texts, for --train-texts and --test-texts")
 
 
 LEAST_WORDS = 25
@@ -260,10 +285,10 @@ def articles(path):
     """Pairs of title and paragraphs, from text in the form of WikiText."""
     found = []
     for line in texts.read_text(path).split("\n"):
-        title = re.fullmatch(r" = (?!= )(.*)(?<!=) = ?", line)
-        if title:
-            found.append((title[1].strip(), []))
-        elif found and line.strip() and not line.startswith(" = "):
+        level, title = texts.heading(line)
+        if level == 1:
+            found.append((title, []))
+        elif found and not level and line.strip() and not line.lstrip().startswith("="):
             found[-1][1].append(line)
     return found
 
@@ -276,9 +301,14 @@ def from_wikitext(arguments, unknown):
             f"{arguments.wikitext}: {len(found)} articles, --articles asks for {arguments.articles}; "
             "an article begins with a line ' = Title = '"
         )
-    parts = ({}, {})
+    parts, texts_of, short, number_of = ({}, {}), {}, 0, 0
     for number, (title, paragraphs) in enumerate(found[: arguments.articles], 1):
         label = f"{number}: {texts.wikitext(title, unknown)}"
         groups = [[texts.wikitext(p, unknown) for p in pieces(line)] for line in paragraphs]
+        short += groups.count([])
+        number_of += len(groups)
+        texts_of[label] = [text for group in groups for text in group]
         parts[0][label], parts[1][label] = divide(label, [g for g in groups if g], arguments)
-    return task_of(*parts)
+    notes = left_out(len(found) - arguments.articles, len(found), "articles, the shorter ones")
+    notes += left_out(short, number_of, f"paragraphs of the others, under {LEAST_WORDS} words")
+    return task_of(*parts, notes + unused(texts_of, *parts))

@@ -3,12 +3,34 @@
 import json
 import random
 import re
+import unicodedata
 from collections import defaultdict
 from typing import NamedTuple
 
 from harvesting import HarvestError
+from harvesting.text import read_text
 
 # --- words -------------------------------------------------------------------------------------
+
+UNKNOWN = "\ufffd"  # in place of bytes that are no whole character
+
+
+JOINERS = "\u200c\u200d"  # inside words of Persian and of Indian languages
+
+
+def in_word(char):
+    """Whether a character is part of a word: letters, digits, and what is written onto them. Of bytes
+    that are no whole character, nobody knows."""
+    return char.isalnum() or char == UNKNOWN or char in JOINERS or unicodedata.category(char)[0] == "M"
+
+
+def is_word(text):
+    return text[:1].isalnum() and all(char != UNKNOWN and in_word(char) for char in text)
+
+
+def edges(text):
+    """Whether a text begins and ends inside a word, and whether it begins with a blank."""
+    return bool(text) and in_word(text[0]), bool(text) and in_word(text[-1]), text[:1].isspace()
 
 
 def whole_words(store):
@@ -16,28 +38,36 @@ def whole_words(store):
 
     A word's token is letters or digits alone, with a boundary on both sides: a blank or a mark in
     its own text or in a neighbour's. What a tokenizer has cut into pieces ("run" + "##ning",
-    " abs" + "orption") is therefore left out, and so are rows at the ends of a context, whose other
-    side nobody knows.
+    " abs" + "orption", " caf" + two tokens of a byte each) is therefore left out, and so are rows at
+    the ends of a context, whose other side nobody knows.
     """
     import numpy
 
-    tokens, context, words = store.tokens, store.context, store.vocabulary
-    if len(tokens) and (tokens.min() < 0 or tokens.max() >= len(words)):
-        raise HarvestError(f"{store.folder}: token ids beyond its vocabulary of {len(words)}")
-
-    def each(test):
-        return numpy.fromiter(map(test, words), dtype=bool, count=len(words))[tokens]
-
-    word = each(lambda text: text.strip().isalnum())
-    open_left = each(lambda text: text[:1].isspace())
-    begins = each(lambda text: text[:1].isalnum())
-    ends = each(lambda text: text[-1:].isalnum())
+    tokens, context, known = store.tokens, store.context, store.vocabulary
+    edge = numpy.array([edges(text) for text in known.tokens], dtype=bool).reshape(-1, 3)
+    begins, ends, open_left = edge[tokens].T.copy()
+    for first, last, text in in_bytes(store):
+        begins[first], ends[last], open_left[first] = edges(text)
+    words = numpy.array([is_word(text.strip()) for text in known.tokens], dtype=bool)
+    words[list(known.bytes)] = False
     together = context[1:] == context[:-1]
     no = numpy.zeros(1, dtype=bool)
     left = open_left | numpy.concatenate([no, together & ~ends[:-1]])
     right = numpy.concatenate([together & ~begins[1:], no])
-    rows = (word & left & right).nonzero()[0]
+    rows = (words[tokens] & left & right).nonzero()[0]
     return rows, tokens[rows]
+
+
+def in_bytes(store):
+    """First row, last row and text of each run of tokens that are no whole characters by themselves."""
+    import numpy
+
+    rows = numpy.isin(store.tokens, list(store.vocabulary.bytes)).nonzero()[0]
+    apart = (numpy.diff(rows) > 1) | (numpy.diff(store.context[rows]) != 0)
+    for run in numpy.split(rows, apart.nonzero()[0] + 1):
+        if len(run):
+            data = b"".join(store.vocabulary.bytes[token] for token in store.tokens[run].tolist())
+            yield run[0], run[-1], data.decode("utf-8", "replace")
 
 
 # --- classes -----------------------------------------------------------------------------------
@@ -92,9 +122,7 @@ def read_classes(path):
         return dict(pairs)
 
     try:
-        definitions = json.loads(path.read_text(), object_pairs_hook=once)
-    except OSError as error:
-        raise HarvestError(f"{path}: cannot read: {error.strerror}") from None
+        definitions = json.loads(read_text(path), object_pairs_hook=once)
     except ValueError as error:
         raise HarvestError(f"{path}: not JSON: {error}") from None
     if not isinstance(definitions, dict):
@@ -108,11 +136,12 @@ def read_classes(path):
 def occurrences(store, classes):
     """For each class, the rows of each of its word types: {class: {type: [row]}}."""
     rows, tokens = whole_words(store)
-    found = {t: classes(store.vocabulary[t].strip()) for t in sorted(set(tokens.tolist()))}
+    texts = store.vocabulary.tokens
+    found = {t: classes(texts[t].strip()) for t in sorted(set(tokens.tolist()))}
     out = defaultdict(lambda: defaultdict(list))
     for row, token in zip(rows.tolist(), tokens.tolist()):
         if found[token] is not None:
-            out[found[token]][store.vocabulary[token].strip().lower()].append(row)
+            out[found[token]][texts[token].strip().lower()].append(row)
     return out
 
 
@@ -129,8 +158,16 @@ def evenly(rows_of, types, limit, limit_a_type, draw):
 class Chosen(NamedTuple):
     train: list  # rows of the training store
     test: list  # rows of the test store
-    train_types: int
-    test_types: int
+    train_types: list  # words they were drawn from
+    test_types: list
+
+    def describe(self, train, test):
+        """How many rows were taken of how many, from {word: [row]} of both stores."""
+        parts = ((self.train, self.train_types, train), (self.test, self.test_types, test))
+        return ", test ".join(
+            f"{len(rows):5} of {sum(len(found[word]) for word in types):6} rows of {len(types):4} words"
+            for rows, types, found in parts
+        )
 
 
 def choose(name, train, test, limits):
@@ -143,6 +180,6 @@ def choose(name, train, test, limits):
     return Chosen(
         evenly(train, rest, limits.rows, limits.type_rows, draw),
         evenly(test, held_out, limits.test_rows, limits.type_rows, draw),
-        len(rest),
-        len(held_out),
+        rest,
+        held_out,
     )

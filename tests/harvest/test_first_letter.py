@@ -156,6 +156,7 @@ class FirstLetter(ScriptTest):
         tensors, metadata = self.make(path, "--limit", 60)
         kept = set(metadata["classes"])
         self.assertLess(len(kept), 26)
+        self.assertRegex(self.output, r"left out: \d+ of \d+ words, for --limit 60\n")
         self.assertIn(f"left out: {' '.join(sorted(set(string.ascii_lowercase) - kept))}, which", self.output)
         for part in ("train", "test"):
             spoken = metadata["words"][part]

@@ -18,7 +18,6 @@ from unittest import mock
 from common import BLOCKS, ADDED, MODELS, ROOT, SCALED, WORDS, ScriptTest, tiny_tokenizer, torch, transformers
 
 import harvest
-from harvesting import text as texts
 from safetensors.torch import load_file
 
 
@@ -250,6 +249,69 @@ class Harvest(ScriptTest):
         spelt = "".join(vocabulary["tokens"][i] for i in self.read(out)[1]["tokens"])
         self.assertEqual(spelt.split(), self.text.read_text().replace("zebra", "").split())
 
+    # --- what is left out ----------------------------------------------------------------------
+
+    def lines(self):
+        """What the last harvest said."""
+        return [line for line in self.output.splitlines() if line.startswith(("left out", "used"))]
+
+    def test_line_ends_and_byte_order_marks_change_no_store(self):
+        path, _ = self.model("bert")
+        text = "".join(f" = {word} = \n \n the {word} sat on the mat \n to and of the {word} \n" for word in WORDS)
+        made = {}
+        for form in ("whole", "article", "line"):
+            for name, other in {"n": text, "rn": text.replace("\n", "\r\n"), "r": text.replace("\n", "\r"),
+                                "mark": "\ufeff" + text}.items():  # fmt: skip
+                self.text.write_bytes(other.encode())
+                _, made[name] = self.harvest(path, "--layer", 1, "--text-form", "wikitext", "--document", form,
+                                             "--context", 6)  # fmt: skip
+            self.assertEqual(made["n"]["context"].max() + 1, {"whole": 42, "article": 36, "line": 24}[form])
+            for name, store in made.items():
+                for tensor, values in store.items():
+                    self.assertTrue(torch.equal(values, made["n"][tensor]), (form, name, tensor))
+
+    def test_says_which_documents_are_too_short(self):
+        path, _ = self.model("bert")
+        self.text.write_text("the cat\n" * 30 + "the cat sat on the mat to the end\n" * 2)
+        manifest, _ = self.harvest(path, "--layer", 1, "--document", "line")
+        self.assertEqual(
+            self.lines(),
+            ["left out: 30 of 32 documents, which are shorter than a window (60 tokens); 6 tokens at ends of "
+             "documents, which fill no window: 85 % of the text's 78 tokens; --pack lets windows run on over "
+             "the ends of documents"])  # fmt: skip
+        self.assertLess(self.output.index("left out"), self.output.index("100 %"))  # before it is run
+        self.assertEqual(
+            manifest["source"]["text"],
+            {"text_tokens": 78, "documents": 32, "short_documents": 30, "left_out_tokens": 66, "windows": 2,
+             "dropped_tokens": 0})  # fmt: skip
+        manifest, _ = self.harvest(path, "--layer", 1, "--document", "line", "--pack")
+        self.assertEqual(manifest["source"]["text"]["left_out_tokens"], (78 + 32) % 6)
+
+    def test_says_which_tokens_are_dropped_and_what_a_limit_does_not_reach(self):
+        path, _ = self.model("bert")
+        self.text.write_text("the zebra sat [SEP] a zebra " * 6)
+        self.harvest(path, "--layer", 1)
+        self.assertEqual(
+            self.lines(),
+            ["left out: 18 of 36 tokens in windows, which are special or unknown (50 %): [UNK] 12, [SEP] 6"])
+        manifest, _ = self.harvest(path, "--layer", 1, "--tokens", 7)
+        limit = "left out: what follows the first 3 windows, for --tokens 7"
+        self.assertEqual(self.lines()[1:], [limit])
+        self.assertIn("9 of 18 tokens in windows", self.lines()[0])
+        self.assertEqual(manifest["source"]["text"]["windows"], 3)
+        self.harvest(path, "--layer", 1, "--tokens", 7, "--seed", 0)
+        self.assertEqual(self.lines()[1:], ["left out: 3 of 6 windows, for --tokens 7"])
+        self.harvest(path, "--layer", 1, "--stride", 2)
+        self.assertIn("18 of 36 tokens in windows", self.lines()[0])
+        self.harvest(path, "--layer", 1, "--keep-special")
+        self.assertEqual(self.lines(), [])
+
+    def test_says_which_text_is_used_twice(self):
+        path, _ = self.model("bert")
+        (self.folder / "copy.txt").write_bytes(self.text.read_bytes())
+        self.harvest(path, "--layer", 1, "--text", self.text, self.folder / "copy.txt")
+        self.assertIn("used more than once: text.txt, copy.txt hold the same text", self.output)
+
     # --- kills ---------------------------------------------------------------------------------
 
     def test_goes_on_after_a_kill_to_the_same_bytes(self):
@@ -349,52 +411,6 @@ class Harvest(ScriptTest):
             "--model", path, "--layer", 1, "--text", self.text, "--context", 8, "--dtype", "bf16",
             "--shard-tokens", 30, "--out", target)  # fmt: skip
         self.assertEqual(status, 0, output)
-
-
-class Text(unittest.TestCase):
-    def test_wikitext_form_undoes_its_markers(self):
-        text = texts.wikitext("a @-@ b 1 @,@ 000 <unk> 1 @.@ 5", "[UNK]")
-        self.assertEqual(text, "a - b 1 , 000 [UNK] 1 . 5")
-
-    def documents(self, form, rows):
-        source = object.__new__(texts.Texts)
-        source.form, source.column, source.files = form, "text", None
-        source.rows = [{"text": row} for row in rows]
-        return list(source.documents())
-
-    def test_documents_are_rows_articles_or_lines(self):
-        rows = ["", " = One = \n", " = = Part = = \n", " text \n", "", " = B = \n", " more \n"]
-        self.assertEqual(self.documents("whole", rows), rows)
-        self.assertEqual(
-            self.documents("article", rows),
-            [" = One = \n = = Part = = \n text \n", " = B = \n more \n"],
-        )
-        self.assertEqual(self.documents("article", ["".join(rows)]), self.documents("article", rows))
-        self.assertEqual(len(self.documents("line", rows)), 5)
-
-    def test_blocks_are_the_text_cut_at_ends_of_lines(self):
-        with mock.patch.object(texts, "BLOCK", 10):
-            for text in ("", "ab\ncd\nef\n", "a" * 25, "abc def ghi jkl mno", "\n" * 30):
-                self.assertEqual("".join(texts.blocks(text)), text)
-                self.assertTrue(all(0 < len(b) <= 10 for b in texts.blocks(text)))
-            self.assertEqual(list(texts.blocks("abcd\nefg\nhij")), ["abcd\nefg\n", "hij"])
-            self.assertEqual(list(texts.blocks("abcd efgh ij")), ["abcd efgh", " ij"])
-
-    def test_packed_windows_run_on_over_the_ends_of_documents(self):
-        arguments = mock.Mock(
-            document="whole", text_form="plain", bos=False, context=6, stride=None, tokens=5, seed=None
-        )
-        source = mock.Mock(documents=lambda: iter(["cat dog cat", "dog dog", "mat mat mat"]))
-        cat, dog, mat, end = 5, 6, 9, 2
-        arguments.pack = True
-        windows = texts.Windows(source, tiny_tokenizer(), arguments)
-        self.assertEqual(
-            [window.ids[1:5].tolist() for window in windows],
-            [[cat, dog, cat, end], [dog, dog, end, mat]],
-        )
-        arguments.pack = False
-        with self.assertRaisesRegex(texts.HarvestError, "--pack"):
-            list(texts.Windows(source, tiny_tokenizer(), arguments))
 
 
 if __name__ == "__main__":

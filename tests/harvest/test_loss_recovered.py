@@ -277,6 +277,21 @@ class Replacement(unittest.TestCase):
         self.assertIn("over 16 tokens of 2 windows", output)
         self.assertIn("special: [CLS], [SEP]", errors)
 
+    def test_says_what_it_leaves_out(self):
+        self.model("gpt2")
+        self.identity()
+        copy = self.folder / "copy.txt"
+        copy.write_bytes(b"\xef\xbb\xbf" + self.text.read_bytes().replace(b" ", b"\r\n", 9))
+        given = ["--model", self.folder / "gpt2", "--sae", self.folder / "sae", "--layer", 0]
+        for text, windows, said in (
+            ([self.text], 30, "left out: what follows the first 30 windows, for --windows 30"),
+            ([copy], 99, "left out: 4 tokens at ends of documents, which fill no window: 1.3 % of the text's 300"),
+            ([copy], 99, "--windows 99: the text holds only 37"),
+            ([self.text, self.text], 3, "used more than once: text.txt, text.txt hold the same text"),
+        ):
+            _, _, errors = self.run_script(*given, "--text", *text, "--windows", windows, "--context", 10)
+            self.assertIn(said, errors)
+
     def test_says_what_is_wrong(self):
         self.model("gpt2")
         write_autoencoder(self.folder / "sae", "topk", {"k": 3}, None, width=6)

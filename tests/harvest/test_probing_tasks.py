@@ -79,7 +79,9 @@ class ProbingTasks(ScriptTest):
         path, model = self.model("bert")
         rows = [("cat zebra dog", "a"), ("zebra zebra", "a"), ("mat", "b")] + [("cat", "a"), ("dog", "b")] * 4
         tensors, _ = self.make(path, "--csv", self.csv(rows))
-        self.assertIn("1 texts had none", self.output)
+        self.assertIn("left out: 1 of 11 texts, of which no token is left", self.output)
+        self.assertIn("left out: 3 of 14 tokens, which are special or unknown", self.output)
+        self.assertIn("used twice: 3 of 4 test texts are training texts too", self.output)
         lengths = [*tensors["train_offsets"].diff().tolist(), *tensors["test_offsets"].diff().tolist()]
         self.assertEqual(sorted(lengths), [1] * 9 + [2])
         ids = torch.tensor([[CLS, 5, UNK, 6, SEP]])
@@ -125,8 +127,16 @@ class ProbingTasks(ScriptTest):
     def test_csv_may_quote_and_has_columns_of_any_name(self):
         path = self.folder / "quoted.csv"
         path.write_bytes('\ufeff"the text",n\r\n"a ""b"",\nc", 1 \r\nd,2\r\n"  ",1\r\n'.encode())
-        found = tasks.read_csv(path, ("the text", "n"))
+        found, notes = tasks.read_csv(path, ("the text", "n"))
         self.assertEqual(found, {"1": ['a "b",\nc'], "2": ["d"]})
+        self.assertEqual(notes, [f"left out: 1 of 3 rows of {path}, without text"])
+
+    def test_line_ends_change_no_text_of_a_csv_file(self):
+        for end in ("\n", "\r\n", "\r"):
+            path = self.folder / "ends.csv"
+            path.write_bytes(f'text,label{end}"one{end}{end}two",x{end}three,y'.encode())
+            found, _ = tasks.read_csv(path, ("text", "label"))
+            self.assertEqual(found, {"x": ["one\n\ntwo"], "y": ["three"]}, repr(end))
 
     def test_articles_are_classes_and_paragraphs_stay_together(self):
         def paragraph(word, count):
@@ -150,6 +160,28 @@ class ProbingTasks(ScriptTest):
             self.assertEqual(starts[0] | starts[1], {f"{word}{p}" for p in range(paragraphs)})
             # Of eight sentences of eleven words three make a piece; the last two go with the second.
             self.assertEqual({len(t.split()) for part in parts for t in part}, {33, 55})
+
+    def test_line_ends_change_no_article(self):
+        sentence = "the cat sat on the mat and the dog ran to the cat and sat . "
+        text = "".join(f" = {title} = \n \n = = Part = = \n{sentence * 9}\n{sentence}\n" for title in "AB")
+        made = []
+        for number, other in enumerate((text, "\ufeff" + text.replace("\n", "\r\n"), text.replace("\n", "\r"))):
+            path = self.folder / f"{number}.txt"
+            path.write_bytes(other.encode())
+            limits = dict(seed=0, test_share=0.25, train_texts=3, test_texts=99)
+            made.append(tasks.from_wikitext(mock.Mock(wikitext=path, articles=2, **limits), "[UNK]"))
+        self.assertEqual(made[0].classes, ["1: A", "2: B"])
+        self.assertEqual(made[1], made[0])
+        self.assertEqual(made[2], made[0])
+        self.assertIn("left out: 2 of 4 paragraphs of the others, under 25 words", made[0].notes)
+
+    def test_says_what_limits_leave_out(self):
+        path, _ = self.model("bert")
+        csv, other = self.csv(self.rows()), self.csv(self.rows(8), "other.csv")
+        self.make(path, "--csv", csv, "--test-csv", other, "--train-texts", 5, "--context", 5)
+        self.assertIn("left out: 30 of 40 texts, for --train-texts and --test-texts", self.output)
+        self.assertIn("used twice: 2 of 8 test texts are training texts too", self.output)
+        self.assertRegex(self.output, r"left out: \d+ of \d+ tokens, at ends of texts, for --context")
 
     def test_wikitext_to_a_file(self):
         path, _ = self.model("bert")
@@ -292,6 +324,7 @@ class ProbingTasks(ScriptTest):
         csv, out = self.csv(self.rows()), self.folder / "tasks"
         (self.folder / "latin1.csv").write_bytes(b"text,label\ncaf\xe9,a\n")
         (self.folder / "short.csv").write_text("text,label\ncat,a\ndog\n")
+        (self.folder / "long.csv").write_text("text,label\ncat,a\na cat, a dog,b\n")
         (self.folder / "empty.csv").write_text("")
         wiki = self.folder / "wiki.txt"
         wiki.write_text(" = One = \n cat \n")
@@ -307,6 +340,7 @@ class ProbingTasks(ScriptTest):
             ({"--csv": self.csv([("cat", "a"), ("dog", "b")], "few.csv")}, 3, 'no train sample of class "a"'),
             (csv_of("latin1.csv"), 3, "latin1.csv: not UTF-8 at byte"),
             (csv_of("short.csv"), 3, "row 3 has fewer columns than the first"),
+            (csv_of("long.csv"), 3, "row 3 has more columns than the first"),
             (csv_of("empty.csv"), 3, 'no column "text"; its columns: none'),
             (csv_of("absent.csv"), 3, "absent.csv: cannot read: No such file"),
             ({"--wikitext": wiki}, 3, "1 articles, --articles asks for 10"),

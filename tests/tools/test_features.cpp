@@ -316,6 +316,58 @@ TEST_F(FeaturePages, HoldAnIndexAndTheLatentsInChunks) {
   }
 }
 
+// A dog of four bytes in three tokens, a letter in two. Contexts of ten tokens cut them too.
+constexpr const char* kInBytes = R"({"format": "sae-vocabulary", "version": 2,
+    "tokens": ["<F0>", "<9F 90>", "<95>", "<D1>", "<91>", " a", "."],
+    "bytes": {"0": "f0", "1": "9f90", "2": "95", "3": "d1", "4": "91"}})";
+
+TEST_F(FeaturePages, ShowACharacterOfSeveralTokensOnce) {
+  save_topk();
+  save_store(true, kInBytes);
+  write_features(arguments());
+  const std::string contexts[] = {"🐕ё a.🐕",          "<9F 90><95>ё a.🐕<D1>", "<95>ё a.🐕ё",
+                                  "ё a.🐕ё a",        "<91> a.🐕ё a.",         " a.🐕ё a.<F0>",
+                                  ".🐕ё a.<F0 9F 90>"};
+  for (const Json& latent : json("out/data/00000.js", "saeChunk(0, ")) {
+    for (const Json& top : latent["top"]) {
+      const std::int64_t first = top[1].get<std::int64_t>() / 10 * 10;
+      std::string text;
+      for (const Json& part : top[2])
+        text += (part.is_string() ? part : part[0]).get<std::string>();
+      EXPECT_EQ(text, contexts[first % 7]);
+    }
+  }
+  EXPECT_EQ(read_file(at("out/data/00000.js")).find("\xef\xbf\xbd"), std::string::npos);
+  EXPECT_NE(read_file(at("out/data/index.js")).find("<9F 90>"), std::string::npos) << "by itself";
+}
+
+TEST_F(FeaturePages, GiveACharacterTheLargestActivationOfItsTokens) {
+  const auto sae = save_topk();
+  const at::Tensor rows = save_store(true, kInBytes);
+  write_features(arguments());
+  const at::NoGradGuard no_grad;
+  const at::Tensor f = sae->encode(rows).to_dense();  // [N, F]
+  const Json latents = json("out/data/00000.js", "saeChunk(0, ");
+  int shared = 0;
+  for (std::int64_t latent = 0; latent < 60; ++latent) {
+    for (const Json& top : latents[static_cast<std::size_t>(latent)]["top"]) {
+      int peaks = 0;
+      for (const Json& part : top[2]) {
+        if (part.is_string() || part.size() < 3) continue;
+        ++peaks;
+        std::int64_t begin = top[1].get<std::int64_t>(), size = 1;
+        if (part[0] == "🐕") begin -= begin % 7, size = 3;
+        if (part[0] == "ё") begin -= begin % 7 - 3, size = 2;
+        const auto largest = f.slice(0, begin, begin + size).select(1, latent).max().item<double>();
+        EXPECT_NEAR(part[1].get<double>(), largest, 1e-3 * largest);
+        shared += size > 1 ? 1 : 0;
+      }
+      EXPECT_EQ(peaks, 1) << top;
+    }
+  }
+  EXPECT_GT(shared, 20);
+}
+
 TEST_F(FeaturePages, AreTheSameBytesEachTime) {
   save_topk();
   save_store(true, vocabulary_);

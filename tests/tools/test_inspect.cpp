@@ -190,6 +190,17 @@ TEST_F(Inspect, ReadsWhatThePythonScriptWrote) {
   }
 }
 
+TEST_F(Inspect, ShowsCharactersOfSeveralTokensAsTheScriptReadThem) {
+  const Inspection found =
+      inspect_store(fs::path(SAE_SOURCE_DIR) / "tests/golden/harvested_bytes", {.contexts = 2});
+  ASSERT_EQ(found.sample.size(), 2U);
+  for (const Inspection::Context& context : found.sample) {
+    EXPECT_EQ(context.tokens, 25);
+    EXPECT_EQ(context.text, "the cat: 窓のñ, 🐈‍⬛.");
+  }
+  EXPECT_NE(to_text(found).find("25 tokens: the cat: 窓のñ, 🐈‍⬛.\n"), std::string::npos);
+}
+
 TEST_F(Inspect, StopsWhenToldTo) {
   write_safetensors(path(), {{"x", at::ones({9000, 1024})}});
   int asked = 0;
@@ -222,8 +233,8 @@ TEST_F(Inspect, AsJsonHasEveryNumber) {
 TEST_F(Inspect, RefusesAVocabularyThatIsNone) {
   const std::string place = (path() / "vocabulary.json").string();
   EXPECT_EQ(error_with("[]"), place + ": not a vocabulary: no format sae-vocabulary");
-  EXPECT_EQ(error_with(R"({"format": "sae-vocabulary", "version": 2, "tokens": []})"),
-            place + ": version 2, this program reads version 1");
+  EXPECT_EQ(error_with(R"({"format": "sae-vocabulary", "version": 3, "tokens": []})"),
+            place + ": version 3, this program reads 1 and 2");
   EXPECT_EQ(error_with(R"({"format": "sae-vocabulary", "version": 1, "tokens": ["a", 3]})"),
             place + ": token 1 is 3, expected a string");
   EXPECT_EQ(error_with(R"({"format": "sae-vocabulary", "version": 1, "tokens": {}})"),

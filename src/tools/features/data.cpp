@@ -105,28 +105,43 @@ Json FeaturesData::latent(std::int64_t number) const {
 }
 
 /// [activation, row, text]: the text is a list of strings, where it is silent, and of [token,
-/// activation], with a third entry for the token that the example is about. null without tokens.
+/// activation], with a third entry for the token that the example is about. Tokens that share a
+/// character are one, with the largest of their activations. null without tokens.
 Json FeaturesData::example(const FeatureExample& example) const {
   Json out{rounded(example.activation), example.row, nullptr};
   if (!store_.has_tokens()) return out;
   Json parts = Json::array();
-  const at::Tensor tokens = store_.tokens(example.first_row, example.rows);
-  const auto* token = tokens.const_data_ptr<std::int32_t>();
   auto mark = example.marks.begin();
   std::string silent;
-  for (std::int64_t i = 0; i < example.rows; ++i) {
-    if (mark == example.marks.end() || mark->offset != i) {
-      silent += text(token[i]);
+  std::int64_t end = 0;
+  for (const Vocabulary::Piece& piece : pieces(example)) {
+    const std::int64_t begin = std::exchange(end, end + static_cast<std::int64_t>(piece.tokens));
+    std::optional<float> largest;
+    for (; mark != example.marks.end() && mark->offset < end; ++mark) {
+      largest = std::max(largest.value_or(mark->activation), mark->activation);
+    }
+    if (!largest) {
+      silent += piece.text;
       continue;
     }
     if (!silent.empty()) parts.push_back(std::exchange(silent, {}));
-    parts.push_back({text(token[i]), rounded(mark->activation)});
-    if (example.first_row + i == example.row) parts.back().push_back(1);
-    ++mark;
+    parts.push_back({piece.text, rounded(*largest)});
+    const std::int64_t offset = example.row - example.first_row;
+    if (offset >= begin && offset < end) parts.back().push_back(1);
   }
   if (!silent.empty()) parts.push_back(silent);
   out[2] = std::move(parts);
   return out;
+}
+
+std::vector<Vocabulary::Piece> FeaturesData::pieces(const FeatureExample& example) const {
+  const at::Tensor tokens = store_.tokens(example.first_row, example.rows);
+  const std::span<const std::int32_t> list(tokens.const_data_ptr<std::int32_t>(),
+                                           static_cast<std::size_t>(example.rows));
+  if (vocabulary_) return vocabulary_->pieces(list);
+  std::vector<Vocabulary::Piece> pieces;
+  for (const std::int32_t token : list) pieces.push_back({1, text(token)});
+  return pieces;
 }
 
 }  // namespace sae

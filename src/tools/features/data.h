@@ -36,6 +36,7 @@ class FeaturesData {
   std::string text(std::int32_t token) const;
   nlohmann::ordered_json latent(std::int64_t number) const;
   nlohmann::ordered_json example(const FeatureExample& example) const;
+  std::vector<Vocabulary::Piece> pieces(const FeatureExample& example) const;
 
   const Features& features_;
   const ActivationStore& store_;
