@@ -26,8 +26,7 @@ Its few packages are pinned. They live in a virtual environment of their own:
 
 A data set of the hub in place of files (needs the package datasets too):
 
-        --dataset Salesforce/wikitext --dataset-config wikitext-103-raw-v1 \\
-        --text-form wikitext --document article
+        --dataset Salesforce/wikitext --dataset-config wikitext-103-raw-v1 --text-form wikitext
 
 HF_HUB_OFFLINE=1 keeps the hub out of it when --model is a folder.
 """

@@ -27,9 +27,9 @@ def add_text(parser):
     text(
         "--document",
         choices=["whole", "article", "line"],
-        default="whole",
         help="no window reaches from one document into the next: a whole file or row (default), "
-        "an article of WikiText (from a line ' = Title = ' to the next, or to the end of the file), a line",
+        "an article of WikiText (default with --text-form wikitext; from a line ' = Title = ' to the "
+        "next, or to the end of the file), a line",
     )
     text(
         "--pack",
@@ -63,3 +63,5 @@ def check(parser, arguments, at_least_one):
         parser.error(f"--layer counts from 0, got {arguments.layer}")
     if (arguments.text is None) == (arguments.dataset is None):
         parser.error("one of --text and --dataset is needed")
+    if arguments.document is None:
+        arguments.document = "article" if arguments.text_form == "wikitext" else "whole"
