@@ -41,6 +41,7 @@
 #include "sae/models/aux_k.h"
 #include "sae/models/batch_statistics.h"
 #include "sae/models/batch_topk.h"
+#include "sae/models/forward.h"
 #include "sae/models/jumprelu.h"
 #include "sae/models/matryoshka.h"
 #include "sae/models/sae_folder.h"

@@ -27,9 +27,12 @@ void AtmMask::observe(const BatchStatistics& batch) {
   const at::NoGradGuard no_grad;
   const double per_token = 1.0 / static_cast<double>(batch.tokens);
   const double weight = 1 - options_.decay;
-  magnitude_.lerp_(batch.magnitude * per_token, weight);
-  frequency_.lerp_(batch.fired * per_token, weight);
-  contribution_.lerp_(batch.contribution * per_token, weight);
+  const auto mean = [&](const at::Tensor& sum) {
+    return (sum * per_token).to(magnitude_.scalar_type());
+  };
+  magnitude_.lerp_(mean(batch.magnitude), weight);
+  frequency_.lerp_(mean(batch.fired), weight);
+  contribution_.lerp_(mean(batch.contribution), weight);
   updates_.add_(1);
 }
 

@@ -9,9 +9,9 @@
 #include "models/batch_statistics.h"
 #include "sae/base/rng.h"
 #include "sae/sparse/decode.h"
+#include "sparse/largest_of_parts.h"
 
 namespace sae {
-
 namespace {
 
 /// Norm of the first decoder rows where norms are free: SAELens' default. A small one lets the L1
@@ -98,7 +98,7 @@ at::Tensor Autoencoder::weigh_by_norm(const Codes& codes, const at::Tensor& valu
 
 Codes Autoencoder::encode(const at::Tensor& x) const {
   const at::NoGradGuard no_grad;
-  const Codes h = sae::encode(x, encoder(), inference_rule(x.size(0)), encoding);
+  const Codes h = sae::encode(x, encoder(), inference_rule(x.size(0)), encoding_);
   Codes f = h.with_values(activate(h));
   if (!mask_) return f;
   const at::Tensor factor = mask_->inference_factor();
@@ -110,10 +110,12 @@ at::Tensor Autoencoder::decode(const Codes& codes) const {
   return sae::decode(codes, W_dec, b_dec);
 }
 
-Forward Autoencoder::forward(const at::Tensor& x, Step step) const {
+Forward Autoencoder::forward(const at::Tensor& x, Step step, const BatchPart& part) const {
   Forward pass;
   pass.x = x;
-  pass.preactivations = sae::encode(x, encoder(), rule(x.size(0)), encoding);
+  pass.totals = part.totals;
+  pass.preactivations = part.kept.defined() ? encode_kept(x, encoder(), part.kept, encoding_)
+                                            : sae::encode(x, encoder(), rule(x.size(0)), encoding_);
   pass.latents = pass.preactivations.with_values(activate(pass.preactivations));
   pass.kept = pass.latents;
   const bool both = mask_ && mask_->options().paths == "both";
@@ -122,9 +124,9 @@ Forward Autoencoder::forward(const at::Tensor& x, Step step) const {
     pass.kept = pass.latents.with_values(pass.latents.values() * pass.latents.per_entry(pass.mask));
   }
   // An alias, so that what flows back into it comes from the reconstruction alone.
-  pass.decoded = pass.kept.with_values(pass.kept.values().view_as(pass.kept.values()));
-  if (mask_ && at::GradMode::is_enabled()) pass.decoded.values().retain_grad();
-  pass.reconstructions = reconstruct(pass.decoded);
+  pass.kept_for_decoder = pass.kept.with_values(pass.kept.values().view_as(pass.kept.values()));
+  if (mask_ && at::GradMode::is_enabled()) pass.kept_for_decoder.values().retain_grad();
+  pass.reconstructions = reconstruct(pass.kept_for_decoder);
   pass.x_hat = pass.reconstructions.back();
   // Before the warm-up ends both paths are the same, and one of them is enough.
   if (both && mask_->active(step.index)) {
@@ -147,8 +149,35 @@ Losses Autoencoder::losses(const Forward& pass, Step step) const {
   return all;
 }
 
+std::vector<BatchPart> Autoencoder::plan(const std::vector<at::Tensor>& parts, Step step) const {
+  const at::NoGradGuard no_grad;
+  std::vector<BatchPart> plan(parts.size());
+  if (parts.size() < 2) return plan;
+  std::int64_t tokens = 0;
+  for (const at::Tensor& x : parts) tokens += x.size(0);
+  const SelectionRule kept = rule(tokens);
+  if (const auto* of_batch = std::get_if<LargestOfBatch>(&kept)) {
+    LargestOfParts largest(of_batch->count);
+    const EncodeOptions how{Storage::kSparse, encoding_.screening};
+    for (const at::Tensor& x : parts) largest.add(sae::encode(x, encoder(), largest.rule(), how));
+    std::vector<Codes> found = largest.kept();
+    for (std::size_t i = 0; i < parts.size(); ++i) plan[i].kept = std::move(found[i]);
+  }
+  if (!needs_totals()) return plan;
+  BatchTotals totals;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const Forward pass = forward(parts[i], step, plan[i]);
+    totals.add(batch_totals(pass));
+    // Few enough to be held, which saves the second product.
+    if (std::holds_alternative<LargestOfToken>(kept))
+      plan[i].kept = pass.preactivations.to_sparse();
+  }
+  for (BatchPart& part : plan) part.totals = totals;
+  return plan;
+}
+
 BatchStatistics Autoencoder::statistics(const Forward& pass, double loss_scale) const {
-  return batch_statistics(pass.latents, pass.decoded, mask_ != nullptr, loss_scale);
+  return batch_statistics(pass.latents, pass.kept_for_decoder, mask_ != nullptr, loss_scale);
 }
 
 void Autoencoder::observe(const BatchStatistics& batch, Step step) {

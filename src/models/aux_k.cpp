@@ -22,11 +22,19 @@ Losses aux_k_loss(const Autoencoder& sae, const Forward& pass, const AuxKOptions
   const at::Tensor guess = at::mm(f, sae.W_dec.index_select(0, which));
   const at::Tensor error = (guess - residual).square().sum();
   if (options.aux_normalize) {
-    const at::Tensor variance = (residual - residual.mean(0)).square().sum().clamp_min(1e-12);
-    return {{"aux_k", options.aux_coefficient * error / variance}};
+    constexpr double kLeast = 1e-12;
+    const BatchTotals batch = pass.totals ? *pass.totals : batch_totals(pass);
+    const double part = static_cast<double>(pass.x.size(0)) / static_cast<double>(batch.tokens);
+    const at::Tensor varies = batch.residual_sum > kLeast;
+    const at::Tensor sum = batch.residual_sum.clamp_min(kLeast) * part;
+    return {{"aux_k", options.aux_coefficient * error / sum * varies}};
   }
   const double share = std::min(1.0, static_cast<double>(dead) / static_cast<double>(wanted));
   return {{"aux_k", options.aux_coefficient * share * error / pass.x.size(0)}};
+}
+
+bool aux_k_needs_totals(const Autoencoder& sae, const AuxKOptions& options) {
+  return options.aux_normalize && options.aux_coefficient != 0 && sae.dead().any().item<bool>();
 }
 
 }  // namespace sae

@@ -12,13 +12,15 @@
 namespace sae {
 namespace {
 
-/// The slope of the loss in `decoded`, undefined if nothing flowed back.
-at::Tensor slope_of(const Codes& decoded) {
-  return decoded.values().requires_grad() ? decoded.values().grad() : at::Tensor();
+/// The slope of the loss in `kept_for_decoder`, undefined if nothing flowed back.
+at::Tensor slope_of(const Codes& kept_for_decoder) {
+  return kept_for_decoder.values().requires_grad() ? kept_for_decoder.values().grad()
+                                                   : at::Tensor();
 }
 
 /// `contribution` is not yet scaled.
-BatchStatistics plain_statistics(const Codes& latents, const Codes& decoded, bool with_mask) {
+BatchStatistics plain_statistics(const Codes& latents, const Codes& kept_for_decoder,
+                                 bool with_mask) {
   const at::Tensor f = latents.values().detach();
   BatchStatistics batch;
   batch.fired = latents.sum_per_latent((f > 0).to(at::kFloat));
@@ -26,17 +28,18 @@ BatchStatistics plain_statistics(const Codes& latents, const Codes& decoded, boo
   batch.min_positive =
       at::cat({at::where(f > 0, f, infinity).reshape({-1}), infinity}).min().to(at::kFloat);
   if (!with_mask) return batch;
-  batch.magnitude = latents.sum_per_latent(f).to(at::kFloat);
-  const at::Tensor slope = slope_of(decoded);
+  batch.magnitude = latents.sum_per_latent(f);
+  const at::Tensor slope = slope_of(kept_for_decoder);
   if (slope.defined()) {
-    batch.contribution = latents.sum_per_latent((slope * f).abs_()).to(at::kFloat);
+    batch.contribution = latents.sum_per_latent((slope * f).abs_());
   }
   return batch;
 }
 
 /// The same for dense float32 codes on the CPU, in one sweep over them instead of six.
-BatchStatistics swept_statistics(const Codes& latents, const Codes& decoded, bool with_mask) {
-  const at::Tensor slope = with_mask ? slope_of(decoded) : at::Tensor();
+BatchStatistics swept_statistics(const Codes& latents, const Codes& kept_for_decoder,
+                                 bool with_mask) {
+  const at::Tensor slope = with_mask ? slope_of(kept_for_decoder) : at::Tensor();
   const DenseStatistics swept = dense_statistics(latents.values().detach().contiguous(),
                                                  slope.defined() ? slope.contiguous() : slope);
   BatchStatistics batch;
@@ -50,10 +53,13 @@ BatchStatistics swept_statistics(const Codes& latents, const Codes& decoded, boo
 
 }  // namespace
 
+at::Tensor BatchStatistics::l0() const { return fired.sum() / tokens; }
+
 void BatchStatistics::add(const BatchStatistics& other) {
-  const double share =
-      static_cast<double>(other.tokens) / static_cast<double>(tokens + other.tokens);
-  active = active.lerp(other.active, share);
+  if (tokens == 0) {
+    *this = other;
+    return;
+  }
   min_positive = at::minimum(min_positive, other.min_positive);
   tokens += other.tokens;
   fired = fired + other.fired;
@@ -92,15 +98,14 @@ DenseStatistics dense_statistics(const at::Tensor& f, const at::Tensor& slope) {
   return out;
 }
 
-BatchStatistics batch_statistics(const Codes& latents, const Codes& decoded, bool with_mask,
-                                 double loss_scale) {
+BatchStatistics batch_statistics(const Codes& latents, const Codes& kept_for_decoder,
+                                 bool with_mask, double loss_scale) {
   const at::NoGradGuard no_grad;
   const at::Tensor& f = latents.values();
   const bool sweep = latents.is_dense() && f.is_cpu() && f.scalar_type() == at::kFloat;
-  BatchStatistics batch = sweep ? swept_statistics(latents, decoded, with_mask)
-                                : plain_statistics(latents, decoded, with_mask);
+  BatchStatistics batch = sweep ? swept_statistics(latents, kept_for_decoder, with_mask)
+                                : plain_statistics(latents, kept_for_decoder, with_mask);
   batch.tokens = latents.batch();
-  batch.active = batch.fired.sum() / batch.tokens;
   if (!with_mask) return batch;
   if (batch.contribution.defined()) {
     batch.contribution.mul_(static_cast<double>(batch.tokens) / loss_scale);

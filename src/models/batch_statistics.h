@@ -8,11 +8,11 @@
 
 namespace sae {
 
-/// `decoded` has the values of `latents` that were reconstructed from, and after backward their
-/// gradient, which `contribution` (with a mask) is made of; `loss_scale` is what the losses were
-/// multiplied with.
-BatchStatistics batch_statistics(const Codes& latents, const Codes& decoded, bool with_mask,
-                                 double loss_scale);
+/// `kept_for_decoder` has the values of `latents` that were reconstructed from, and after backward
+/// their gradient, which `contribution` (with a mask) is made of; `loss_scale` is what the losses
+/// were multiplied with.
+BatchStatistics batch_statistics(const Codes& latents, const Codes& kept_for_decoder,
+                                 bool with_mask, double loss_scale);
 
 struct DenseStatistics {
   at::Tensor fired;         // [F] tokens with f > 0

@@ -96,13 +96,23 @@ at::Tensor JumpRelu::active_per_token(const Forward& pass) const {
   return on.sum() / pass.x.size(0);
 }
 
+at::Tensor JumpRelu::target_loss(const Forward& pass) const {
+  at::Tensor l0 = active_per_token(pass);
+  if (pass.totals) {
+    // The square is of the batch's L0; this part contributes its share of the slope.
+    const at::Tensor of_batch = pass.totals->active.to(l0.dtype()) / pass.totals->tokens;
+    l0 = l0 + (of_batch - l0).detach();
+  }
+  return (l0 / *options_.sparsity.target_l0 - 1).square();
+}
+
 Losses JumpRelu::penalties(const Forward& pass, Step step) const {
   const at::Tensor lambda = sparsity_->coefficient(step.index);
   at::Tensor sparsity;
   if (options_.sparsity_loss == "l0") {
     sparsity = active_per_token(pass);
   } else if (options_.sparsity_loss == "target") {
-    sparsity = (active_per_token(pass) / *options_.sparsity.target_l0 - 1).square();
+    sparsity = target_loss(pass);
   } else {
     const at::Tensor f = weigh_by_norm(pass.kept, pass.kept.values());
     sparsity = at::tanh(options_.tanh_scale * f).sum() / pass.x.size(0);
@@ -119,7 +129,7 @@ Losses JumpRelu::penalties(const Forward& pass, Step step) const {
 }
 
 void JumpRelu::observe_more(const BatchStatistics& batch, Step step) {
-  if (options_.sparsity_loss != "target") sparsity_->observe(batch.active, step.index);
+  if (options_.sparsity_loss != "target") sparsity_->observe(batch.l0(), step.index);
 }
 
 void JumpRelu::fold_more(double scale) {

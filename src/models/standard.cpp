@@ -21,13 +21,15 @@ Losses Standard::penalties(const Forward& pass, Step step) const {
 }
 
 void Standard::observe_more(const BatchStatistics& batch, Step step) {
-  sparsity_->observe(batch.active, step.index);
+  sparsity_->observe(batch.l0(), step.index);
 }
 
-at::Tensor Standard::resample(const Forward& pass, Step step) {
-  if (!options_.resample_every || step.index == 0 || step.index % *options_.resample_every != 0) {
-    return {};
-  }
+bool Standard::resamples(Step step) const {
+  return options_.resample_every && step.index > 0 && step.index % *options_.resample_every == 0;
+}
+
+at::Tensor Standard::resample(const at::Tensor& x, const at::Tensor& errors, Step step) {
+  if (!resamples(step)) return {};
   const at::NoGradGuard no_grad;
   const at::Tensor silent = dead();
   const at::Tensor which = at::nonzero(silent).squeeze(1);
@@ -35,8 +37,7 @@ at::Tensor Standard::resample(const Forward& pass, Step step) {
   if (count == 0) return {};
 
   // Inputs by inverse transform sampling of the squared errors.
-  const at::Tensor errors = (pass.x_hat - pass.x).square().sum(1).to(at::kCPU, at::kDouble);
-  const at::Tensor cumulative = errors.cumsum(0);
+  const at::Tensor cumulative = errors.to(at::kCPU, at::kDouble).cumsum(0);
   const auto* total = cumulative.const_data_ptr<double>();
   const std::int64_t batch = cumulative.size(0);
   at::Tensor drawn = at::empty({count}, at::kLong);
@@ -46,7 +47,7 @@ at::Tensor Standard::resample(const Forward& pass, Step step) {
     const auto found = std::upper_bound(total, total + batch, place) - total;
     drawn.data_ptr<std::int64_t>()[i] = std::min<std::int64_t>(found, batch - 1);
   }
-  at::Tensor rows = pass.x.index_select(0, drawn.to(pass.x.device())) - b_dec;
+  at::Tensor rows = x.index_select(0, drawn.to(x.device())) - b_dec;
   rows = rows / rows.norm(2, /*dim=*/1, /*keepdim=*/true).clamp_min(1e-12);
   const at::Tensor living = W_enc.norm(2, /*dim=*/1).masked_select(silent.logical_not());
   const at::Tensor norm = living.numel() > 0 ? living.mean() : at::ones({}, W_enc.options());

@@ -108,4 +108,17 @@ Codes encode(const at::Tensor& x, const EncoderWeights& weights, const Selection
   return selection.keep.defined() ? picked.with_values(picked.values() * selection.keep) : picked;
 }
 
+Codes encode_kept(const at::Tensor& x, const EncoderWeights& weights, const Codes& kept,
+                  const EncodeOptions& how) {
+  const at::Tensor centered = centre(x, weights);
+  const StoragePolicy policy(how.storage, dense_above(x.device(), kept.d_sae(), x.size(1)));
+  if (!policy.wants_dense(static_cast<double>(kept.values().size(0)),
+                          static_cast<double>(kept.batch() * kept.d_sae()))) {
+    return attach(centered, weights, kept.values(), kept.pattern());
+  }
+  const at::Tensor h = kept.to_dense();
+  const Codes all = attach(centered, weights, h, Pattern::dense(kept.batch(), kept.d_sae()));
+  return all.with_values(all.values() * (h > 0));
+}
+
 }  // namespace sae

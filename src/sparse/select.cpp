@@ -19,11 +19,6 @@ namespace {
 
 using Positions = std::vector<std::int64_t>;
 
-bool wants_dense(const StoragePolicy& policy, double kept, double all) {
-  if (policy.storage != Storage::kAuto) return policy.storage == Storage::kDense;
-  return kept > policy.dense_above * all;
-}
-
 /// Entries kept in each row, one list a row, to a pattern.
 class RowLists {
  public:
@@ -70,7 +65,7 @@ Selection from_mask(const at::Tensor& keep, const StoragePolicy& policy, bool ke
   const std::int64_t d_sae = keep.size(1);
   const at::Tensor counts = keep.sum(1);
   const double kept = policy.storage == Storage::kAuto ? counts.sum().item<double>() : 0;
-  if (wants_dense(policy, kept, static_cast<double>(keep.numel()))) {
+  if (policy.wants_dense(kept, static_cast<double>(keep.numel()))) {
     return {Pattern::dense(batch, d_sae), keep_is_activation ? at::Tensor() : keep};
   }
   const at::Tensor places = at::nonzero(keep);
@@ -101,7 +96,7 @@ Selection to_selection(const RowLists& lists, const at::Tensor& h, const Storage
                        bool keep_is_activation) {
   const auto kept = static_cast<double>(lists.total());
   auto pattern = lists.pattern(h.size(1));
-  if (!wants_dense(policy, kept, static_cast<double>(h.numel()))) return {pattern, {}};
+  if (!policy.wants_dense(kept, static_cast<double>(h.numel()))) return {pattern, {}};
   at::Tensor keep;
   if (!keep_is_activation) {
     keep = at::zeros({h.numel()}, h.options().dtype(at::kBool));
@@ -243,6 +238,10 @@ Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, const Stor
 }
 
 }  // namespace
+
+bool StoragePolicy::wants_dense(double kept, double all) const {
+  return storage == Storage::kAuto ? kept > dense_above * all : storage == Storage::kDense;
+}
 
 Selection select(const at::Tensor& h, const SelectionRule& rule, const StoragePolicy& policy) {
   const StageScope stage(Stage::kSelect);

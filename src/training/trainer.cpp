@@ -1,6 +1,5 @@
 #include "sae/training/trainer.h"
 
-#include <ATen/autocast_mode.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -8,39 +7,11 @@
 #include <string>
 #include <utility>
 
-#include "base/stages.h"
 #include "sae/base/error.h"
-#include "sae/metrics/reconstruction.h"
+#include "training/batch_pass.h"
 
 namespace sae {
 namespace {
-
-/// Autocast to bf16 for a scope; C++ has no context manager for it.
-class Bf16Scope {
- public:
-  Bf16Scope(bool wanted, at::DeviceType device) : wanted_(wanted), device_(device) {
-    if (!wanted_) return;
-    before_ = at::autocast::is_autocast_enabled(device_);
-    type_before_ = at::autocast::get_autocast_dtype(device_);
-    at::autocast::set_autocast_enabled(device_, true);
-    at::autocast::set_autocast_dtype(device_, at::kBFloat16);
-    at::autocast::increment_nesting();
-  }
-  ~Bf16Scope() {
-    if (!wanted_) return;
-    if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(device_, before_);
-    at::autocast::set_autocast_dtype(device_, type_before_);
-  }
-  Bf16Scope(const Bf16Scope&) = delete;
-  Bf16Scope& operator=(const Bf16Scope&) = delete;
-
- private:
-  bool wanted_;
-  at::DeviceType device_;
-  bool before_ = false;
-  at::ScalarType type_before_ = at::kFloat;
-};
 
 /// Weiszfeld's algorithm: the point with the least summed distance to the rows of x [N, D].
 at::Tensor geometric_median(const at::Tensor& x) {
@@ -71,16 +42,6 @@ std::int64_t TrainOptions::total_steps() const {
   return total;
 }
 
-/// What the parts of one step amount to.
-struct Trainer::Pass {
-  std::vector<std::pair<std::string, at::Tensor>> losses;  // means over the batch
-  at::Tensor total;
-  BatchStatistics statistics;
-  ReconstructionMetrics metrics;
-  at::Tensor importance_before;  // [F], on logged steps with a mask
-  Forward last;                  // of the last part
-};
-
 Trainer::Trainer(std::shared_ptr<Autoencoder> sae, TrainOptions options, std::uint64_t seed,
                  std::string precision)
     : sae_(std::move(sae)),
@@ -94,9 +55,10 @@ Trainer::Trainer(std::shared_ptr<Autoencoder> sae, TrainOptions options, std::ui
     throw std::invalid_argument("Trainer: got precision '" + precision +
                                 "', expected fp32 or bf16");
   }
-  sae_->encoding.screening = options_.screening == "on"    ? Screening::kOn
-                             : options_.screening == "off" ? Screening::kOff
-                                                           : Screening::kAuto;
+  const Screening screening = options_.screening == "on"    ? Screening::kOn
+                              : options_.screening == "off" ? Screening::kOff
+                                                            : Screening::kAuto;
+  sae_->set_encoding({sae_->encoding().storage, screening});
 }
 
 void Trainer::calibrate(const at::Tensor& x_in) {
@@ -114,51 +76,6 @@ void Trainer::calibrate(const at::Tensor& x_in) {
   sae_->b_dec.copy_(options_.b_dec_init == "mean" ? scaled.mean(0) : geometric_median(scaled));
 }
 
-Trainer::Pass Trainer::run_parts(const at::Tensor& x, Step step) {
-  const bool logged = (step_ + 1) % options_.log_every == 0 || step_ + 1 == total_steps_;
-  Pass pass{.losses = {},
-            .total = at::zeros({}, x.options()),
-            .statistics = {},
-            .metrics = ReconstructionMetrics(sae_->d_sae()),
-            .importance_before = {},
-            .last = {}};
-  const std::int64_t parts = std::min(options_.accumulate, x.size(0));
-  for (const at::Tensor& part : x.chunk(parts)) {
-    const double share = static_cast<double>(part.size(0)) / static_cast<double>(x.size(0));
-    Forward forward;
-    Losses losses;
-    {
-      const Bf16Scope bf16(bf16_, x.device().type());
-      forward = sae_->forward(part, step);
-      losses = sae_->losses(forward, step);
-    }
-    at::Tensor sum;
-    for (std::size_t i = 0; i < losses.size(); ++i) {
-      sum = sum.defined() ? sum + losses[i].second : losses[i].second;
-      if (pass.losses.size() == i) {
-        pass.losses.emplace_back(losses[i].first, at::zeros({}, x.options()));
-      }
-      pass.losses[i].second += losses[i].second.detach() * share;
-    }
-    if (share < 1) sum = sum * share;
-    {
-      const StageScope stage(Stage::kBackward);
-      sum.backward();
-    }
-    pass.total += sum.detach();
-    const StageScope stage(Stage::kStatistics);
-    const BatchStatistics statistics = sae_->statistics(forward, share);
-    if (pass.statistics.tokens == 0) {
-      pass.statistics = statistics;
-    } else {
-      pass.statistics.add(statistics);
-    }
-    if (logged) pass.metrics.add(part, forward.x_hat, forward.latents);
-    pass.last = std::move(forward);
-  }
-  return pass;
-}
-
 StepReport Trainer::step(const at::Tensor& x_in) {
   if (x_in.dim() != 2 || x_in.size(0) == 0 || x_in.size(1) != sae_->d_in()) {
     throw std::invalid_argument(c10::str("Trainer::step: got activations ", x_in.sizes(),
@@ -168,21 +85,28 @@ StepReport Trainer::step(const at::Tensor& x_in) {
   at::Tensor x = x_in.to(sae_->W_enc.options().requires_grad(false), /*non_blocking=*/true);
   if (input_scale_ != 1) x = x * input_scale_;
   const Step step{step_, seed_};
-  Pass pass = run_parts(x, step);
+  const bool logged = (step_ + 1) % options_.log_every == 0 || step_ + 1 == total_steps_;
+  const BatchPass pass = run_batch(*sae_, x, step,
+                                   {.parts = options_.accumulate,
+                                    .bf16 = bf16_,
+                                    .measure = logged,
+                                    .input_scale = input_scale_});
   check(pass, x);
   adam_.step(learning_rate(options_.schedule, step_, total_steps_));
-  const bool logged = pass.metrics.tokens() > 0;
   if ((logged || x.is_cpu()) && !std::isfinite(adam_.gradient_norm().item<double>())) {
     diverged("the gradient is not finite");
   }
-  const at::Tensor resampled = sae_->resample(pass.last, step);
-  if (resampled.defined()) adam_.forget(resampled);
-  if (logged && sae_->mask()) pass.importance_before = sae_->mask()->importance();
+  if (sae_->resamples(step)) {
+    const at::Tensor resampled = sae_->resample(x, pass.errors, step);
+    if (resampled.defined()) adam_.forget(resampled);
+  }
+  at::Tensor importance;
+  if (logged && sae_->mask()) importance = sae_->mask()->importance();
   sae_->observe(pass.statistics, step);
   ++step_;
   StepReport report{.step = step_, .tokens = step_ * options_.batch, .values = {}};
   if (logged) {
-    report.values = measure(pass);
+    report.values = measure(pass, importance);
     const auto now = std::chrono::steady_clock::now();
     const double seconds = std::chrono::duration<double>(now - logged_at_).count();
     const std::int64_t tokens = (step_ - logged_step_) * x.size(0);
@@ -193,7 +117,7 @@ StepReport Trainer::step(const at::Tensor& x_in) {
   return report;
 }
 
-void Trainer::check(const Pass& pass, const at::Tensor& x) const {
+void Trainer::check(const BatchPass& pass, const at::Tensor& x) const {
   // On a GPU reading a number back stalls the queue, so only logged steps are checked there; a
   // NaN cannot get lost in between.
   if (!x.is_cpu() && pass.metrics.tokens() == 0) return;
@@ -212,7 +136,7 @@ void Trainer::diverged(const std::string& what) const {
                         "; lower train.lr, or check the data for outliers");
 }
 
-MetricValues Trainer::measure(const Pass& pass) const {
+MetricValues Trainer::measure(const BatchPass& pass, const at::Tensor& importance_before) const {
   MetricValues values = pass.metrics.values();
   values["loss"] = pass.total.item<double>();
   for (const auto& [name, value] : pass.losses) values["loss." + name] = value.item<double>();
@@ -222,12 +146,12 @@ MetricValues Trainer::measure(const Pass& pass) const {
   const auto& mask = sae_->mask();
   if (!mask) return values;
   const at::Tensor importance = mask->importance().to(at::kDouble);
-  const at::Tensor before = pass.importance_before.to(at::kDouble);
+  const at::Tensor before = importance_before.to(at::kDouble);
   const double size = before.norm().item<double>();
   if (mask->options().draw == "bernoulli") {  // a nested draw knows no threshold
     values["mask.theta"] = mask->theta(step_ - 1).item<double>();
   }
-  values["mask.masked"] = 1 - pass.last.mask.mean().item<double>();
+  values["mask.masked"] = 1 - pass.mask.mean().item<double>();
   values["mask.drift"] = size > 0 ? (importance - before).norm().item<double>() / size : NAN;
   constexpr std::pair<double, const char*> kQuantiles[] = {{0.05, "mask.importance_q05"},
                                                            {0.25, "mask.importance_q25"},

@@ -32,7 +32,7 @@ void load(Autoencoder& sae, const Json& golden) {
 
 void expect_equals(const Json& golden, Storage storage) {
   const std::shared_ptr<Autoencoder> sae = make_sae(golden["model"]);
-  sae->encoding.storage = storage;
+  set_storage(*sae, storage);
   load(*sae, golden);
   const Step step{golden["step"]["index"], golden["step"]["seed"]};
   const Json& expected = golden["expected"];

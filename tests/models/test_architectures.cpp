@@ -60,7 +60,7 @@ class Conformance
   std::shared_ptr<Autoencoder> make(const Json& model) const {
     std::shared_ptr<Autoencoder> sae = make_sae(model);
     sae->to(device());
-    sae->encoding.storage = std::get<1>(GetParam());
+    set_storage(*sae, std::get<1>(GetParam()));
     if (sae->mask()) set_mask_statistics(*sae, 200);
     return sae;
   }
@@ -216,7 +216,7 @@ TEST_P(Conformance, StorageDoesNotChangeWhatInferenceGives) {
   const Codes codes = sae->encode(input(2));
   const at::Tensor x_hat = sae->decode(codes);
   for (const Storage other : {Storage::kAuto, Storage::kSparse, Storage::kDense}) {
-    sae->encoding.storage = other;
+    set_storage(*sae, other);
     const Codes again = sae->encode(input(2));
     expect_close(again.to_dense(), codes.to_dense(), "f");
     expect_close(sae->decode(again), x_hat, "x_hat");
@@ -283,7 +283,7 @@ TEST_P(Conformance, TokensThatFireNothingReconstructAsTheBias) {
   expect_close(gradient.at("b_dec"), 2 * (sae->b_dec - input()).mean(0));
   EXPECT_EQ(gradient.at("W_dec").abs().max().item<double>(), 0);
   const BatchStatistics statistics = sae->statistics(pass);
-  EXPECT_EQ(statistics.active.item<double>(), 0);
+  EXPECT_EQ(statistics.l0().item<double>(), 0);
   EXPECT_TRUE(std::isinf(statistics.min_positive.item<double>()));
   sae->observe(statistics, {});
   for (const auto& [name, value] : snapshot(*sae)) {
@@ -333,7 +333,7 @@ TEST_P(Conformance, AModelIsItsOptionsParametersAndBuffers) {
   EXPECT_EQ(resolve_model(config_from_json(resolved, "test")), resolved);
   const std::shared_ptr<Autoencoder> loaded = make_sae(resolved, 900);
   loaded->to(device());
-  loaded->encoding.storage = sae->encoding.storage;
+  loaded->set_encoding(sae->encoding());
   {
     const at::NoGradGuard no_grad;
     const Tensors state = snapshot(*sae);
@@ -416,7 +416,7 @@ TEST_P(Conformance, TrainsUnderBfloat16Autocast) {
       make_autoencoder(config_from_json(small_model(architecture()), "test"));
   sae->initialise(1);
   sae->to(device());
-  sae->encoding.storage = std::get<1>(GetParam());
+  set_storage(*sae, std::get<1>(GetParam()));
   const at::Tensor x = input().to(at::kFloat);
   const Forward exact = sae->forward(x, {});
   const Tensors expected = gradients(*sae, total(sae->losses(exact, {})));

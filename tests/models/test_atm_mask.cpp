@@ -286,7 +286,7 @@ TEST(AtmMask, ContributionIsTheErrorGradientTimesTheActivationMaskedOrNot) {
         const Json model = masked_model(architecture, paths);
         const std::shared_ptr<Autoencoder> sae = make_sae(model);
         set_mask_statistics(*sae, 80);
-        sae->encoding.storage = storage;
+        set_storage(*sae, storage);
         const Step step{3, 11};
         const Forward pass = sae->forward(normal({40, 5}, 6), step);
         (total(sae->losses(pass, step)) * 8).backward();
@@ -295,7 +295,7 @@ TEST(AtmMask, ContributionIsTheErrorGradientTimesTheActivationMaskedOrNot) {
         expect_close(batch.contribution, brute_force_contribution(*sae, pass, model), "", 1e-5);
         expect_close(batch.magnitude, f.sum(0), "", 1e-5);
         expect_close(batch.fired, (f > 0).to(at::kDouble).sum(0));
-        EXPECT_NEAR(batch.active.item<double>(), (f > 0).sum().item<double>() / 40, 1e-5);
+        EXPECT_NEAR(batch.l0().item<double>(), (f > 0).sum().item<double>() / 40, 1e-5);
         EXPECT_NEAR(batch.min_positive.item<double>(), f.masked_select(f > 0).min().item<double>(),
                     1e-6);
         // A masked latent that fires earns all three.
@@ -327,7 +327,7 @@ TEST(AtmMask, StatisticsOfHalvesAddUpToThoseOfTheWhole) {
   expect_close(sum.magnitude, whole.magnitude, "", 1e-6);
   expect_close(sum.contribution, whole.contribution, "", 1e-6);
   expect_close(sum.min_positive, whole.min_positive);
-  expect_close(sum.active, whole.active, "", 1e-6);
+  expect_close(sum.l0(), whole.l0(), "", 1e-6);
 }
 
 TEST(AtmMask, NoGradientReachesAMaskedLatentOnTheMaskedPath) {

@@ -55,6 +55,18 @@ TEST(AuxK, RebuildsTheResidualFromTheLargestDeadLatents) {
   EXPECT_NEAR(aux_k({{"aux_coefficient", 0.5}}, {1, 2, 3}), 0.5 * 5 / 10.5, 1e-12);
 }
 
+TEST(AuxK, IsZeroWhereResidualsDoNotVary) {
+  const auto sae = make({{"aux_k", 1}});
+  kill_latents(*sae, {1, 2, 3});
+  const at::Tensor same = inputs().slice(0, 0, 1);
+  for (const at::Tensor& x : {same, same.expand({3, 4})}) {
+    const Losses losses = sae->losses(sae->forward(x, {}), {});
+    ASSERT_EQ(losses.size(), 2U);
+    EXPECT_EQ(losses.back().second.item<double>(), 0);
+    EXPECT_EQ(gradients(*sae, losses.back().second).at("W_dec").abs().max().item<double>(), 0);
+  }
+}
+
 TEST(AuxK, ReachesEncoderAndDecoderOfTheDeadAndNothingOfTheLiving) {
   const auto sae = make({{"aux_k", 2}});
   kill_latents(*sae, {1, 2, 3});

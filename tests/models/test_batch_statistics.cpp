@@ -34,7 +34,7 @@ TEST(DenseStatistics, AreThoseOfTheOtherPath) {
   const at::Tensor x = normal({50, 7}, 3).to(at::kFloat);
   std::vector<BatchStatistics> both;
   for (const Storage storage : {Storage::kDense, Storage::kSparse}) {
-    sae->encoding = {storage, Screening::kOff};
+    sae->set_encoding({storage, Screening::kOff});
     const Forward pass = sae->forward(x, {});
     total(sae->losses(pass, {})).backward();
     both.push_back(sae->statistics(pass));
@@ -45,7 +45,7 @@ TEST(DenseStatistics, AreThoseOfTheOtherPath) {
   expect_close(both[0].contribution, both[1].contribution, "contribution", 1e-5);
   EXPECT_GT(both[0].contribution.max().item<float>(), 0);
   expect_close(both[0].min_positive, both[1].min_positive, "min_positive", 1e-5);
-  expect_close(both[0].active, both[1].active, "active", 1e-6);
+  expect_close(both[0].l0(), both[1].l0(), "l0", 1e-6);
 }
 
 }  // namespace

@@ -55,7 +55,7 @@ TEST(BatchTopK, AveragesTheSmallestKeptValueIntoItsThreshold) {
 TEST(BatchTopK, InfersByItsThresholdWhateverTheBatch) {
   const auto sae = make(1.5);
   for (const Storage storage : {Storage::kSparse, Storage::kDense}) {
-    sae->encoding.storage = storage;
+    set_storage(*sae, storage);
     buffer(*sae, "threshold").fill_(-1);
     EXPECT_EQ(numbers(sae->encode(inputs()).to_dense()), (std::vector<double>{1, 5, 2, 3, 0, 9}))
         << "without a threshold whatever is positive";

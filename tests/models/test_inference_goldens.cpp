@@ -18,7 +18,7 @@ TEST(InferenceGoldens, PythonComputesWhatTheLibraryDoes) {
     const SaeFolder loaded = load_sae(entry.path());
     const SafetensorsFile expected(entry.path() / "expected.safetensors");
     for (const Storage storage : {Storage::kSparse, Storage::kDense}) {
-      loaded.sae->encoding.storage = storage;
+      set_storage(*loaded.sae, storage);
       const Codes codes = loaded.sae->encode(expected.tensor("x"));
       expect_close(codes.to_dense(), expected.tensor("f"), "f", 1e-5);
       expect_close(loaded.sae->decode(codes), expected.tensor("x_hat"), "x_hat", 1e-5);

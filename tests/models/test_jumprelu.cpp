@@ -42,12 +42,12 @@ constexpr Storage kBoth[] = {Storage::kSparse, Storage::kDense};
 TEST(JumpRelu, ActivatesStrictlyAboveItsThreshold) {
   const auto sae = make(model());
   for (const Storage storage : kBoth) {
-    sae->encoding.storage = storage;
+    set_storage(*sae, storage);
     const std::vector<double> expected{0, 0, 0, 0, 0.5625, 0.625, 0.75, 0};
     EXPECT_EQ(numbers(sae->forward(inputs(), {}).latents.to_dense()), expected);
     EXPECT_EQ(numbers(sae->encode(inputs()).to_dense()), expected);
   }
-  sae->encoding.storage = Storage::kSparse;
+  set_storage(*sae, Storage::kSparse);
   EXPECT_EQ(sae->encode(inputs()).values().size(0), 3) << "inference stores what fires";
   EXPECT_EQ(sae->forward(inputs(), {}).latents.values().size(0), 5)
       << "training also what lies in the window, whose edge 3/8 is outside";
@@ -62,7 +62,7 @@ TEST(JumpRelu, TheErrorMovesTheThresholdFromInsideTheWindowOnly) {
     options["threshold_as"] = threshold_as;
     const auto sae = make(options);
     for (const Storage storage : kBoth) {
-      sae->encoding.storage = storage;
+      set_storage(*sae, storage);
       // d theta / d log theta = theta
       EXPECT_NEAR(threshold_gradient(*sae),
                   std::string(threshold_as) == "log" ? 0.5 * expected : expected, 1e-12);
@@ -97,7 +97,7 @@ TEST(JumpRelu, ATrainedThresholdBelowZeroCountsAsZero) {
   }
   EXPECT_EQ(sae->threshold().item<double>(), 0);
   for (const Storage storage : kBoth) {
-    sae->encoding.storage = storage;
+    set_storage(*sae, storage);
     const at::Tensor f = sae->encode(inputs()).to_dense();
     EXPECT_TRUE(at::equal(f, inputs().relu()));
   }

@@ -51,7 +51,7 @@ TEST(Matryoshka, AveragesTheErrorsOfItsPrefixes) {
   // Two of three are kept, 3 and 2: prefixes reconstruct (0 0 0), (0 3 0) and (0 3 2).
   const at::Tensor x = tensor({1, 3, 2}).view({1, 3});
   for (const Storage storage : {Storage::kSparse, Storage::kDense}) {
-    sae->encoding.storage = storage;
+    set_storage(*sae, storage);
     const Forward pass = sae->forward(x, {});
     ASSERT_EQ(pass.reconstructions.size(), 3U);
     EXPECT_EQ(numbers(pass.reconstructions[0]), (std::vector<double>{0, 0, 0}));

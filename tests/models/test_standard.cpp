@@ -18,21 +18,20 @@ std::shared_ptr<Standard> make(std::int64_t d_sae, const std::vector<std::int64_
   return std::dynamic_pointer_cast<Standard>(sae);
 }
 
-Forward pass_of(const Standard& sae, const at::Tensor& x) {
-  const at::NoGradGuard no_grad;
-  return sae.forward(x, kDue);
+at::Tensor resample(Autoencoder& sae, const at::Tensor& x, Step step) {
+  return sae.resample(x, squared_errors(sae.forward(x, step)), step);
 }
 
 TEST(Standard, ResamplesOnlyWhenDueAndOnlyDeadLatents) {
   const auto sae = make(6, {1, 4});
   const at::Tensor x = normal({8, 4}, 1);
-  const Forward pass = pass_of(*sae, x);
   const Tensors before = snapshot(*sae);
   for (const std::int64_t step : {0, 1, 9, 11, 25}) {
-    EXPECT_FALSE(sae->resample(pass, {step, 3}).defined()) << step;
+    EXPECT_FALSE(resample(*sae, x, {step, 3}).defined()) << step;
+    EXPECT_FALSE(sae->resamples({step, 3})) << step;
   }
   expect_same(snapshot(*sae), before);
-  EXPECT_EQ(indices(sae->resample(pass, kDue)), (std::vector<std::int64_t>{1, 4}));
+  EXPECT_EQ(indices(resample(*sae, x, kDue)), (std::vector<std::int64_t>{1, 4}));
   const at::Tensor living = integers({0, 2, 3, 5});
   for (const char* name : {"W_enc", "b_enc", "W_dec"}) {
     EXPECT_TRUE(at::equal(sae->named_parameters()[name].index_select(0, living),
@@ -40,14 +39,14 @@ TEST(Standard, ResamplesOnlyWhenDueAndOnlyDeadLatents) {
   }
   EXPECT_TRUE(at::equal(sae->b_dec, before.at("b_dec")));
   EXPECT_FALSE(sae->dead().any().item<bool>());
-  EXPECT_FALSE(sae->resample(pass, kDue).defined()) << "nothing is dead any more";
+  EXPECT_FALSE(resample(*sae, x, kDue).defined()) << "nothing is dead any more";
 }
 
 TEST(Standard, NeverResamplesUnlessAsked) {
   const std::shared_ptr<Autoencoder> sae =
       make_sae({{"architecture", "standard"}, {"d_in", 4}, {"d_sae", 6}});
   kill_latents(*sae, {0});
-  EXPECT_FALSE(sae->resample(sae->forward(normal({8, 4}, 1), kDue), kDue).defined());
+  EXPECT_FALSE(resample(*sae, normal({8, 4}, 1), kDue).defined());
 }
 
 TEST(Standard, GivesADeadLatentTheDirectionOfABadlyReconstructedInput) {
@@ -60,7 +59,7 @@ TEST(Standard, GivesADeadLatentTheDirectionOfABadlyReconstructedInput) {
   x[5] += tensor({0, 3, 0, -4});
   const double norm =
       sae->W_enc.norm(2, 1).index_select(0, integers({0, 2, 3, 5})).mean().item<double>();
-  const at::Tensor which = sae->resample(pass_of(*sae, x), kDue);
+  const at::Tensor which = resample(*sae, x, kDue);
   for (const std::int64_t i : {1, 4}) {
     expect_close(sae->W_dec[i], tensor({0, 0.6, 0, -0.8}));
     expect_close(sae->W_enc[i], 0.2 * norm * tensor({0, 0.6, 0, -0.8}));
@@ -80,7 +79,7 @@ TEST(Standard, DrawsInputsInProportionToTheirSquaredErrors) {
   }
   x[0] += tensor({1, 0, 0, 0});
   x[2] += tensor({0, 2, 0, 0});  // 4 times the squared error
-  sae->resample(pass_of(*sae, x), kDue);
+  resample(*sae, x, kDue);
   const double share = (sae->W_dec.select(1, 1) > 0.5).to(at::kDouble).mean().item<double>();
   EXPECT_NEAR(share, 0.8, 4 * std::sqrt(0.16 / 2000));
   expect_close(sae->W_dec.norm(2, 1), at::ones({2000}, at::kDouble));
@@ -92,7 +91,7 @@ TEST(Standard, ResamplesByASeedAndAStep) {
   const at::Tensor x = normal({64, 4}, 1);
   const auto resampled = [&](Step step) {
     const auto sae = make(6, {1, 4, 5});
-    sae->resample(pass_of(*sae, x), step);
+    resample(*sae, x, step);
     return sae->W_dec.detach();
   };
   EXPECT_TRUE(at::equal(resampled({20, 3}), resampled({20, 3})));

@@ -94,7 +94,7 @@ std::vector<double> loss_curve(const Json& model, const EncodeOptions& how) {
   train.calibration_tokens = 256;
   train.screening = how.screening == Screening::kOn ? "on" : "off";
   Trainer trainer(sae, train);
-  sae->encoding.storage = how.storage;
+  set_storage(*sae, how.storage);
   std::vector<double> losses;
   trainer.train(source, [&](const StepReport& report) {
     losses.push_back(report.values.at("loss"));

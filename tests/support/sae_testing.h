@@ -139,6 +139,10 @@ inline void set_mask_statistics(Autoencoder& sae, std::uint64_t index, std::int6
   buffer(sae, "mask.updates").fill_(updates);
 }
 
+inline void set_storage(Autoencoder& sae, Storage storage) {
+  sae.set_encoding({storage, sae.encoding().screening});
+}
+
 /// Marks the latents `which` as silent for ever.
 inline void kill_latents(Autoencoder& sae, const std::vector<std::int64_t>& which) {
   buffer(sae, "silent_tokens")

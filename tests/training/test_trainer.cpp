@@ -112,25 +112,6 @@ TEST(Trainer, StopsWhenTheCallbackSaysSoAndGoesOn) {
   expect_same(snapshot(*trainer.autoencoder()), snapshot(*whole.autoencoder()));
 }
 
-TEST(Trainer, AccumulationEqualsTheUndividedBatch) {
-  // Of architectures whose selection looks at one token at a time; 5 does not divide 64.
-  Json masked = kStandard;
-  masked["mask"] = {{"warmup_steps", 5}, {"importance", "contribution"}};
-  const Json jump = {{"architecture", "jumprelu"}, {"d_sae", 12}, {"target_l0", 2}};
-  for (const Json& model : {kStandard, kTopK, jump, masked}) {
-    Tensors states[2];
-    for (const std::int64_t parts : {1, 5}) {
-      TrainOptions options = brief(20);
-      options.accumulate = parts;
-      Trainer trainer(fresh(model), options);
-      OwnSource source;
-      trainer.train(source);
-      states[parts == 1 ? 0 : 1] = snapshot(*trainer.autoencoder());
-    }
-    expect_close(states[1], states[0], model.dump(), 2e-4);
-  }
-}
-
 TEST(Trainer, FoldsTheInputScaleIntoTheSavedAutoencoder) {
   OwnSource source;
   const at::Tensor x = source.next(200);
@@ -158,6 +139,28 @@ TEST(Trainer, FoldsTheInputScaleIntoTheSavedAutoencoder) {
       expect_close(saved->decode(folded) * scale, trainer.autoencoder()->decode(trained), name,
                    1e-3);
     }
+  }
+}
+
+TEST(Trainer, LogsMetricsInTheActivationsOwnUnitsAndLossesAsTheyAreMinimised) {
+  OwnSource source;
+  const at::Tensor x = source.next(64);
+  MetricValues raw;
+  for (const char* norm : {"none", "unit", "sqrt_d"}) {
+    // Nothing depends on the scale but the units: ReLU latents, no bias, no step taken before.
+    Json model = kStandard;
+    TrainOptions options = brief(1);
+    options.b_dec_init = "zero";
+    options.input_norm = norm;
+    Trainer trainer(fresh(model), options);
+    const MetricValues logged = trainer.step(x).values;
+    if (raw.empty()) raw = logged;
+    const double scale = trainer.input_scale();
+    for (const char* name : {"mse", "nmse", "explained_variance", "cosine", "l2_ratio", "l0"}) {
+      EXPECT_NEAR(logged.at(name), raw.at(name), 1e-4 * std::abs(raw.at(name))) << norm << name;
+    }
+    EXPECT_NEAR(logged.at("loss.reconstruction"), scale * scale * raw.at("mse"),
+                1e-4 * scale * scale * raw.at("mse"));
   }
 }
 

@@ -7,11 +7,11 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "sae/config/fields.h"
 #include "sae/models/atm_mask.h"
+#include "sae/models/forward.h"
 #include "sae/sparse/encoder.h"
 
 namespace sae {
@@ -38,27 +38,6 @@ struct AutoencoderOptions {
   }
 };
 
-/// One training step, as far as the mathematics is concerned.
-struct Step {
-  std::int64_t index = 0;  // 0 for the first
-  std::uint64_t seed = 0;
-};
-
-/// What one training pass computed. Values are differentiable; nothing in the model has changed.
-struct Forward {
-  at::Tensor x;          // [B, D]
-  Codes preactivations;  // h at the selected entries
-  Codes latents;         // f, before any mask
-  at::Tensor mask;       // [F] of 0 and 1; undefined without a mask
-  Codes kept;            // f m; the latents themselves without a mask
-  Codes decoded;         // the same numbers, cut off from penalties: its gradient is dL_rec/d(f m)
-  std::vector<at::Tensor> reconstructions;  // each [B, D]; the loss averages over them
-  at::Tensor x_hat;                         // [B, D], of all latents that may fire
-};
-
-/// Named scalar losses; their sum is minimised, each is logged under its name.
-using Losses = std::vector<std::pair<std::string, at::Tensor>>;
-
 /// A sparse autoencoder with pre-encoder bias. See codes.h for notation and shapes.
 ///
 ///     h = (x - b_dec) W_enc^T + b_enc,   f = activate(h where rule keeps it),
@@ -67,6 +46,16 @@ using Losses = std::vector<std::pair<std::string, at::Tensor>>;
 /// An architecture says which entries are kept, what activation they get and which losses are added
 /// to the reconstruction error. Everything else is here: the masked pass, dead latents, inference.
 /// `forward` and `losses` never change the model; `observe` is the only mutation.
+///
+/// A batch may be computed in parts, one after the other, each forward and back before the next:
+///
+///     plan = sae.plan(parts, step)
+///     for i:  pass_i = sae.forward(parts[i], step, plan[i]),  losses_i = sae.losses(pass_i, step)
+///
+/// Then the sum over i of each loss, times the share that part i has of the tokens, is the loss of
+/// the whole batch, and so is the gradient. What of the batch is no mean over tokens (a selection
+/// among all its entries, a square, a quotient) is what `plan` gathers; a batch that is spread over
+/// devices has to exchange just that, `BatchTotals` and `BatchStatistics`.
 class Autoencoder : public torch::nn::Module {
  public:
   explicit Autoencoder(AutoencoderOptions options);
@@ -82,19 +71,30 @@ class Autoencoder : public torch::nn::Module {
 
   Codes encode(const at::Tensor& x) const;      ///< inference, [B, D] -> codes; no gradient
   at::Tensor decode(const Codes& codes) const;  ///< [B, D]
-  Forward forward(const at::Tensor& x, Step step) const;
+
+  /// A training pass over a batch, or over a part of one.
+  Forward forward(const at::Tensor& x, Step step, const BatchPart& part = {}) const;
   Losses losses(const Forward& pass, Step step) const;
 
+  /// What the parts [b, D] of one batch must know of each other. No graph; up to two passes, one of
+  /// them with a product, and none where selection and losses go token by token, or if there is one
+  /// part only. Holds the entries that a rule with a k keeps, and nothing else of size [B, F].
+  std::vector<BatchPart> plan(const std::vector<at::Tensor>& parts, Step step) const;
+
   /// Sums of one pass for `observe`. After backward, if a contribution is wanted: it reads the
-  /// gradient of `pass.decoded`; `loss_scale` is what the losses were multiplied with.
+  /// gradient of `pass.kept_for_decoder`; `loss_scale` is what the losses were multiplied with.
   BatchStatistics statistics(const Forward& pass, double loss_scale = 1) const;
 
   /// Updates every statistic, once per training step.
   void observe(const BatchStatistics& batch, Step step);
 
-  /// Gives dead latents a new start, if the architecture does so at this step; returns which [n],
-  /// undefined for none. The optimizer must forget what it knows about these rows.
-  virtual at::Tensor resample(const Forward&, Step) { return {}; }
+  /// Whether this is a step at which dead latents get a new start.
+  virtual bool resamples(Step) const { return false; }
+  /// Gives it to them, at such a step, from a batch x [B, D] and its `squared_errors` [B]; returns
+  /// which [n], undefined for none. The optimizer must forget what it knows about these rows.
+  virtual at::Tensor resample(const at::Tensor& /*x*/, const at::Tensor& /*errors*/, Step) {
+    return {};
+  }
 
   at::Tensor dead() const;  ///< [F] bool: silent for dead_after_tokens
   const at::Tensor& silent_tokens() const { return silent_tokens_; }  ///< [F] i64
@@ -110,7 +110,9 @@ class Autoencoder : public torch::nn::Module {
   /// unless norms are free.
   at::Tensor weigh_by_norm(const Codes& codes, const at::Tensor& values) const;
 
-  EncodeOptions encoding;  ///< how it is computed; results depend on it in rounding only
+  /// How pre-activations are computed; results depend on it in rounding only.
+  const EncodeOptions& encoding() const { return encoding_; }
+  void set_encoding(const EncodeOptions& encoding) { encoding_ = encoding; }
 
   at::Tensor W_enc, b_enc, W_dec, b_dec;  // [F, D] [F] [F, D] [D], registered parameters
 
@@ -123,12 +125,15 @@ class Autoencoder : public torch::nn::Module {
   virtual std::vector<at::Tensor> reconstruct(const Codes& codes) const;
   /// Losses besides the reconstruction error.
   virtual Losses penalties(const Forward& pass, Step step) const = 0;
+  /// Whether they ask for `pass.totals` at this step, where x is a part of a batch.
+  virtual bool needs_totals() const { return false; }
   virtual void observe_more(const BatchStatistics&, Step) {}
   virtual void fold_more(double /*scale*/) {}
   void forget_silence(const at::Tensor& which) { silent_tokens_.index_fill_(0, which, 0); }
 
  private:
   AutoencoderOptions options_;
+  EncodeOptions encoding_;
   std::shared_ptr<AtmMask> mask_;
   at::Tensor silent_tokens_;  // [F] i64
 };

@@ -30,7 +30,10 @@ struct AuxKOptions {
 ///     otherwise     coefficient * min(n_dead / aux_k, 1) * mean_b ||e - e_hat||^2
 ///
 /// The gradient reaches encoder and decoder of the dead latents. Only their columns are computed.
-/// Empty if nothing is dead.
+/// Empty if nothing is dead; 0 where the residuals do not vary, as those of a batch of one token.
 Losses aux_k_loss(const Autoencoder& sae, const Forward& pass, const AuxKOptions& options);
+
+/// Whether it is to be divided by something that only the whole batch knows.
+bool aux_k_needs_totals(const Autoencoder& sae, const AuxKOptions& options);
 
 }  // namespace sae

@@ -14,9 +14,9 @@ struct BatchStatistics {
   at::Tensor magnitude;     // [F] sum of f
   at::Tensor contribution;  // [F] sum of |g f|, g = B * dL_rec/df
   at::Tensor min_positive;  // [] smallest positive f of the step
-  at::Tensor active;        // [] mean number of active latents per token (L0)
 
-  void add(const BatchStatistics& other);  ///< joins another part of the same step
+  at::Tensor l0() const;                   ///< [] mean number of active latents per token
+  void add(const BatchStatistics& other);  ///< joins other tokens of the same step
 };
 
 }  // namespace sae

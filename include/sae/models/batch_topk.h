@@ -45,6 +45,7 @@ class BatchTopK : public Autoencoder {
   SelectionRule rule(std::int64_t batch) const override;
   SelectionRule inference_rule(std::int64_t batch) const override;
   Losses penalties(const Forward& pass, Step step) const override;
+  bool needs_totals() const override { return aux_k_needs_totals(*this, options_.aux); }
   void observe_more(const BatchStatistics& batch, Step step) override;
   void fold_more(double scale) override;
 

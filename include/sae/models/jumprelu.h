@@ -64,11 +64,13 @@ class JumpRelu : public Autoencoder {
   SelectionRule inference_rule(std::int64_t batch) const override;
   at::Tensor activate(const Codes& preactivations) const override;
   Losses penalties(const Forward& pass, Step step) const override;
+  bool needs_totals() const override { return options_.sparsity_loss == "target"; }
   void observe_more(const BatchStatistics& batch, Step step) override;
   void fold_more(double scale) override;
 
  private:
   at::Tensor active_per_token(const Forward& pass) const;  // mean L0 [], differentiable in theta
+  at::Tensor target_loss(const Forward& pass) const;       // (L0 / target_l0 - 1)^2 []
 
   JumpReluOptions options_;
   at::Tensor threshold_parameter_;  // [F]: theta or log theta

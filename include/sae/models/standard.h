@@ -38,7 +38,8 @@ class Standard : public Autoencoder {
 
   explicit Standard(StandardOptions options);
 
-  at::Tensor resample(const Forward& pass, Step step) override;
+  bool resamples(Step step) const override;
+  at::Tensor resample(const at::Tensor& x, const at::Tensor& errors, Step step) override;
 
  protected:
   SelectionRule rule(std::int64_t /*batch*/) const override { return Positive{}; }

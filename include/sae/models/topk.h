@@ -39,6 +39,7 @@ class TopK : public Autoencoder {
   Losses penalties(const Forward& pass, Step) const override {
     return aux_k_loss(*this, pass, options_.aux);
   }
+  bool needs_totals() const override { return aux_k_needs_totals(*this, options_.aux); }
 
  private:
   TopKOptions options_;

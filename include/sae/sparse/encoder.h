@@ -39,6 +39,11 @@ struct EncodeOptions {
 Codes encode(const at::Tensor& x, const EncoderWeights& weights, const SelectionRule& rule,
              const EncodeOptions& options);
 
+/// What `encode` returns, for entries of x that were found before: `kept` is sparse, positive and
+/// outside the graph. Costs no product.
+Codes encode_kept(const at::Tensor& x, const EncoderWeights& weights, const Codes& kept,
+                  const EncodeOptions& options);
+
 /// All of h, [B, F], outside the autograd graph.
 at::Tensor preactivations(const at::Tensor& x, const EncoderWeights& weights);
 

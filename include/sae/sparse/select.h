@@ -27,6 +27,7 @@ double dense_above(const at::Device& device, std::int64_t d_sae, std::int64_t d_
 struct StoragePolicy {
   StoragePolicy(Storage storage, double dense_above = 0.15)  // NOLINT: meant to convert
       : storage(storage), dense_above(dense_above) {}
+  bool wants_dense(double kept, double all) const;  ///< for `kept` of `all` entries
   Storage storage;
   double dense_above;
 };

@@ -38,8 +38,9 @@ struct TrainOptions {
     visit("steps", self.steps, at_least(1), "training steps; or give tokens");
     visit("tokens", self.tokens, at_least(1), "training tokens, rounded down to whole batches");
     visit("batch", self.batch, at_least(1), "B, tokens in a step");
-    visit("accumulate", self.accumulate, at_least(1),
-          "parts a batch is computed in, one after the other, to save memory");
+    visit(
+        "accumulate", self.accumulate, at_least(1),
+        "parts a batch is computed in, one after the other, to save memory; changes nothing else");
     ScheduleOptions::fields(self.schedule, visit);
     AdamOptions::fields(self.adam, visit);
     visit("input_norm", self.input_norm, one_of({"none", "unit", "sqrt_d"}),
@@ -64,10 +65,13 @@ struct TrainOptions {
 struct StepReport {
   std::int64_t step = 0;    ///< steps done, this one included
   std::int64_t tokens = 0;  ///< tokens seen
-  /// loss, loss.<name>, l0, explained_variance, nmse, cosine, l2_ratio, dead, grad_norm, lr,
+  /// As minimised, so of scaled inputs: loss, loss.<name>, grad_norm. In the activations' own units,
+  /// of the batch: l0, explained_variance, nmse, mse, cosine, l2_ratio. Besides: dead, lr,
   /// tokens_per_s; with a mask: mask.theta, mask.masked, mask.drift, mask.importance_q05 ... _q95
   MetricValues values;
 };
+
+struct BatchPass;  // src/training/batch_pass.h
 
 /// Trains one autoencoder:
 ///
@@ -107,10 +111,8 @@ class Trainer {
   void restore(std::int64_t step, double input_scale);
 
  private:
-  struct Pass;
-  Pass run_parts(const at::Tensor& x, Step step);
-  MetricValues measure(const Pass& pass) const;
-  void check(const Pass& pass, const at::Tensor& x) const;
+  MetricValues measure(const BatchPass& pass, const at::Tensor& importance_before) const;
+  void check(const BatchPass& pass, const at::Tensor& x) const;
   [[noreturn]] void diverged(const std::string& what) const;
 
   std::shared_ptr<Autoencoder> sae_;

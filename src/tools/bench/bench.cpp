@@ -157,7 +157,7 @@ BenchResult measure(const BenchCase& one, const BenchOptions& options) {
   train.b_dec_init = "mean";
   train.schedule.lr = 1e-7;  // the state stays the one that is to be measured
   Trainer trainer(sae, train);
-  sae->encoding.storage = options.storage;
+  sae->set_encoding({options.storage, sae->encoding().screening});
   const at::Tensor first = batches.next(one.batch);
   trainer.calibrate(first);
   keep_l0(*sae, one, first.to(device));

@@ -1,0 +1,77 @@
+#include "training/batch_pass.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/stages.h"
+#include "training/autocast.h"
+
+namespace sae {
+namespace {
+
+/// Adds `share` times the losses of a part to those of the batch; returns their sum, with a graph.
+at::Tensor add_losses(const Losses& part, double share, BatchPass& batch) {
+  at::Tensor sum;
+  for (std::size_t i = 0; i < part.size(); ++i) {
+    const auto& [name, value] = part[i];
+    sum = sum.defined() ? sum + value : value;
+    if (batch.losses.size() == i) batch.losses.emplace_back(name, at::zeros_like(batch.total));
+    batch.losses[i].second += value.detach() * share;
+  }
+  if (share < 1) sum = sum * share;
+  batch.total += sum.detach();
+  return sum;
+}
+
+void measure(const Forward& pass, double input_scale, ReconstructionMetrics& metrics) {
+  if (input_scale == 1) {
+    metrics.add(pass.x, pass.x_hat, pass.latents);
+  } else {
+    metrics.add(pass.x / input_scale, pass.x_hat.detach() / input_scale, pass.latents);
+  }
+}
+
+}  // namespace
+
+BatchPass run_batch(const Autoencoder& sae, const at::Tensor& x, Step step,
+                    const BatchPassOptions& options) {
+  BatchPass batch{.losses = {},
+                  .total = at::zeros({}, x.options()),
+                  .statistics = {},
+                  .metrics = ReconstructionMetrics(sae.d_sae()),
+                  .mask = {},
+                  .errors = {}};
+  const std::vector<at::Tensor> parts = x.chunk(std::min(options.parts, x.size(0)));
+  const auto autocast = [&] { return Bf16Scope(options.bf16, x.device().type()); };
+  const auto plan = [&] {
+    const Bf16Scope bf16 = autocast();
+    return sae.plan(parts, step);
+  }();
+  std::vector<at::Tensor> errors;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const double share = static_cast<double>(parts[i].size(0)) / static_cast<double>(x.size(0));
+    Forward pass;
+    Losses losses;
+    {
+      const Bf16Scope bf16 = autocast();
+      pass = sae.forward(parts[i], step, plan[i]);
+      losses = sae.losses(pass, step);
+    }
+    const at::Tensor loss = add_losses(losses, share, batch);
+    {
+      const StageScope stage(Stage::kBackward);
+      loss.backward();
+    }
+    const StageScope stage(Stage::kStatistics);
+    batch.statistics.add(sae.statistics(pass, share));
+    if (options.measure) measure(pass, options.input_scale, batch.metrics);
+    if (sae.resamples(step)) errors.push_back(squared_errors(pass));
+    batch.mask = pass.mask;
+  }
+  if (!errors.empty()) batch.errors = at::cat(errors);
+  return batch;
+}
+
+}  // namespace sae

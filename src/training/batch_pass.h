@@ -1,0 +1,36 @@
+// BatchPass: one batch forward and back, in one part or in several.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "sae/metrics/reconstruction.h"
+#include "sae/models/autoencoder.h"
+
+namespace sae {
+
+/// What a batch came to. Its gradients are with the parameters.
+struct BatchPass {
+  Losses losses;  // of the whole batch, without a graph
+  at::Tensor total;
+  BatchStatistics statistics;
+  ReconstructionMetrics metrics;  // in the activations' own units; empty unless asked for
+  at::Tensor mask;                // [F], undefined without a mask
+  at::Tensor errors;              // [B] squared, if latents are resampled at this step
+};
+
+struct BatchPassOptions {
+  std::int64_t parts = 1;  ///< one after the other; only one at a time is held
+  bool bf16 = false;       ///< dense products under autocast
+  bool measure = false;    ///< whether to fill `metrics`
+  double input_scale = 1;  ///< what x has been multiplied with
+};
+
+/// Adds the gradient of the losses of x [B, D] to the parameters of `sae`, which does not change
+/// otherwise. Losses, gradients, statistics and metrics are the same for any number of parts, up to
+/// rounding.
+BatchPass run_batch(const Autoencoder& sae, const at::Tensor& x, Step step,
+                    const BatchPassOptions& options);
+
+}  // namespace sae
