@@ -62,6 +62,7 @@ struct ConfigArguments {
     }
     if (!common.device.empty()) {
       config = sae::with_set(config, prefix + "device=\"" + common.device + "\"");
+      if (config.has("devices")) config = sae::with_set(config, "devices=[]");
     }
     return config;
   }
@@ -165,7 +166,9 @@ void add_compare(CLI::App& app, Common& common, std::function<int()>& action) {
   command->add_option("--out", given->out, "Folder (default: runs/<config's name>)");
   add_common(command, common);
   command->footer(
-      "An interrupted comparison goes on where it stopped when the command is repeated.\n\n"
+      "An interrupted comparison goes on where it stopped when the command is repeated.\n"
+      "Runs that do not fit into memory together are trained one wave after the other (option\n"
+      "\"memory\"), and several devices share the runs (\"devices\"): sae config print compare.\n\n"
       "Examples:\n"
       "  sae compare configs/compare/quick.json\n"
       "  sae compare configs/compare/full.json --set seeds=[0] --out runs/one-seed");
@@ -187,7 +190,8 @@ void add_compare(CLI::App& app, Common& common, std::function<int()>& action) {
                [&](std::int64_t done, std::int64_t total) {
                  draw_progress(line, "evaluated", done, total);
                },
-           .should_stop = [] { return stop_signal != 0; }});
+           .should_stop = [] { return stop_signal != 0; },
+           .on_warning = [](const std::string& text) { log_warning(text); }});
       line.clear();
       if (!outcome.finished) return stopped(command_line + " --out " + shell_word(out.string()));
       if (common.json) {

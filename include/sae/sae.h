@@ -4,6 +4,7 @@
 #include "sae/base/device.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
+#include "sae/base/machine.h"
 #include "sae/base/rng.h"
 #include "sae/base/sha256.h"
 #include "sae/base/text.h"

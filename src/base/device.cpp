@@ -1,12 +1,42 @@
 #include "sae/base/device.h"
 
 #include <ATen/Context.h>
+#include <c10/core/CachingDeviceAllocator.h>
 
 #include <algorithm>
 
 #include "sae/base/error.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 namespace sae {
+namespace {
+
+/// Templates, because an older LibTorch (2.7) has no allocator that can be asked.
+template <class Type>
+std::optional<MachineMemory> memory_by_allocator(Type type, c10::DeviceIndex index) {
+  if constexpr (requires { getDeviceAllocator(type)->getMemoryInfo(index); }) {
+    try {
+      at::globalContext().lazyInitDevice(type);
+      const auto [free, total] = getDeviceAllocator(type)->getMemoryInfo(index);
+      return MachineMemory{.available = static_cast<std::int64_t>(free),
+                           .total = static_cast<std::int64_t>(total)};
+    } catch (const c10::Error&) {  // not an allocator that knows
+    }
+  }
+  return std::nullopt;
+}
+
+template <class Type>
+void empty_cache(Type type) {
+  if constexpr (requires { getDeviceAllocator(type)->emptyCache(); }) {
+    getDeviceAllocator(type)->emptyCache();
+  }
+}
+
+}  // namespace
 
 at::Device parse_device(const std::string& name) {
   if (name == "auto") return at::hasCUDA() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
@@ -24,6 +54,18 @@ at::Device parse_device(const std::string& name) {
   } catch (const c10::Error&) {  // not a device at all
   }
   throw ConfigError("device: got '" + name + "', expected auto, cpu, cuda or cuda:N");
+}
+
+std::optional<MachineMemory> memory_of(const at::Device& device) {
+  if (device.is_cpu()) return usable_memory();
+  return memory_by_allocator(device.type(), std::max<c10::DeviceIndex>(device.index(), 0));
+}
+
+void release_freed_memory(const at::Device& device) {
+  if (!device.is_cpu()) empty_cache(device.type());
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
 }
 
 }  // namespace sae

@@ -9,12 +9,17 @@
 #include <thread>
 #include <vector>
 
+#include "sae/base/machine.h"
+
 namespace sae {
 
 void use_threads(std::int64_t threads) {
-  const auto cores = static_cast<std::int64_t>(std::max(1U, std::thread::hardware_concurrency()));
-  at::set_num_threads(static_cast<int>(threads > 0 ? threads : cores));
+  at::set_num_threads(threads > 0 ? static_cast<int>(threads) : usable_cores());
 }
+
+OneThread::OneThread() : before_(at::get_num_threads()) { at::set_num_threads(1); }
+
+OneThread::~OneThread() { at::set_num_threads(before_); }
 
 void run_jobs(std::size_t count, std::size_t threads, const std::function<void(std::size_t)>& job) {
   std::atomic<std::size_t> next = 0;

@@ -7,8 +7,20 @@
 
 namespace sae {
 
-/// All cores where `threads` is not above 0.
+/// All usable cores (sae/base/machine.h) where `threads` is not above 0.
 void use_threads(std::int64_t threads);
+
+/// One intra-op thread for the scope it lives in: sums in another order are other numbers.
+class OneThread {
+ public:
+  OneThread();
+  ~OneThread();
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int before_;
+};
 
 /// Runs `job(i)` for i in [0, count) on `threads` threads, each with one intra-op thread, so that
 /// what a job computes does not depend on how many run beside it. The first exception is rethrown.

@@ -6,14 +6,15 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "base/parallel.h"
 #include "comparison/evaluation.h"
 #include "comparison/training.h"
+#include "comparison/waves.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
+#include "sae/base/machine.h"
 #include "sae/base/version.h"
 #include "sae/report/report.h"
 #include "training/run_summary.h"
@@ -35,8 +36,7 @@ Json read_json(const fs::path& path) {
 /// What must agree for a comparison to go on: everything but where and how it is computed, and how
 /// it is evaluated.
 Json identity(Json settings) {
-  settings.erase("jobs");
-  settings.erase("evaluate");
+  for (const char* key : {"jobs", "memory", "devices", "evaluate"}) settings.erase(key);
   if (!settings["base"].is_object()) return settings;
   settings["base"].erase("threads");
   settings["base"].erase("device");
@@ -96,11 +96,9 @@ void report_progress(const std::vector<Entrant>& entrants, const CompareHooks& h
   if (!hooks.on_progress) return;
   std::int64_t done = 0, total = 0, finished = 0;
   for (const Entrant& one : entrants) {
-    const bool over = !one.failure.empty() ||
-                      (one.run ? one.run->finished() : TrainingRun::is_complete(one.folder));
-    done += over ? one.steps() : one.run ? one.run->trainer().steps_done() : 0;
+    done += one.done;
     total += one.steps();
-    finished += over ? 1 : 0;
+    finished += one.over() ? 1 : 0;
   }
   hooks.on_progress(done, total, finished);
 }
@@ -114,19 +112,25 @@ CompareOutcome compare(const ComparisonPlan& plan, const fs::path& folder,
   for (const PlannedRun& run : plan.runs) {
     entrants.push_back(make_entrant(run, folder / "runs" / run.name));
   }
-  const auto threads = static_cast<std::size_t>(
-      plan.basics.jobs > 0 ? plan.basics.jobs : std::max(1U, std::thread::hardware_concurrency()));
+  const auto threads =
+      static_cast<std::size_t>(plan.basics.jobs > 0 ? plan.basics.jobs : usable_cores());
   // Words that cannot be evaluated are found before hours of training, not after.
   std::optional<RunEvaluator> evaluator;
-  if (plan.evaluation) run_jobs(1, 1, [&](std::size_t) { evaluator.emplace(*plan.evaluation); });
+  if (plan.evaluation) {
+    const OneThread one_thread;  // its ground truth is the same on every machine
+    evaluator.emplace(*plan.evaluation);
+  }
   const auto after_chunk = [&] {
     report_progress(entrants, hooks);
     return !(hooks.should_stop && hooks.should_stop());
   };
-  for (Group& group : make_groups(entrants)) {
+  const std::vector<Group> groups = make_groups(entrants);
+  for (const Group& group : groups) {
     if (evaluator) evaluator->check_input(group.data.d_in);
-    if (!train_group(group, threads, after_chunk)) return {};
   }
+  const std::string warning = check_memory(plan, groups);
+  if (!warning.empty() && hooks.on_warning) hooks.on_warning(warning);
+  if (!train_in_waves(plan, groups, threads, after_chunk)) return {};
   CompareOutcome outcome{true, gather(plan, entrants, command)};
   if (evaluator &&
       !evaluate_runs(plan, *evaluator, entrants, folder, threads, hooks, outcome.result)) {

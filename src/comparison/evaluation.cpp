@@ -2,11 +2,13 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <utility>
 
 #include "base/parallel.h"
+#include "comparison/memory.h"
 #include "config/fields_json.h"
 #include "sae/base/device.h"
 #include "sae/base/error.h"
@@ -40,7 +42,11 @@ class SuitesOfRuns {
  public:
   SuitesOfRuns(const ComparisonPlan& plan, const RunEvaluator& evaluator,
                const std::vector<Entrant>& entrants, const CompareHooks& hooks)
-      : options_(*plan.evaluation), evaluator_(evaluator), entrants_(entrants), hooks_(hooks) {
+      : plan_(plan),
+        options_(*plan.evaluation),
+        evaluator_(evaluator),
+        entrants_(entrants),
+        hooks_(hooks) {
     for (std::size_t i = 0; i < entrants.size(); ++i) {
       const Entrant& one = entrants[i];
       if (!one.failure.empty()) continue;
@@ -60,7 +66,8 @@ class SuitesOfRuns {
     std::atomic<std::int64_t> done = 0;
     std::atomic<bool> stop = false;
     std::mutex reporting;
-    run_jobs(jobs_.size(), threads, [&](std::size_t i) {
+    const std::size_t side_by_side = jobs_that_fit(plan_, largest_job(result), threads);
+    run_jobs(jobs_.size(), side_by_side, [&](std::size_t i) {
       if (stop) return;
       records[i] = evaluate(jobs_[i], folder);
       ++done;
@@ -95,6 +102,22 @@ class SuitesOfRuns {
         if (control == "identity") break;
       }
     }
+  }
+
+  /// Bytes that one job takes at most, about.
+  std::int64_t largest_job(const ComparisonResult& result) const {
+    std::int64_t most = 0;
+    for (const Job& job : jobs_) {
+      const RunOptions& options = entrants_[job.run].plan->options;
+      const Data& data = data_.at(data_key(*entrants_[job.run].plan));
+      const std::int64_t parameters = least_memory(options, data) / 4;
+      const std::int64_t d_sae = resolve_run(options)["model"]["d_sae"].get<std::int64_t>();
+      const double l0 = result.runs[job.run].metrics.at("l0");
+      // A control made of the autoencoder, and rows of norm 1 of both weights.
+      most = std::max(most, 3 * parameters + estimate_evaluation(options, data) +
+                                evaluator_.memory(data.d_in, d_sae, l0));
+    }
+    return most;
   }
 
   RunEvaluator::Record evaluate(const Job& job, const fs::path& folder) const {
@@ -134,6 +157,7 @@ class SuitesOfRuns {
     result.controls.push_back(std::move(control));
   }
 
+  const ComparisonPlan& plan_;
   const CompareEvaluation& options_;
   const RunEvaluator& evaluator_;
   const std::vector<Entrant>& entrants_;
@@ -163,6 +187,21 @@ RunEvaluator::RunEvaluator(CompareEvaluation options) : options_(std::move(optio
 void RunEvaluator::check_input(std::int64_t d_in) const {
   if (absorption_) check_width(absorption_->words(), d_in);
   if (!tasks_.empty()) check_width(read_labelled(tasks_.front()), d_in);
+}
+
+std::int64_t RunEvaluator::memory(std::int64_t d_in, std::int64_t d_sae, double l0) const {
+  const double entries = std::min(12 * l0, 4.0 * static_cast<double>(d_sae));  // bytes a row
+  double bytes = 0;
+  if (absorption_) {
+    const LabelledActivations& words = absorption_->words();
+    bytes += entries * static_cast<double>(words.train.x.size(0) + 2 * words.test.x.size(0));
+  }
+  double task = 0;
+  for (const fs::path& place : tasks_) {
+    const auto size = static_cast<double>(fs::file_size(place));
+    task = std::max(task, 2 * size + entries * size / (2.0 * static_cast<double>(d_in)));
+  }
+  return static_cast<std::int64_t>(bytes + task);
 }
 
 std::optional<RunEvaluator::Record> RunEvaluator::recorded(const fs::path& place) const {

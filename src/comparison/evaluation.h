@@ -17,7 +17,8 @@ namespace sae {
 
 class RunEvaluator {
  public:
-  /// Opens what the suites look at and trains their ground truth, on the threads of the caller.
+  /// Opens what the suites look at and trains their ground truth, whose numbers depend on how many
+  /// threads the caller computes on.
   explicit RunEvaluator(CompareEvaluation options);
 
   /// DataError unless autoencoders of this input width can be evaluated.
@@ -27,6 +28,10 @@ class RunEvaluator {
     MetricValues metrics;  ///< after the suite's name; core's own under theirs
     std::map<std::string, MetricValues> by_class;
   };
+
+  /// Bytes that encoding the words and one of the tasks takes, about, with codes of `l0` of `d_sae`
+  /// latents.
+  std::int64_t memory(std::int64_t d_in, std::int64_t d_sae, double l0) const;
 
   /// What `place` holds, if it was evaluated so; else evaluates and writes it.
   Record evaluate(const Autoencoder& sae, const Data& data, const EvalOptions& eval,

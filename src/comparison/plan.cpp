@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "comparison/memory.h"
 #include "config/fields_json.h"
 
 namespace sae {
@@ -112,7 +113,7 @@ class Expansion {
     std::string folder = name + "-seed" + std::to_string(seed);
     std::replace(folder.begin(), folder.end(), ' ', '-');
     std::erase_if(folder, [](char c) { return c == '(' || c == ')' || c == '/'; });
-    plan_.runs.push_back({folder, label, point, read_run(seeded)});
+    plan_.runs.push_back({folder, label, point, read_run(seeded), 0});
   }
 
   ComparisonPlan& plan_;
@@ -137,6 +138,33 @@ void find_bases(std::vector<Member>& members) {
   }
 }
 
+MemoryLimit read_memory(const ComparisonPlan& plan, const ConfigNode& document) {
+  if (const auto limit = memory_limit(plan.basics.memory)) return *limit;
+  const ConfigNode node = document.at("memory");
+  node.fail("got " + node.got() +
+            ", expected a share of the free memory above 0 and at most 1, or a size such as "
+            "\"24GB\" or \"512MiB\"");
+}
+
+/// The devices take runs in turn. Without a list of them each run keeps its own device, and a queue
+/// is what runs on one.
+void assign_queues(ComparisonPlan& plan) {
+  const std::vector<std::string>& devices = plan.basics.devices;
+  plan.queues = devices;
+  for (std::size_t i = 0; i < plan.runs.size(); ++i) {
+    PlannedRun& run = plan.runs[i];
+    std::string& device = run.options.basics.device;
+    if (!devices.empty()) {
+      run.queue = i % devices.size();
+      device = devices[run.queue];
+      continue;
+    }
+    const auto known = std::find(plan.queues.begin(), plan.queues.end(), device);
+    run.queue = static_cast<std::size_t>(known - plan.queues.begin());
+    if (known == plan.queues.end()) plan.queues.push_back(device);
+  }
+}
+
 CompareEvaluation read_evaluation(const ComparisonPlan& plan, const ConfigNode& node) {
   auto evaluation = read_fields<CompareEvaluation>(node);
   if (evaluation.controls_of.empty()) evaluation.controls_of = plan.members.front().label;
@@ -157,6 +185,7 @@ ComparisonPlan plan_comparison(const ConfigNode& document) {
   ComparisonPlan plan;
   plan.basics =
       read_fields<CompareBasics>(document.without({"base", "members", "axes", "evaluate"}));
+  plan.memory = read_memory(plan, document);
   plan.settings = document.json().dump(2);
   if (plan.basics.seeds.empty()) document.at("seeds").fail("got an empty list, expected seeds");
   const ConfigNode base = document.at("base");
@@ -194,6 +223,7 @@ ComparisonPlan plan_comparison(const ConfigNode& document) {
                     "'; give members distinct names");
     }
   }
+  assign_queues(plan);
   find_bases(plan.members);
   if (document.has("evaluate")) plan.evaluation = read_evaluation(plan, document.at("evaluate"));
   return plan;

@@ -3,12 +3,15 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <exception>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/parallel.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
+#include "sae/training/checkpoint.h"
 
 namespace sae {
 namespace {
@@ -17,41 +20,71 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kFailure = "failure.txt";
 
-/// Trains a group chunk by chunk: batches are drawn once, while the previous chunk is trained on.
-class GroupTraining {
+/// Trains a wave chunk by chunk: batches are drawn once, while the previous chunk is trained on.
+class WaveTraining {
  public:
-  GroupTraining(Group& group, std::size_t threads, std::function<bool()> after_chunk)
-      : group_(group), threads_(threads), after_chunk_(std::move(after_chunk)) {
-    const std::int64_t bytes = group.batch * group.data.d_in * 4;
-    chunk_ = std::clamp<std::int64_t>((32 << 20) / bytes, 1, 64);
-    source_ = group.data.train();
+  WaveTraining(const Group& group, const std::vector<Entrant*>& wave, std::size_t threads)
+      : group_(group),
+        wave_(wave),
+        threads_(threads),
+        chunk_(group.chunk()),
+        source_(group.data.train()) {}
+
+  void open() {
+    run_jobs(wave_.size(), threads_, [&](std::size_t i) {
+      Entrant& one = *wave_[i];
+      one.run = std::make_unique<TrainingRun>(one.plan->options, group_.data, one.folder,
+                                              /*resume=*/true);
+      one.run->calibrate();
+    });
   }
 
-  /// False if it was told to stop.
-  bool run() {
+  /// False if it was told to stop, or could not go on.
+  bool train(const std::function<bool()>& after_chunk) {
+    bool whole = false;
+    attempt([&] { whole = train_chunks(after_chunk); });
+    return whole;
+  }
+
+  /// Whatever happened, no step that was taken is lost.
+  void close() {
+    run_jobs(wave_.size(), threads_, [&](std::size_t i) {
+      Entrant& one = *wave_[i];
+      if (one.run && one.failure.empty()) {
+        const bool ended = one.run->finished() && attempt([&] { one.run->finish(); });
+        if (!ended && one.run->trainer().steps_done() > 0) {
+          attempt([&] { one.run->save_checkpoint(); });
+        }
+      }
+      one.run.reset();
+    });
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  bool train_chunks(const std::function<bool()>& after_chunk) {
     std::int64_t chunk = first_chunk();
     std::vector<at::Tensor> batches = draw(chunk);
-    while (std::any_of(group_.entrants.begin(), group_.entrants.end(),
+    while (std::any_of(wave_.begin(), wave_.end(),
                        [](const Entrant* one) { return one->training(); })) {
       std::vector<at::Tensor> next;
-      run_jobs(group_.entrants.size() + 1, threads_, [&](std::size_t job) {
+      run_jobs(wave_.size() + 1, threads_, [&](std::size_t job) {
         if (job == 0) {
-          next = draw(chunk + 1);
+          attempt([&] { next = draw(chunk + 1); });
         } else {
-          advance(*group_.entrants[job - 1], chunk, batches);
+          advance(*wave_[job - 1], chunk, batches);
         }
       });
       batches = std::move(next);
       ++chunk;
-      if (!after_chunk_()) return false;
+      if (!after_chunk() || error_) return false;
     }
     return true;
   }
 
- private:
   std::int64_t first_chunk() const {
     std::int64_t step = INT64_MAX;
-    for (const Entrant* one : group_.entrants) {
+    for (const Entrant* one : wave_) {
       if (one->training()) step = std::min(step, one->run->trainer().steps_done());
     }
     return step == INT64_MAX ? 0 : step / chunk_;
@@ -65,24 +98,51 @@ class GroupTraining {
   }
 
   void advance(Entrant& entrant, std::int64_t chunk, const std::vector<at::Tensor>& batches) {
-    try {
-      while (entrant.training()) {
-        const std::int64_t place = entrant.run->trainer().steps_done() - chunk * chunk_;
-        if (place >= chunk_) return;
-        entrant.run->step(batches[static_cast<std::size_t>(place)]);
+    const bool sound = attempt([&] {
+      try {
+        while (entrant.training()) {
+          const std::int64_t place = entrant.run->trainer().steps_done() - chunk * chunk_;
+          if (place >= chunk_) return;
+          entrant.run->step(batches[static_cast<std::size_t>(place)]);
+        }
+      } catch (const DivergenceError& error) {
+        entrant.failure = error.what();
+        write_file_atomically(entrant.folder / kFailure, entrant.failure + "\n");
       }
-    } catch (const DivergenceError& error) {
-      entrant.failure = error.what();
-      write_file_atomically(entrant.folder / kFailure, entrant.failure + "\n");
+    });
+    if (!sound) entrant.run.reset();  // in the middle of a step: not to be saved
+  }
+
+  /// Does something that may throw; what it throws is kept for later, the first of all.
+  bool attempt(const std::function<void()>& work) {
+    try {
+      work();
+      return true;
+    } catch (...) {
+      const std::lock_guard lock(error_mutex_);
+      if (!error_) error_ = std::current_exception();
+      return false;
     }
   }
 
-  Group& group_;
+  const Group& group_;
+  const std::vector<Entrant*>& wave_;
   std::size_t threads_;
-  std::function<bool()> after_chunk_;
-  std::int64_t chunk_ = 1;
+  std::int64_t chunk_;
   std::unique_ptr<ActivationSource> source_;
+  std::exception_ptr error_;
+  std::mutex error_mutex_;
 };
+
+/// How far a run had come that was stopped, as its checkpoints are called.
+std::int64_t steps_before(const std::filesystem::path& folder) {
+  std::int64_t step = 0;
+  if (!std::filesystem::is_directory(folder / "checkpoints")) return step;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "checkpoints")) {
+    step = std::max(step, checkpoint_step(entry.path()));
+  }
+  return step;
+}
 
 }  // namespace
 
@@ -92,12 +152,19 @@ std::string data_key(const PlannedRun& run) {
   return data.dump() + "/" + std::to_string(run.options.train.train.batch);
 }
 
+std::int64_t Group::chunk() const {
+  const std::int64_t bytes = batch * data.d_in * 4;
+  return std::clamp<std::int64_t>((32 << 20) / bytes, 1, 64);
+}
+
 Entrant make_entrant(const PlannedRun& run, const std::filesystem::path& folder) {
-  Entrant entrant{&run, folder, nullptr, ""};
+  Entrant entrant{&run, folder, nullptr, "", 0};
   if (const auto place = folder / kFailure; std::filesystem::exists(place)) {
     entrant.failure = read_file(place);
     while (entrant.failure.ends_with('\n')) entrant.failure.pop_back();
   }
+  const bool over = !entrant.failure.empty() || TrainingRun::is_complete(folder);
+  entrant.done = over ? entrant.steps() : std::min(steps_before(folder), entrant.steps() - 1);
   return entrant;
 }
 
@@ -105,7 +172,7 @@ std::vector<Group> make_groups(std::vector<Entrant>& entrants) {
   std::vector<Group> groups;
   std::map<std::string, std::size_t> known;
   for (Entrant& entrant : entrants) {
-    if (!entrant.failure.empty() || TrainingRun::is_complete(entrant.folder)) continue;
+    if (entrant.over()) continue;
     const auto [place, is_new] = known.emplace(data_key(*entrant.plan), groups.size());
     if (is_new) {
       const RunOptions& options = entrant.plan->options;
@@ -118,23 +185,12 @@ std::vector<Group> make_groups(std::vector<Entrant>& entrants) {
   return groups;
 }
 
-bool train_group(Group& group, std::size_t threads, std::function<bool()> after_chunk) {
-  run_jobs(group.entrants.size(), threads, [&](std::size_t i) {
-    Entrant& one = *group.entrants[i];
-    one.run =
-        std::make_unique<TrainingRun>(one.plan->options, group.data, one.folder, /*resume=*/true);
-    one.run->calibrate();
-  });
-  const bool whole = GroupTraining(group, threads, std::move(after_chunk)).run();
-  run_jobs(group.entrants.size(), threads, [&](std::size_t i) {
-    Entrant& one = *group.entrants[i];
-    if (one.failure.empty() && one.run->finished()) {
-      one.run->finish();
-    } else if (!whole && one.failure.empty()) {
-      one.run->save_checkpoint();
-    }
-    if (whole) one.run.reset();  // the next group needs the memory
-  });
+bool train_wave(const Group& group, const std::vector<Entrant*>& wave, std::size_t threads,
+                const std::function<bool()>& after_chunk) {
+  WaveTraining training(group, wave, threads);
+  training.open();
+  const bool whole = training.train(after_chunk);
+  training.close();
   return whole;
 }
 

@@ -20,11 +20,13 @@ namespace sae {
 struct Entrant {
   const PlannedRun* plan = nullptr;
   std::filesystem::path folder;
-  std::unique_ptr<TrainingRun> run;
-  std::string failure;  ///< why it diverged; kept in its folder: it would diverge again
+  std::unique_ptr<TrainingRun> run;  ///< while it is computed on
+  std::string failure;    ///< why it diverged; kept in its folder: it would diverge again
+  std::int64_t done = 0;  ///< steps, for whoever watches
 
   bool training() const { return run && failure.empty() && !run->finished(); }
   std::int64_t steps() const { return plan->options.train.train.total_steps(); }
+  bool over() const { return done >= steps(); }
 };
 
 /// Runs that can be fed the same batches.
@@ -32,6 +34,8 @@ struct Group {
   Data data;
   std::int64_t batch = 0;
   std::vector<Entrant*> entrants;
+
+  std::int64_t chunk() const;  ///< batches that are drawn at a time
 };
 
 /// Runs of one key see the same data in the same order and batches.
@@ -43,8 +47,11 @@ Entrant make_entrant(const PlannedRun& run, const std::filesystem::path& folder)
 /// The runs that are still to be trained.
 std::vector<Group> make_groups(std::vector<Entrant>& entrants);
 
-/// Trains a group, saves its runs' results, or their checkpoints if `after_chunk` says stop (false,
-/// and so is what this returns).
-bool train_group(Group& group, std::size_t threads, std::function<bool()> after_chunk);
+/// Trains `wave`, some runs of the group, on `threads` threads, and saves their results, or their
+/// checkpoints if `after_chunk` says stop (false, and so is what this returns). What goes wrong
+/// with one run is thrown when the others have been saved; divergence is recorded and stops no
+/// other.
+bool train_wave(const Group& group, const std::vector<Entrant*>& wave, std::size_t threads,
+                const std::function<bool()>& after_chunk);
 
 }  // namespace sae

@@ -1,13 +1,23 @@
-// Devices by name.
+// Devices by name, and their memory.
 #pragma once
 
 #include <c10/core/Device.h>
 
+#include <optional>
 #include <string>
+
+#include "sae/base/machine.h"
 
 namespace sae {
 
 /// "auto", "cpu", "cuda", "cuda:1" as a device; ConfigError if there is no such one here.
 at::Device parse_device(const std::string& name);
+
+/// Main memory for the CPU (machine.h), a GPU's own for a GPU; nothing if this LibTorch cannot
+/// tell.
+std::optional<MachineMemory> memory_of(const at::Device& device);
+
+/// Gives back what an allocator keeps of freed memory for later, so that memory_of counts it.
+void release_freed_memory(const at::Device& device);
 
 }  // namespace sae

@@ -22,6 +22,8 @@ struct CompareHooks {
   /// After every evaluation of a run or a control.
   std::function<void(std::int64_t done, std::int64_t total)> on_evaluation = {};
   std::function<bool()> should_stop = {};
+  /// What a person should know before it starts.
+  std::function<void(const std::string& text)> on_warning = {};
 };
 
 struct CompareOutcome {
@@ -30,9 +32,10 @@ struct CompareOutcome {
 };
 
 /// Trains what has not been trained yet, evaluates what has not been evaluated so yet, and writes
-/// results and report. Runs whose data agree are trained on the same batches, each drawn once. A
-/// run that diverges is recorded as failed and does not stop the others. ConfigError if `folder`
-/// holds another comparison.
+/// results and report. Runs whose data agree are trained on the same batches, in waves of as many
+/// runs as fit into memory, each batch drawn once a wave; several devices share the runs. Neither
+/// changes a result. A run that diverges is recorded as failed and does not stop the others.
+/// ConfigError if `folder` holds another comparison.
 CompareOutcome compare(const ComparisonPlan& plan, const std::filesystem::path& folder,
                        const std::string& command, const CompareHooks& hooks = {});
 

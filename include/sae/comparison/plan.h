@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -35,6 +36,8 @@ struct CompareBasics {
   std::vector<double> levels;
   std::vector<std::int64_t> seeds = {0};
   std::int64_t jobs = 0;
+  nlohmann::ordered_json memory = 0.7;
+  std::vector<std::string> devices;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -42,7 +45,13 @@ struct CompareBasics {
     visit("levels", self.levels, above(0), "values that every member's `level` path takes");
     visit("seeds", self.seeds, at_least(0), "seeds of the runs; each is a run of its own");
     visit("jobs", self.jobs, at_least(0),
-          "runs trained at a time, on one thread each; 0: as many as threads");
+          "runs trained at a time, on one thread each; 0: as many as usable cores");
+    visit(
+        "memory", self.memory, any,
+        "what the runs held at once may take of a device: a share of what is free, or a size such "
+        "as \"24GB\"; those that do not fit wait for the next wave, with the same results");
+    visit("devices", self.devices, any,
+          "devices that share the runs, such as [\"cuda:0\", \"cuda:1\"]; []: the base's");
   }
 };
 
@@ -72,18 +81,27 @@ struct CompareEvaluation {
   }
 };
 
+/// How much memory may be taken of a device.
+struct MemoryLimit {
+  double share = 0;        ///< of what is free when a wave of runs starts, if `bytes` is 0
+  std::int64_t bytes = 0;  ///< else this
+};
+
 /// One run of the grid.
 struct PlannedRun {
   std::string name;                          ///< also the folder's name
   std::string member;                        ///< label
   std::map<std::string, std::string> point;  ///< axis -> value as JSON text
   RunOptions options;
+  std::size_t queue = 0;  ///< which of the plan's queues trains it
 };
 
 struct ComparisonPlan {
   CompareBasics basics;
   std::vector<Member> members;
   std::vector<PlannedRun> runs;
+  std::vector<std::string> queues;  ///< the device of each; queues train side by side
+  MemoryLimit memory;
   std::optional<CompareEvaluation> evaluation;
   std::string settings;  ///< the configuration as it was read, JSON text
 };
