@@ -5,6 +5,7 @@
 
 #include "command_shared.h"
 #include "sae/base/error.h"
+#include "sae/config/fields.h"
 #include "sae/models/architectures.h"
 #include "sae/tools/bench.h"
 
@@ -15,7 +16,8 @@ struct Arguments {
   std::vector<std::string> architectures = {"topk"};
   std::vector<std::string> shapes = {"384,4096,32,2048"};
   std::vector<double> densities;
-  std::string storage = "auto";
+  std::string storage = sae::name_of(sae::Storage::kAuto);
+  std::string screening = sae::name_of(sae::Screening::kAuto);
   std::string check;
   sae::BenchOptions options;
 };
@@ -55,9 +57,8 @@ int run_bench(const Arguments& given, const Common& common) {
   sae::BenchOptions options = given.options;
   options.threads = common.threads;
   if (!common.device.empty()) options.device = common.device;
-  options.storage = given.storage == "sparse"  ? sae::Storage::kSparse
-                    : given.storage == "dense" ? sae::Storage::kDense
-                                               : sae::Storage::kAuto;
+  options.storage = *sae::choice_named<sae::Storage>(given.storage);
+  options.screening = *sae::choice_named<sae::Screening>(given.screening);
   if (!given.check.empty()) {
     const bool good = sae::check_bench(given.check, options, [&](const std::string& line) {
       if (!common.quiet) std::cout << line << std::endl;
@@ -96,11 +97,11 @@ void add_bench(CLI::App& app, Common& common, std::function<int()>& action) {
       ->capture_default_str();
   command->add_option("--data", given->options.data,
                       "Take every batch from this store, as training does");
-  command->add_option("--screening", given->options.screening, "Screened encoder")
-      ->check(CLI::IsMember({"auto", "on", "off"}))
+  command->add_option("--screening", given->screening, "Screened encoder")
+      ->check(CLI::IsMember(sae::choice_names<sae::Screening>()))
       ->capture_default_str();
   command->add_option("--storage", given->storage, "How codes are stored")
-      ->check(CLI::IsMember({"auto", "sparse", "dense"}))
+      ->check(CLI::IsMember(sae::choice_names<sae::Storage>()))
       ->capture_default_str();
   command->add_option("--check", given->check,
                       "Compare with the costs recorded in this file; exit status 1 if slower");

@@ -10,8 +10,10 @@
 #include "log.h"
 #include "progress.h"
 #include "sae/base/error.h"
+#include "sae/base/text.h"
 #include "sae/comparison/compare.h"
 #include "sae/config/config_node.h"
+#include "sae/models/architectures.h"
 #include "sae/tools/config_reference.h"
 #include "sae/tools/info.h"
 #include "sae/tools/synth.h"
@@ -54,9 +56,10 @@ struct ConfigArguments {
     return std::filesystem::path("runs") / std::filesystem::path(file).stem();
   }
 
-  sae::ConfigNode read(const Common& common, const std::string& prefix = "") const {
-    sae::ConfigNode config = sae::read_config(file);
-    for (const std::string& set : sets) config = sae::with_set(config, set);
+  /// `notices` gets what --set made of it.
+  sae::ConfigNode read(const Common& common, std::vector<sae::Notice>& notices,
+                       const std::string& prefix = "") const {
+    sae::ConfigNode config = sae::with_sets(sae::read_config(file), sets, notices);
     if (common.threads >= 0) {
       config = sae::with_set(config, prefix + "threads=" + std::to_string(common.threads));
     }
@@ -72,8 +75,38 @@ void add_config(CLI::App* command, ConfigArguments& config) {
   command->add_option("CONFIG", config.file, "Configuration file (JSON)")->required();
   command
       ->add_option("--set", config.sets,
-                   "Change an option: a.b=value, where value is JSON or else a string; repeatable")
+                   "Change an option: a.b=value, where value is JSON or else a string; a.b= goes "
+                   "back to the default; repeatable")
       ->take_all();
+}
+
+/// Warnings always, notes unless --quiet.
+void print_notices(const std::vector<sae::Notice>& notices, const Common& common) {
+  for (const sae::Notice& notice : notices) {
+    if (notice.kind == sae::Notice::Kind::kWarning) {
+      log_warning(notice.text);
+    } else if (!common.quiet) {
+      log_note(notice.text);
+    }
+  }
+}
+
+sae::RunOptions read_run(const ConfigArguments& config, const Common& common) {
+  std::vector<sae::Notice> notices;
+  const sae::ConfigNode document = config.read(common, notices);
+  sae::RunOptions options = sae::read_run(document);
+  print_notices(notices, common);
+  print_notices(options.notices, common);
+  return options;
+}
+
+sae::ComparisonPlan read_plan(const ConfigArguments& config, const Common& common) {
+  std::vector<sae::Notice> notices;
+  const sae::ConfigNode document = config.read(common, notices, "base.");
+  sae::ComparisonPlan plan = sae::plan_comparison(document);
+  print_notices(notices, common);
+  print_notices(plan.notices, common);
+  return plan;
 }
 
 double value_of(const sae::MetricValues& values, const char* name) {
@@ -130,7 +163,7 @@ void add_train(CLI::App& app, Common& common, std::function<int()>& action) {
   command->callback([given, &common, &action] {
     action = [given, &common] {
       const std::filesystem::path out = given->config.folder(given->out);
-      const sae::RunOptions options = sae::read_run(given->config.read(common));
+      const sae::RunOptions options = read_run(given->config, common);
       TrainProgress progress(common.quiet);
       const sae::RunOutcome outcome =
           sae::train(options, out, given->resume,
@@ -175,7 +208,7 @@ void add_compare(CLI::App& app, Common& common, std::function<int()>& action) {
   command->callback([given, &common, &action] {
     action = [given, &common] {
       const std::filesystem::path out = given->config.folder(given->out);
-      sae::ComparisonPlan plan = sae::plan_comparison(given->config.read(common, "base."));
+      sae::ComparisonPlan plan = read_plan(given->config, common);
       if (common.threads > 0) plan.basics.jobs = common.threads;
       const std::string command_line = given->config.command_line("compare");
       sae::ProgressLine line(sae::progress_style(common.quiet));
@@ -215,7 +248,7 @@ void add_synth(CLI::App& app, Common& common, std::function<int()>& action) {
   auto given = std::make_shared<Arguments>();
   CLI::App* command =
       app.add_subcommand("synth", "Write a synthetic world with its ground truth as a store");
-  command->add_option("--preset", given->preset, "pair, tiny, small, small-zipf, synth16k, custom");
+  command->add_option("--preset", given->preset, sae::joined(sae::world_presets()));
   command->add_option("--tokens", given->tokens, "Samples to write");
   command
       ->add_option("--set", given->sets, "Change an option of the world: bias_norm=0; repeatable")
@@ -226,7 +259,10 @@ void add_synth(CLI::App& app, Common& common, std::function<int()>& action) {
   command->callback([given, &common, &action] {
     action = [given, &common] {
       sae::ProgressLine line(sae::progress_style(common.quiet));
-      const sae::SynthOptions options = sae::read_synth(given->preset, given->tokens, given->sets);
+      std::vector<sae::Notice> notices;
+      const sae::SynthOptions options =
+          sae::read_synth(given->preset, given->tokens, given->sets, &notices);
+      print_notices(notices, common);
       const std::int64_t total = options.tokens;
       sae::write_world(options, given->out,
                        [&](std::int64_t done) { draw_progress(line, "samples", done, total); });
@@ -278,16 +314,17 @@ void add_config_command(CLI::App& app, Common& common, std::function<int()>& act
   add_common(check, common);
   check->callback([given, &common, &action] {
     action = [given, &common] {
-      const sae::ConfigNode document = sae::read_config(given->file);
-      if (document.has("members")) {
-        const sae::ComparisonPlan plan = sae::plan_comparison(given->read(common, "base."));
+      const std::string command = sae::command_for(sae::read_config(given->file));
+      if (command == "compare") {
+        const sae::ComparisonPlan plan = read_plan(*given, common);
         if (!common.quiet) {
           for (const sae::PlannedRun& run : plan.runs) std::cout << run.name << "\n";
         }
       } else {
-        const Json resolved = sae::resolve_run(sae::read_run(given->read(common)));
+        const Json resolved = sae::resolve_run(read_run(*given, common));
         if (!common.quiet) std::cout << resolved.dump(2) << "\n";
       }
+      if (!common.quiet) log_note(given->file + ": for sae " + command);
       return 0;
     };
   });

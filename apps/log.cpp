@@ -12,6 +12,12 @@ void open_log() {
   spdlog::set_pattern("%^%l%$: %v");
 }
 
+void log_note(const std::string& message) {
+  spdlog::set_pattern("%^note%$: %v");
+  spdlog::info("{}", message);
+  spdlog::set_pattern("%^%l%$: %v");
+}
+
 void log_warning(const std::string& message) { spdlog::warn("{}", message); }
 void log_error(const std::string& message) { spdlog::error("{}", message); }
 

@@ -6,6 +6,7 @@
 namespace sae_cli {
 
 void open_log();
+void log_note(const std::string& message);
 void log_warning(const std::string& message);
 void log_error(const std::string& message);
 

@@ -38,22 +38,28 @@ void empty_cache(Type type) {
 
 }  // namespace
 
-at::Device parse_device(const std::string& name) {
-  if (name == "auto") return at::hasCUDA() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+std::string wrong_device_name(const std::string& name) {
+  if (name == "auto") return "";
   try {
     const at::Device device(name);
-    if (device.is_cpu()) return device;
-    if (device.is_cuda()) {
-      const int count =
-          at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
-      if (std::max<int>(device.index(), 0) < count)
-        return at::Device(at::kCUDA, std::max<int>(device.index(), 0));
-      throw ConfigError("device: got '" + name + "', there are " + std::to_string(count) +
-                        " CUDA devices here; 'auto' takes what there is");
-    }
+    if (device.is_cpu() || device.is_cuda()) return "";
   } catch (const c10::Error&) {  // not a device at all
   }
-  throw ConfigError("device: got '" + name + "', expected auto, cpu, cuda or cuda:N");
+  return "got '" + name + "', expected auto, cpu, cuda or cuda:N";
+}
+
+at::Device parse_device(const std::string& name) {
+  const std::string wrong = wrong_device_name(name);
+  if (!wrong.empty()) throw ConfigError("device: " + wrong);
+  if (name == "auto") return at::hasCUDA() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  const at::Device device(name);
+  if (device.is_cpu()) return device;
+  const int count = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
+  if (std::max<int>(device.index(), 0) < count) {
+    return {at::kCUDA, static_cast<at::DeviceIndex>(std::max<int>(device.index(), 0))};
+  }
+  throw ConfigError("device: got '" + name + "', there are " + std::to_string(count) +
+                    " CUDA devices here; 'auto' takes what there is");
 }
 
 std::optional<MachineMemory> memory_of(const at::Device& device) {

@@ -50,7 +50,7 @@ class SuitesOfRuns {
     for (std::size_t i = 0; i < entrants.size(); ++i) {
       const Entrant& one = entrants[i];
       if (!one.failure.empty()) continue;
-      jobs_.push_back({i, ""});
+      jobs_.push_back({i, std::nullopt});
       const RunOptions& options = one.plan->options;
       const std::string key = data_key(*one.plan);
       if (!data_.contains(key)) {
@@ -83,7 +83,7 @@ class SuitesOfRuns {
  private:
   struct Job {
     std::size_t run;
-    std::string control;  // empty: the run itself
+    std::optional<Control> control;  // none: the run itself
   };
 
   /// The identity is the same for all runs; the others match the L0 of each level of one member.
@@ -96,10 +96,10 @@ class SuitesOfRuns {
       if (!seed) seed = run.options.basics.seed;
       if (run.options.basics.seed == *seed) bases.push_back(job.run);
     }
-    for (const std::string& control : options_.controls) {
+    for (const Control control : options_.controls) {
       for (const std::size_t base : bases) {
         jobs_.push_back({base, control});
-        if (control == "identity") break;
+        if (control == Control::kIdentity) break;
       }
     }
   }
@@ -125,7 +125,7 @@ class SuitesOfRuns {
     const Data& data = data_.at(data_key(*one.plan));
     const SaeFolder loaded = load_sae(one.folder / "sae");
     loaded.sae->to(parse_device(one.plan->options.basics.device));
-    if (job.control.empty()) {
+    if (!job.control) {
       return evaluator_.evaluate(*loaded.sae, data, one.plan->options.eval,
                                  one.folder / "evaluation.json");
     }
@@ -135,12 +135,12 @@ class SuitesOfRuns {
                              static_cast<std::uint64_t>(options_.absorption.seed)};
     create_directories(folder / "controls");
     return evaluator_.evaluate(
-        *make_control(job.control, basis), data, one.plan->options.eval,
-        folder / "controls" / (job.control + "-" + one.plan->name + ".json"));
+        *make_control(*job.control, basis), data, one.plan->options.eval,
+        folder / "controls" / (name_of(*job.control) + "-" + one.plan->name + ".json"));
   }
 
   void add(const Job& job, RunEvaluator::Record record, ComparisonResult& result) const {
-    if (job.control.empty()) {
+    if (!job.control) {
       RunResult& run = result.runs[job.run];
       run.metrics.merge(record.metrics);  // what training measured at its end stays
       run.by_class = std::move(record.by_class);
@@ -148,8 +148,8 @@ class SuitesOfRuns {
     }
     const PlannedRun& base = *entrants_[job.run].plan;
     RunResult control;
-    control.name = job.control + "-" + base.name;
-    control.member = job.control;
+    control.member = name_of(*job.control);
+    control.name = control.member + "-" + base.name;
     control.point = base.point;
     control.seed = base.options.basics.seed;
     control.metrics = std::move(record.metrics);

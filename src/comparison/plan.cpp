@@ -10,6 +10,8 @@
 
 #include "comparison/memory.h"
 #include "config/fields_json.h"
+#include "sae/base/text.h"
+#include "sae/models/architectures.h"
 
 namespace sae {
 namespace {
@@ -36,6 +38,22 @@ struct Axis {
   bool is_level = false;
 };
 
+/// Runs of the same options would be one run with two names.
+void require_distinct(const std::vector<ConfigNode>& values) {
+  std::set<Json> seen;
+  for (const ConfigNode& value : values) {
+    if (!seen.insert(value.json()).second) {
+      value.fail("got " + value.got() + " a second time, expected distinct values");
+    }
+  }
+}
+
+std::vector<ConfigNode> elements_of(const ConfigNode& list) {
+  std::vector<ConfigNode> values;
+  for (std::size_t i = 0; i < list.size(); ++i) values.push_back(list.at(i));
+  return values;
+}
+
 std::vector<Axis> read_axes(const ConfigNode& node) {
   std::vector<Axis> axes;
   if (!node.has("axes")) return axes;
@@ -45,8 +63,9 @@ std::vector<Axis> read_axes(const ConfigNode& node) {
     if (!values.is_array() || values.size() == 0) {
       values.fail("got " + values.got() + ", expected a list of values");
     }
-    Axis axis{path, {}, false};
-    for (std::size_t i = 0; i < values.size(); ++i) axis.values.push_back(values.at(i));
+    if (path == "seed") values.fail("the runs' seeds are those of \"seeds\"; list them there");
+    Axis axis{path, elements_of(values), false};
+    require_distinct(axis.values);
     axes.push_back(std::move(axis));
   }
   return axes;
@@ -60,6 +79,24 @@ std::string short_text(const ConfigNode& value) {
     if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '-') c = '_';
   }
   return text;
+}
+
+Notice warning(std::string text) { return {Notice::Kind::kWarning, std::move(text)}; }
+
+/// A run's configuration changed by a member's; another architecture goes without the options of
+/// the base's own.
+ConfigNode merged_runs(const ConfigNode& base, const ConfigNode& changes,
+                       std::vector<Notice>& notices) {
+  const ConfigNode both = merged(base, changes);
+  if (!base.has("model") || !both.at("model").is_object()) return both;
+  return with_value(both, "model", switched(base.at("model"), both.at("model"), notices),
+                    "members");
+}
+
+/// Many runs say the same of the options that they share.
+void add_notice(ComparisonPlan& plan, const Notice& notice) {
+  const auto end = plan.notices.end();
+  if (std::find(plan.notices.begin(), end, notice) == end) plan.notices.push_back(notice);
 }
 
 /// The configuration of one member and everything the grid varies about it.
@@ -92,9 +129,17 @@ class Expansion {
       const std::string last = axis.path.substr(axis.path.rfind('.') + 1);
       const std::string next_label =
           axis.is_level || axis.values.size() == 1 ? label : label + " " + last + "=" + part;
-      expand(depth + 1, with_value(config, axis.path, value, member_.place()), next_label,
-             name + "-" + part, std::move(next));
+      expand(depth + 1, with_axis(config, axis, value), next_label, name + "-" + part,
+             std::move(next));
     }
+  }
+
+  /// The configuration with one value of an axis, which may be the architecture.
+  ConfigNode with_axis(const ConfigNode& config, const Axis& axis, const ConfigNode& value) {
+    const ConfigNode changed = with_value(config, axis.path, value, member_.place());
+    if (axis.path != "model.architecture" || !config.has("model")) return changed;
+    const ConfigNode model = switched(config.at("model"), changed.at("model"), plan_.notices);
+    return with_value(changed, "model", model, member_.place());
   }
 
   void add_member(const std::string& label, const ConfigNode& config) {
@@ -114,6 +159,7 @@ class Expansion {
     std::replace(folder.begin(), folder.end(), ' ', '-');
     std::erase_if(folder, [](char c) { return c == '(' || c == ')' || c == '/'; });
     plan_.runs.push_back({folder, label, point, read_run(seeded), 0});
+    for (const Notice& notice : plan_.runs.back().options.notices) add_notice(plan_, notice);
   }
 
   ComparisonPlan& plan_;
@@ -165,57 +211,116 @@ void assign_queues(ComparisonPlan& plan) {
   }
 }
 
-CompareEvaluation read_evaluation(const ComparisonPlan& plan, const ConfigNode& node) {
+/// No path may be written to twice: what one axis says would be lost.
+void require_distinct_paths(const std::vector<Axis>& axes, const ConfigNode& member) {
+  std::set<std::string> paths;
+  for (const Axis& axis : axes) {
+    if (!paths.insert(axis.path).second) {
+      member.fail("two axes vary " + axis.path + "; leave out one of them");
+    }
+  }
+}
+
+CompareEvaluation read_evaluation(ComparisonPlan& plan, const ConfigNode& node) {
   auto evaluation = read_fields<CompareEvaluation>(node);
+  const Findings findings = findings_of(evaluation, node);
+  findings.require();
+  for (const Notice& notice : findings.notices()) add_notice(plan, notice);
   if (evaluation.controls_of.empty()) evaluation.controls_of = plan.members.front().label;
   std::vector<std::string> labels;
   for (const Member& member : plan.members) labels.push_back(member.label);
   if (std::find(labels.begin(), labels.end(), evaluation.controls_of) == labels.end()) {
-    std::string known;
-    for (const std::string& label : labels) known += (known.empty() ? "" : ", ") + label;
-    node.at("controls_of")
-        .fail("got \"" + evaluation.controls_of + "\", expected a member: " + known);
+    node.at("controls_of").fail(expected_one_of(evaluation.controls_of, labels));
   }
   return evaluation;
 }
 
 }  // namespace
 
+namespace {
+
+/// The member's part of the grid, added to the plan.
+void plan_member(ComparisonPlan& plan, const ConfigNode& document, const ConfigNode& member,
+                 const MemberBasics& basics, const std::vector<Axis>& common) {
+  const bool own_levels = !basics.levels.empty();
+  if (own_levels && basics.level.empty()) {
+    member.at("levels").fail("got levels without a \"level\", the path that they are written to");
+  }
+  std::vector<Axis> axes = common;
+  for (Axis& axis : read_axes(member)) axes.push_back(std::move(axis));
+  if (!basics.level.empty() && (own_levels || !plan.basics.levels.empty())) {
+    const ConfigNode levels = (own_levels ? member : document).at("levels");
+    axes.push_back({basics.level, elements_of(levels), true});
+    require_distinct(axes.back().values);
+  } else if (!basics.level.empty()) {
+    add_notice(plan, warning(member.place("level") + ": is not used without levels"));
+  }
+  require_distinct_paths(axes, member);
+  const ConfigNode config =
+      member.has("config") ? merged_runs(document.at("base"), member.at("config"), plan.notices)
+                           : document.at("base");
+  Expansion(plan, member, basics, config, std::move(axes)).run();
+}
+
+/// What looks wrong with the comparison as a whole.
+void check_plan(ComparisonPlan& plan, const ConfigNode& document, bool any_level) {
+  if (!plan.basics.levels.empty() && !any_level) {
+    add_notice(plan, warning(document.place("levels") +
+                             ": is not used: no member has a \"level\", a path to write them to"));
+  }
+  if (document.at("base").has("seed")) {
+    add_notice(plan, warning(document.at("base").place("seed") +
+                             ": is not used: the runs' seeds are those of \"seeds\""));
+  }
+}
+
+}  // namespace
+
+void CompareBasics::check(Findings& findings) const {
+  if (seeds.empty()) findings.error("seeds", "got an empty list, expected seeds");
+}
+
+void CompareEvaluation::check(Findings& findings) const {
+  const CompareEvaluation defaults;
+  if (std::set<Control>(controls.begin(), controls.end()).size() < controls.size()) {
+    findings.error("controls", "one stands there twice, expected distinct controls");
+  }
+  if (controls.empty() && !controls_of.empty()) findings.unused("controls_of", "without controls");
+  const bool texts = !words.empty() || !tasks.empty();
+  if (repeats > 1 && !texts) findings.unused("repeats", "without words or tasks");
+  if (words.empty() && write_fields(absorption) != write_fields(defaults.absorption)) {
+    findings.unused("absorption", "without words");
+  }
+  if (!texts && write_fields(probing) != write_fields(defaults.probing)) {
+    findings.unused("probing", "without words or tasks");
+  }
+}
+
 ComparisonPlan plan_comparison(const ConfigNode& document) {
+  require_command(document, "compare");
   ComparisonPlan plan;
-  plan.basics =
-      read_fields<CompareBasics>(document.without({"base", "members", "axes", "evaluate"}));
+  const ConfigNode own = document.without({"base", "members", "axes", "evaluate"});
+  plan.basics = read_fields<CompareBasics>(own);
   plan.memory = read_memory(plan, document);
+  findings_of(plan.basics, own).require();
+  if (document.has("seeds")) require_distinct(elements_of(document.at("seeds")));
   plan.settings = document.json().dump(2);
-  if (plan.basics.seeds.empty()) document.at("seeds").fail("got an empty list, expected seeds");
-  const ConfigNode base = document.at("base");
   const ConfigNode members = document.at("members");
   if (!members.is_array() || members.size() == 0) {
     members.fail("got " + members.got() + ", expected a list of members");
   }
   const std::vector<Axis> common = read_axes(document);
   std::set<std::string> names;
-  for (std::size_t i = 0; i < members.size(); ++i) {
-    const ConfigNode member = members.at(i);
+  bool any_level = false;
+  for (const ConfigNode& member : elements_of(members)) {
     const auto basics = read_fields<MemberBasics>(member.without({"config", "axes"}));
     if (!names.insert(basics.name).second) {
       member.at("name").fail("got \"" + basics.name + "\" a second time, expected distinct names");
     }
-    std::vector<Axis> axes = read_axes(member);
-    axes.insert(axes.begin(), common.begin(), common.end());
-    const bool own_levels = !basics.levels.empty();
-    if (own_levels && basics.level.empty()) {
-      member.at("levels").fail("got levels without a \"level\", the path that they are written to");
-    }
-    if (!basics.level.empty() && (own_levels || !plan.basics.levels.empty())) {
-      const ConfigNode levels = (own_levels ? member : document).at("levels");
-      Axis axis{basics.level, {}, true};
-      for (std::size_t j = 0; j < levels.size(); ++j) axis.values.push_back(levels.at(j));
-      axes.push_back(std::move(axis));
-    }
-    const ConfigNode config = member.has("config") ? merged(base, member.at("config")) : base;
-    Expansion(plan, member, basics, config, std::move(axes)).run();
+    any_level = any_level || (!basics.level.empty() && basics.levels.empty());
+    plan_member(plan, document, member, basics, common);
   }
+  check_plan(plan, document, any_level);
   std::set<std::string> folders;
   for (const PlannedRun& run : plan.runs) {
     if (!folders.insert(run.name).second) {

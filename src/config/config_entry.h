@@ -17,6 +17,7 @@ struct ConfigNode::Entry {
   nlohmann::ordered_json scalar;                       ///< null in objects and arrays
   std::string text;                                    ///< a floating-point number as written
   std::vector<std::pair<std::string, Pointer>> items;  ///< keys are empty in arrays
+  std::vector<std::string> removed;                    ///< keys that a --set took out, or found out
   std::shared_ptr<const std::string> source;           ///< a file, or "--set model.k"
   std::size_t line = 0;                                ///< of the key; 0: no line to name
 
@@ -29,8 +30,5 @@ ConfigNode::Entry::Pointer parse_entry(std::string_view text, std::string name, 
 
 /// `parent.key`, with control characters escaped so that a message stays one line.
 std::string join_path(const std::string& parent, std::string_view key);
-
-/// The string in double quotes as JSON writes it, cut when long.
-std::string json_quoted(std::string_view text);
 
 }  // namespace sae

@@ -4,6 +4,7 @@
 
 #include "config/config_entry.h"
 #include "sae/base/error.h"
+#include "sae/base/text.h"
 
 namespace sae {
 namespace {
@@ -55,31 +56,6 @@ Entry::Pointer from_json(const Json& value, const std::shared_ptr<const std::str
   return entry;
 }
 
-std::size_t distance(std::string_view a, std::string_view b) {
-  // Optimal string alignment: insertions, deletions, substitutions, swaps of neighbours.
-  std::vector<std::vector<std::size_t>> d(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
-  for (std::size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
-  for (std::size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t change = a[i - 1] == b[j - 1] ? 0 : 1;
-      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + change});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
-        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
-      }
-    }
-  }
-  return d[a.size()][b.size()];
-}
-
-std::string lowercase(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return result;
-}
-
 }  // namespace
 
 const Entry::Pointer* Entry::find(std::string_view key) const {
@@ -90,14 +66,8 @@ const Entry::Pointer* Entry::find(std::string_view key) const {
   return nullptr;
 }
 
-std::string json_quoted(std::string_view text) {
-  const bool cut = text.size() > kMaxQuoted;
-  const Json shown = std::string(text.substr(0, kMaxQuoted)) + (cut ? "..." : "");
-  return shown.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 std::string join_path(const std::string& parent, std::string_view key) {
-  const std::string shown = json_quoted(key);
+  const std::string shown = quoted(key);
   return (parent.empty() ? "" : parent + ".") + shown.substr(1, shown.size() - 2);
 }
 
@@ -137,9 +107,11 @@ std::vector<std::string> ConfigNode::keys() const {
 
 ConfigNode ConfigNode::without(const std::vector<std::string>& keys) const {
   auto entry = std::make_shared<Entry>(*entry_);
-  std::erase_if(entry->items, [&](const auto& item) {
-    return std::find(keys.begin(), keys.end(), item.first) != keys.end();
-  });
+  const auto named = [&](const std::string& key) {
+    return std::find(keys.begin(), keys.end(), key) != keys.end();
+  };
+  std::erase_if(entry->items, [&](const auto& item) { return named(item.first); });
+  std::erase_if(entry->removed, named);
   return {std::move(entry), path_};
 }
 
@@ -155,7 +127,7 @@ Json ConfigNode::json() const { return to_json(*entry_); }
 std::string ConfigNode::got() const {
   if (is_object()) return "an object";
   if (is_array()) return "an array";
-  if (entry_->scalar.is_string()) return json_quoted(entry_->scalar.get_ref<const std::string&>());
+  if (entry_->scalar.is_string()) return quoted(entry_->scalar.get_ref<const std::string&>());
   if (entry_->text.empty()) return entry_->scalar.dump();
   return entry_->text.size() <= kMaxQuoted ? entry_->text
                                            : entry_->text.substr(0, kMaxQuoted) + "...";
@@ -163,16 +135,26 @@ std::string ConfigNode::got() const {
 
 std::string ConfigNode::string_at(std::string_view key,
                                   const std::vector<std::string>& names) const {
-  std::string expected = names.empty() ? "a string" : "one of ";
-  for (std::size_t i = 0; i < names.size(); ++i) expected += (i ? ", " : "") + names[i];
+  const std::string expected = names.empty() ? "a string" : "one of " + joined(names);
   if (is_object() && !has(key)) throw ConfigError(place(key) + ": missing; expected " + expected);
   const ConfigNode node = at(key);
   if (!node.entry_->scalar.is_string()) node.fail("got " + node.got() + ", expected " + expected);
   const auto text = node.entry_->scalar.get<std::string>();
   if (names.empty() || std::find(names.begin(), names.end(), text) != names.end()) return text;
-  const std::string near = nearest_name(text, names);
-  node.fail("got " + node.got() + ", expected " + expected +
-            (near.empty() ? "" : "; did you mean '" + near + "'?"));
+  node.fail(expected_one_of(text, names));
+}
+
+std::string command_for(const ConfigNode& document) {
+  if (document.has("members") || (document.has("base") && !document.has("model"))) return "compare";
+  return document.has("cases") && !document.has("model") ? "bench" : "train";
+}
+
+void require_command(const ConfigNode& document, const std::string& command) {
+  const std::string wanted = command_for(document);
+  if (wanted == command) return;
+  if (wanted == "compare") document.fail("is a comparison, for: sae compare");
+  if (wanted == "bench") document.fail("is a list of measured costs, for: sae bench --check");
+  document.fail("is a single run, for: sae train; a comparison has members");
 }
 
 ConfigNode config_from_json(const Json& value, std::string name) {
@@ -192,28 +174,6 @@ ConfigNode merged(const ConfigNode& base, const ConfigNode& changes) {
     }
   }
   return {std::move(entry), base.path()};
-}
-
-std::string nearest_name(std::string_view word, const std::vector<std::string>& names) {
-  constexpr std::size_t kLongest = 64;
-  if (word.empty() || word.size() > kLongest) return "";
-  const std::string lower = lowercase(word);
-  std::string best;
-  std::size_t best_distance = std::string::npos;
-  for (const std::string& name : names) {
-    const std::size_t limit = std::max<std::size_t>(1, std::max(word.size(), name.size()) / 3);
-    const std::size_t d = distance(lower, lowercase(name));
-    if (d <= limit && d < word.size() && d < best_distance) {
-      best = name;
-      best_distance = d;
-    }
-  }
-  if (!best.empty() || word.size() < 3) return best;
-  for (const std::string& name : names) {  // "warmup" for "warmup_steps", and the reverse
-    if (name.find(lower) != std::string::npos) return name;
-    if (name.size() >= 3 && lower.find(name) != std::string::npos) return name;
-  }
-  return "";
 }
 
 }  // namespace sae

@@ -1,14 +1,17 @@
 // Parsing with nlohmann's SAX interface, which leaves room for lines, duplicates and own messages.
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <system_error>
+#include <type_traits>
 #include <unordered_map>
 
 #include "config/config_entry.h"
 #include "config/config_syntax.h"
 #include "sae/base/error.h"
+#include "sae/base/text.h"
 
 namespace sae {
 namespace {
@@ -55,19 +58,20 @@ class Builder {
       : source_(text, std::move(name), lines) {}
 
   Entry::Pointer parse(bool comments) {
+    so_far_.comments = comments;
     const std::string_view text = source_.text();
     Json::sax_parse(CountingIterator(text, 0, &consumed_),
-                    CountingIterator(text, text.size(), nullptr), this,
-                    nlohmann::detail::input_format_t::json, true, comments);
+                    CountingIterator(text, text.size(), nullptr), this, Json::input_format_t::json,
+                    true, comments);
     return root_;
   }
 
   // The SAX interface.
   bool null() { return scalar(nullptr); }
   bool boolean(bool value) { return scalar(value); }
-  bool number_integer(std::int64_t value) { return scalar(value); }
-  bool number_unsigned(std::uint64_t value) { return scalar(value); }
-  bool number_float(double value, const std::string& text) { return scalar(value, text); }
+  bool number_integer(std::int64_t value) { return number(value); }
+  bool number_unsigned(std::uint64_t value) { return number(value); }
+  bool number_float(double value, const std::string& text) { return number(value, text); }
   bool string(std::string& value) { return scalar(std::move(value)); }
   bool binary(Json::binary_t&) { return false; }
   bool start_object(std::size_t) { return open(Kind::kObject); }
@@ -86,12 +90,15 @@ class Builder {
     }
     top.key = std::move(key);
     top.key_line = known->second;
+    has_read(ReadSoFar::kKey, consumed_);
     return true;
   }
 
   template <class Exception>
-  bool parse_error(std::size_t, const std::string&, const Exception& error) {
-    throw ConfigError(syntax_error(source_, consumed_, error.what(), still_open()));
+  bool parse_error(std::size_t, const std::string&, const Exception&) {
+    so_far_.too_large = std::is_same_v<Exception, Json::out_of_range>;
+    so_far_.still_open = still_open();
+    throw ConfigError(syntax_error(source_, so_far_));
   }
 
  private:
@@ -126,22 +133,40 @@ class Builder {
     return entry;
   }
 
-  void add(std::shared_ptr<Entry> entry) {
+  void has_read(ReadSoFar what, std::size_t end) {
+    so_far_.read = what;
+    so_far_.end = end;
+  }
+
+  void add(std::shared_ptr<Entry> entry, std::size_t end) {
     if (stack_.empty()) {
       root_ = std::move(entry);
+      has_read(ReadSoFar::kDocument, end);
     } else {
       Frame& top = stack_.back();
       top.entry->items.emplace_back(top.entry->kind == Kind::kObject ? top.key : "",
                                     std::move(entry));
+      const bool object = top.entry->kind == Kind::kObject;
+      has_read(object ? ReadSoFar::kValueInObject : ReadSoFar::kValueInArray, end);
     }
   }
 
-  bool scalar(Json value, const std::string& text = "") {
+  bool scalar(Json value, const std::string& text, std::size_t end) {
     std::shared_ptr<Entry> entry = make(Kind::kScalar);
     entry->scalar = std::move(value);
     entry->text = text;
-    add(std::move(entry));
+    add(std::move(entry), end);
     return true;
+  }
+
+  bool scalar(Json value) { return scalar(std::move(value), "", consumed_); }
+
+  /// A number ends where the lexer sees another character, which it has consumed then.
+  bool number(Json value, const std::string& text = "") {
+    constexpr std::string_view kOfNumbers = "0123456789.eE+-";
+    const char last = source_.text()[consumed_ - 1];
+    const bool beyond = kOfNumbers.find(last) == std::string_view::npos;
+    return scalar(std::move(value), text, beyond ? consumed_ - 1 : consumed_);
   }
 
   bool open(Kind kind) {
@@ -151,13 +176,14 @@ class Builder {
     }
     std::shared_ptr<Entry> entry = make(kind);
     stack_.push_back({std::move(entry), source_.line_at(consumed_)});
+    has_read(kind == Kind::kObject ? ReadSoFar::kObjectBegin : ReadSoFar::kArrayBegin, consumed_);
     return true;
   }
 
   bool close() {
     std::shared_ptr<Entry> entry = std::move(stack_.back().entry);
     stack_.pop_back();
-    add(std::move(entry));
+    add(std::move(entry), consumed_);
     return true;
   }
 
@@ -170,9 +196,25 @@ class Builder {
 
   SourceText source_;
   std::size_t consumed_ = 0;
+  SyntaxError so_far_;
   std::vector<Frame> stack_;
   Entry::Pointer root_;
 };
+
+/// The file beside `file` that was probably meant, as the end of a sentence.
+std::string meant_file(const std::filesystem::path& file) {
+  const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    if (entry.path().extension() == ".json") names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  const std::string name = file.filename().string();
+  std::string near = nearest_name(name.ends_with(".json") ? name : name + ".json", names);
+  if (near.empty()) return "";
+  return "; did you mean '" + (file.has_parent_path() ? folder / near : near).string() + "'?";
+}
 
 }  // namespace
 
@@ -190,11 +232,12 @@ ConfigNode read_config(const std::string& file) {
   constexpr std::uintmax_t kLargest = 16 << 20;
   std::error_code error;
   if (std::filesystem::is_directory(file, error)) {
-    throw ConfigError(file + ": is a folder, expected a JSON file");
+    throw ConfigError(file + ": is a folder, expected a JSON file" + meant_file(file));
   }
   std::ifstream stream(file, std::ios::binary);
   if (!stream) {
-    throw ConfigError(file + ": cannot be read: " + std::generic_category().message(errno));
+    const std::string why = std::generic_category().message(errno);
+    throw ConfigError(file + ": cannot be read: " + why + meant_file(file));
   }
   const std::uintmax_t size = std::filesystem::file_size(file, error);
   if (!error && size > kLargest) throw ConfigError(file + ": too large for a configuration");

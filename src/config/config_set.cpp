@@ -6,6 +6,7 @@
 
 #include "config/config_entry.h"
 #include "sae/base/error.h"
+#include "sae/base/text.h"
 
 namespace sae {
 namespace {
@@ -55,10 +56,30 @@ Entry::Pointer& item_for(Entry& entry, const std::string& key, const ConfigNode&
   std::size_t index = 0;
   const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), index);
   if (error != std::errc() || end != key.data() + key.size() || index >= entry.items.size()) {
-    throw ConfigError(name + ": " + where + " has no element " + json_quoted(key) +
+    throw ConfigError(name + ": " + where + " has no element " + quoted(key) +
                       ", expected an index below " + std::to_string(entry.items.size()));
   }
   return entry.items[index].second;
+}
+
+/// A copy of `entry` without what the keys name; shares what is unchanged. What is not there is
+/// remembered, so that a misspelt key is found when the options are read.
+Entry::Pointer removed(const Entry::Pointer& entry, const std::vector<std::string>& keys,
+                       std::size_t depth, const std::string& path, const std::string& name) {
+  auto copy = std::make_shared<Entry>(*entry);
+  const std::string& key = keys[depth];
+  if (entry->kind == Kind::kObject && entry->find(key) == nullptr) {
+    copy->removed.push_back(key);
+    return copy;
+  }
+  Entry::Pointer& item = item_for(*copy, key, {copy, path}, name);
+  if (depth + 1 < keys.size()) {
+    item = removed(item, keys, depth + 1, join_path(path, key), name);
+  } else {
+    std::erase_if(copy->items, [&](const auto& one) { return &one.second == &item; });
+    if (copy->kind == Kind::kObject) copy->removed.push_back(key);
+  }
+  return copy;
 }
 
 /// A copy of `entry` (null: nothing there yet) with `value` below it; shares what is unchanged.
@@ -115,7 +136,10 @@ ConfigNode with_set(const ConfigNode& document, std::string_view assignment) {
     throw ConfigError(name + ": no '='; expected a path and a value, like train.lr=1e-4");
   }
   const std::string_view path = assignment.substr(0, equals);
-  split_path(path, name);  // a bad path is the more useful message
+  const std::vector<std::string> keys = split_path(path, name);
+  if (equals + 1 == assignment.size()) {
+    return {removed(document.entry(), keys, 0, document.path(), name), document.path()};
+  }
   const Entry::Pointer value = parse_right_side(assignment.substr(equals + 1), name);
   return with_value(document, path, ConfigNode(value, ""), name);
 }

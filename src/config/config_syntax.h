@@ -23,11 +23,7 @@ class SourceText {
   std::string line_place(std::size_t offset) const;    ///< "a.json:3"
   std::string column_place(std::size_t offset) const;  ///< "a.json:3:17", in code points
 
-  std::size_t token_begin(std::size_t end) const;      ///< of the string, word or sign before end
-  std::size_t number_end(std::size_t consumed) const;  ///< the lexer reads on to see it
-
  private:
-  bool is_quote(std::size_t offset) const;
   std::size_t character_at(std::size_t offset) const;
 
   std::string_view text_;
@@ -36,9 +32,26 @@ class SourceText {
   std::vector<std::size_t> newlines_;
 };
 
-/// The message for nlohmann's error `what`, raised when `consumed` characters had been read.
-/// `still_open` says which object or array lacks its end.
-std::string syntax_error(const SourceText& source, std::size_t consumed, const std::string& what,
-                         const std::string& still_open);
+/// What a parser had read when it met the token that it could not use.
+enum class ReadSoFar {
+  kNothing,
+  kObjectBegin,
+  kArrayBegin,
+  kKey,            ///< without its colon
+  kValueInObject,  ///< without a comma
+  kValueInArray,
+  kDocument,
+};
+
+struct SyntaxError {
+  ReadSoFar read = ReadSoFar::kNothing;
+  std::size_t end = 0;       ///< where that ended
+  bool too_large = false;    ///< the token is a number that no double holds
+  bool comments = false;     ///< they are allowed
+  std::string still_open{};  ///< which object or array lacks its end, as the end of a sentence
+};
+
+/// The message for it, from the token at which the parser stopped.
+std::string syntax_error(const SourceText& source, const SyntaxError& error);
 
 }  // namespace sae

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "sae/base/text.h"
+
 namespace sae {
 namespace {
 
@@ -25,12 +27,6 @@ std::string range_text(const Range& range) {
     text += (text.empty() ? "" : " and ") + std::string(range.high_open ? "< " : "<= ") +
             number(range.high).dump();
   }
-  return text;
-}
-
-std::string joined(const std::vector<std::string>& names) {
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
   return text;
 }
 
@@ -62,19 +58,6 @@ std::string element_text(const FieldDoc& doc) {
   }
   if (!std::holds_alternative<NonEmpty>(doc.accepts) || doc.list) return kind;
   return doc.type == FieldType::kJson ? "any JSON value but null" : "a non-empty string";
-}
-
-std::vector<std::string> wrapped(const std::string& text, std::size_t width) {
-  std::vector<std::string> lines(1);
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find(' ', begin), text.size());
-    const std::string word = text.substr(begin, end - begin);
-    if (!lines.back().empty() && lines.back().size() + 1 + word.size() > width)
-      lines.emplace_back();
-    lines.back() += (lines.back().empty() ? "" : " ") + word;
-    begin = end + 1;
-  }
-  return lines;
 }
 
 struct Row {

@@ -7,6 +7,7 @@
 
 #include "config/config_entry.h"
 #include "sae/base/error.h"
+#include "sae/base/text.h"
 
 namespace sae::fields_detail {
 namespace {
@@ -111,9 +112,7 @@ std::string complaint(const FieldDoc& doc, const std::string& value) {
   if (!choice) return "";
   const std::vector<std::string>& names = choice->names;
   if (std::find(names.begin(), names.end(), value) != names.end()) return "";
-  const std::string near = nearest_name(value, names);
-  return out_of_range(doc, json_quoted(value)) +
-         (near.empty() ? "" : "; did you mean '" + near + "'?");
+  return out_of_range(doc, quoted(value)) + did_you_mean(value, names);
 }
 
 std::string complaint(const FieldDoc& doc, const Json& value) {
@@ -131,18 +130,17 @@ void require_array(const ConfigNode& node, const FieldDoc& doc) {
 }
 
 void require_known_keys(const ConfigNode& node, const std::vector<std::string>& known) {
-  constexpr std::size_t kListLength = 160;
   if (!node.is_object()) node.fail("got " + node.got() + ", expected an object");
-  for (const std::string& key : node.keys()) {
-    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-    std::string hint = nearest_name(key, known);
-    if (!hint.empty()) {
-      hint = "; did you mean '" + hint + "'?";
-    } else {
-      for (const std::string& name : known) hint += (hint.empty() ? "; known keys: " : ", ") + name;
-      if (hint.size() > kListLength) hint.clear();
-    }
-    throw ConfigError(node.place(key) + ": unknown key" + hint);
+  const auto require_known = [&](const std::string& key, const std::string& place) {
+    constexpr std::size_t kListLength = 160;
+    if (std::find(known.begin(), known.end(), key) != known.end()) return;
+    std::string hint = did_you_mean(key, known);
+    if (hint.empty() && !known.empty()) hint = "; known keys: " + joined(known);
+    throw ConfigError(place + ": unknown key" + (hint.size() > kListLength ? "" : hint));
+  };
+  for (const std::string& key : node.keys()) require_known(key, node.place(key));
+  for (const std::string& key : node.entry()->removed) {
+    require_known(key, "--set " + join_path(node.path(), key));
   }
 }
 

@@ -3,6 +3,7 @@
 //     auto options = read_fields<TopKOptions>(model);               // throws ConfigError
 //     nlohmann::ordered_json json = write_fields(options);          // every option explicit
 //     check_fields(options, "TopKOptions");                         // throws std::invalid_argument
+//     Findings findings = findings_of(options, model);              // what contradicts itself
 //     std::vector<FieldDoc> docs = describe_fields<TopKOptions>();  // for tables and schemas
 //     auto both = read_fields<Joined<ModelOptions, TopKOptions>>(model);
 #pragma once
@@ -12,6 +13,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -21,8 +23,19 @@
 #include "sae/config/config_node.h"
 #include "sae/config/field_docs.h"
 #include "sae/config/fields.h"
+#include "sae/config/findings.h"
 
 namespace sae {
+
+namespace fields_detail {
+
+/// Asks `value`, but nothing nested in it.
+template <class T, class... Context>
+void ask(const T& value, Findings& findings, const Context&... context) {
+  if constexpr (requires { value.check(findings, context...); }) value.check(findings, context...);
+}
+
+}  // namespace fields_detail
 
 /// Several structs whose options stand side by side in one object.
 template <class... Structs>
@@ -43,6 +56,12 @@ struct Joined {
     std::apply(
         [&](auto&... part) { (std::remove_cvref_t<decltype(part)>::fields(part, visit), ...); },
         self.parts);
+  }
+
+  template <class... Context>
+  void check(Findings& findings, const Context&... context) const {
+    std::apply([&](const auto&... part) { (fields_detail::ask(part, findings, context...), ...); },
+               parts);
   }
 };
 
@@ -85,12 +104,12 @@ constexpr FieldType field_type() {
     return FieldType::kInteger;
   } else if constexpr (std::same_as<T, double>) {
     return FieldType::kNumber;
-  } else if constexpr (std::same_as<T, std::string>) {
+  } else if constexpr (std::same_as<T, std::string> || Choice<T>) {
     return FieldType::kString;
   } else if constexpr (std::same_as<T, Json>) {
     return FieldType::kJson;
   } else {
-    static_assert(HasFields<T>, "not a field type, see sae/fields.h");
+    static_assert(HasFields<T>, "not a field type, see sae/config/fields.h");
     return FieldType::kObject;
   }
 }
@@ -100,14 +119,16 @@ template <class T>
 FieldDoc kind_of(const char* name, const Accepts& accepts) {
   FieldDoc doc;
   doc.name = name;
-  doc.type = field_type<typename Shape<T>::Element>();
+  using Element = typename Shape<T>::Element;
+  doc.type = field_type<Element>();
   doc.list = Shape<T>::kList;
   doc.nullable = Shape<T>::kOptional;
   doc.accepts = accepts;
+  if constexpr (Choice<Element>) doc.accepts = OneOf{choice_names<Element>()};
   return doc;
 }
 
-// In config_values.cpp.
+// In fields_json.cpp.
 FieldDoc element_of(const FieldDoc& list);
 void read_scalar(const ConfigNode& node, const FieldDoc& doc, bool& value);
 void read_scalar(const ConfigNode& node, const FieldDoc& doc, std::int64_t& value);
@@ -134,6 +155,10 @@ template <class T>
 void read_value(const ConfigNode& node, const FieldDoc& doc, T& value) {
   if constexpr (HasFields<T>) {
     read_into(value, node);
+  } else if constexpr (Choice<T>) {
+    std::string name;
+    read_scalar(node, doc, name);
+    value = *choice_named<T>(name);
   } else {
     read_scalar(node, doc, value);
   }
@@ -179,6 +204,8 @@ bool is_valid(const FieldDoc& doc, const T& value) {
       valid = valid && is_valid(kind_of<Field>(name, accepts), field);
     });
     return valid;
+  } else if constexpr (Choice<T>) {
+    return static_cast<std::size_t>(value) < names_of(value).size();
   } else {
     return complaint(doc, value).empty();
   }
@@ -220,6 +247,8 @@ void check_value(const FieldDoc& doc, const T& value, const std::string& place) 
       using Field = std::remove_cvref_t<decltype(field)>;
       check_value(kind_of<Field>(name, accepts), field, place + "." + name);
     });
+  } else if constexpr (Choice<T>) {
+    if (!is_valid(doc, value)) fail_check(place, "is no value of its enum");
   } else if (const std::string wrong = complaint(doc, value); !wrong.empty()) {
     fail_check(place, wrong);
   }
@@ -242,6 +271,8 @@ Json write_value(const T& value, const char* name = "") {
       object[name] = write_value(field, name);
     });
     return object;
+  } else if constexpr (Choice<T>) {
+    return Json(name_of(value));
   } else {
     if constexpr (std::same_as<T, double>) {
       if (!std::isfinite(value)) fail_check(name, "JSON has no NaN and no Infinity");
@@ -270,6 +301,30 @@ std::vector<FieldDoc> describe(const T& defaults) {
   return docs;
 }
 
+/// Asks `value`, which was read from `node`, and all that is nested in it.
+template <class T, class... Context>
+void collect(const T& value, const ConfigNode& node, Findings& all, const Context&... context) {
+  Findings own(node);
+  ask(value, own);
+  if constexpr (sizeof...(Context) > 0) ask(value, own, context...);
+  all.add(own);
+  T::fields(value, [&](const char* name, auto& field, const Accepts&, const char*) {
+    using Field = std::remove_cvref_t<decltype(field)>;
+    if constexpr (HasFields<typename Shape<Field>::Element>) {
+      const ConfigNode place = node.has(name) ? node.at(name) : absent_object(node, name);
+      if constexpr (Shape<Field>::kOptional) {
+        if (field) collect(*field, place, all, context...);
+      } else if constexpr (Shape<Field>::kList) {
+        for (std::size_t i = 0; i < field.size(); ++i) {
+          collect(field[i], place.size() > i ? place.at(i) : place, all, context...);
+        }
+      } else {
+        collect(field, place, all, context...);
+      }
+    }
+  });
+}
+
 }  // namespace fields_detail
 
 /// Reads a T from the object `node`: its options and no others. Throws ConfigError.
@@ -279,10 +334,29 @@ T read_fields(const ConfigNode& node, T defaults = T{}) {
   return defaults;
 }
 
-/// Throws std::invalid_argument that names the first option of `value` that is out of range.
+/// What `value`, read from `node`, says of its options: by themselves, or with a RunLength also in
+/// a run of that length.
+template <class T, class... Context>
+Findings findings_of(const T& value, const ConfigNode& node, const Context&... context) {
+  Findings all(node);
+  fields_detail::collect(value, node, all, context...);
+  return all;
+}
+
+/// Throws std::invalid_argument that names the first option of `value` that is out of range or
+/// contradicts another.
 template <class T>
 void check_fields(const T& value, const std::string& name) {
   fields_detail::check_value(fields_detail::kind_of<T>("", any), value, name);
+  const Findings findings =
+      findings_of(value, config_from_json(fields_detail::write_value(value), name));
+  if (!findings.errors().empty()) throw std::invalid_argument(findings.errors().front());
+}
+
+/// The choice that the string at `key` names. Reads a discriminator before its group.
+template <Choice T>
+T choice_at(const ConfigNode& node, std::string_view key) {
+  return *choice_named<T>(node.string_at(key, choice_names<T>()));
 }
 
 /// Every option, in order; what is not set is null. read_fields gives the same struct back.

@@ -2,6 +2,8 @@
 
 #include <torch/types.h>
 
+#include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "config/fields_json.h"
@@ -15,7 +17,8 @@ using Json = nlohmann::ordered_json;
 using SyntheticFields = Joined<StreamOptions, WorldOptions>;
 using StoreFields = Joined<StreamOptions, StoreOptions>;
 
-const std::vector<std::string> kKinds = {"synthetic", "store"};
+enum class DataKind { kSynthetic, kStore };
+constexpr auto names_of(DataKind) { return std::array{"synthetic", "store"}; }
 
 std::uint64_t stream_seed(const StreamOptions& options, std::uint64_t run_seed) {
   return options.stream_seed ? static_cast<std::uint64_t>(*options.stream_seed) : run_seed;
@@ -73,25 +76,48 @@ Data open_store(const StoreFields& fields, std::uint64_t run_seed) {
 }  // namespace
 
 Json resolve_data(const ConfigNode& data) {
-  const std::string kind = data.string_at("kind", kKinds);
+  const auto kind = choice_at<DataKind>(data, "kind");
   const ConfigNode rest = data.without({"kind"});
-  Json resolved{{"kind", kind}};
-  resolved.update(kind == "synthetic" ? write_fields(read_fields<SyntheticFields>(rest))
-                                      : write_fields(read_fields<StoreFields>(rest)));
+  Json resolved{{"kind", name_of(kind)}};
+  resolved.update(kind == DataKind::kSynthetic ? write_fields(read_fields<SyntheticFields>(rest))
+                                               : write_fields(read_fields<StoreFields>(rest)));
   return resolved;
+}
+
+Findings check_data(const ConfigNode& data) {
+  const ConfigNode rest = data.without({"kind"});
+  return choice_at<DataKind>(data, "kind") == DataKind::kSynthetic
+             ? findings_of(read_fields<SyntheticFields>(rest), rest)
+             : findings_of(read_fields<StoreFields>(rest), rest);
+}
+
+std::optional<DataSize> data_size(const ConfigNode& data) try {
+  const ConfigNode rest = data.without({"kind"});
+  if (choice_at<DataKind>(data, "kind") == DataKind::kSynthetic) {
+    const auto fields = read_fields<SyntheticFields>(rest);
+    return DataSize{*resolve(fields.get<WorldOptions>()).d_in, {}};
+  }
+  const auto fields = read_fields<StoreFields>(rest);
+  const auto& options = fields.get<StoreOptions>();
+  if (!std::filesystem::exists(options.path)) return {};
+  const ActivationStore store(options.path, /*verify_checksums=*/false);
+  const double share = options.held_out_path ? 1 : 1 - options.held_out;
+  return DataSize{store.d_in(), std::llround(share * static_cast<double>(store.size()))};
+} catch (const DataError&) {
+  return {};
 }
 
 Data open_data(const ConfigNode& data, std::uint64_t seed) {
   const ConfigNode rest = data.without({"kind"});
-  if (data.string_at("kind", kKinds) == "synthetic") {
+  if (choice_at<DataKind>(data, "kind") == DataKind::kSynthetic) {
     return open_world(read_fields<SyntheticFields>(rest), seed);
   }
   return open_store(read_fields<StoreFields>(rest), seed);
 }
 
 std::vector<std::pair<std::string, std::vector<FieldDoc>>> data_kinds() {
-  return {{"synthetic", describe_fields<SyntheticFields>()},
-          {"store", describe_fields<StoreFields>()}};
+  return {{name_of(DataKind::kSynthetic), describe_fields<SyntheticFields>()},
+          {name_of(DataKind::kStore), describe_fields<StoreFields>()}};
 }
 
 }  // namespace sae

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
 #include "evaluation/encode_all.h"
-#include "sae/base/error.h"
 #include "sae/config/config_node.h"
 #include "sae/evaluation/probes.h"
 #include "sae/models/architectures.h"
@@ -95,33 +95,24 @@ std::shared_ptr<Autoencoder> untrained(const ControlBasis& basis, const at::Tens
 
 }  // namespace
 
-const std::vector<std::string>& control_names() {
-  static const std::vector<std::string> names = {"identity", "pca", "random", "permuted",
-                                                 "untrained"};
-  return names;
-}
-
-std::shared_ptr<Autoencoder> make_control(const std::string& name, const ControlBasis& basis) {
+std::shared_ptr<Autoencoder> make_control(Control which, const ControlBasis& basis) {
   const at::NoGradGuard no_grad;
   const at::Tensor mean = basis.sample.mean(0);
-  std::shared_ptr<Autoencoder> control;
-  if (name == "identity") {
-    control = linear_control(at::eye(basis.sae->d_in()), at::zeros_like(mean));
-  } else if (name == "pca") {
-    control = principal_components(basis, mean);
-  } else if (name == "random") {
-    control = random_dictionary(basis, mean);
-  } else if (name == "permuted") {
-    control = permuted(basis);
-  } else if (name == "untrained") {
-    control = untrained(basis, mean);
-  } else {
-    std::string list;
-    for (const std::string& known : control_names()) list += (list.empty() ? "" : ", ") + known;
-    const std::string near = nearest_name(name, control_names());
-    throw ConfigError("controls: got '" + name + "', expected one of " + list +
-                      (near.empty() ? "" : "; did you mean '" + near + "'?"));
-  }
+  const auto control = [&] {
+    switch (which) {
+      case Control::kIdentity:
+        return linear_control(at::eye(basis.sae->d_in()), at::zeros_like(mean));
+      case Control::kPca:
+        return principal_components(basis, mean);
+      case Control::kRandom:
+        return random_dictionary(basis, mean);
+      case Control::kPermuted:
+        return permuted(basis);
+      case Control::kUntrained:
+        return untrained(basis, mean);
+    }
+    throw std::invalid_argument("make_control: no such control");
+  }();
   control->to(basis.sae->W_enc.device());
   return control;
 }

@@ -6,8 +6,10 @@
 #include <cmath>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "sae/base/error.h"
+#include "sae/config/findings.h"
 #include "sae/metrics/reconstruction.h"
 
 namespace sae {
@@ -71,6 +73,20 @@ void check_width(const Autoencoder& sae, const Data& data) {
 }
 
 }  // namespace
+
+void EvalOptions::check(Findings& findings) const {
+  if (every == 0 && every_tokens != EvalOptions{}.every_tokens) {
+    findings.unused("every_tokens", "with every 0");
+  }
+}
+
+void EvalOptions::check(Findings& findings, const RunLength& run) const {
+  if (every > run.steps) {
+    findings.warn("every", "got " + std::to_string(every) + ", the run has " +
+                               std::to_string(run.steps) +
+                               " steps: there is no evaluation before its end");
+  }
+}
 
 MetricValues evaluate_reconstruction(const Autoencoder& sae, const Data& data, std::int64_t tokens,
                                      std::int64_t batch, double input_scale) {

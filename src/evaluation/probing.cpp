@@ -7,12 +7,15 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "config/fields_json.h"
 #include "evaluation/encode_all.h"
 #include "evaluation/logistic.h"
 #include "sae/base/error.h"
+#include "sae/config/findings.h"
 
 namespace sae {
 namespace {
@@ -89,6 +92,26 @@ Json by_kind(const MetricValues& values) {
 }
 
 }  // namespace
+
+void SparseProbingOptions::check(Findings& findings) const {
+  const SparseProbingOptions defaults;
+  if (std::set<std::int64_t>(k_values.begin(), k_values.end()).size() < k_values.size()) {
+    findings.warn("k_values", "a number stands there twice");
+  }
+  if (k_values.empty() && !dense) {
+    findings.error("k_values", "got an empty list and dense false: there is nothing to probe");
+  }
+  if (dense) {
+    if (patience > probe_epochs && patience != defaults.patience) {
+      findings.warn("patience", "got " + std::to_string(patience) + ", above probe_epochs " +
+                                    std::to_string(probe_epochs) + ": no probe stops early");
+    }
+    return;
+  }
+  if (probe_epochs != defaults.probe_epochs) findings.unused("probe_epochs", "with dense false");
+  if (probe_lr != defaults.probe_lr) findings.unused("probe_lr", "with dense false");
+  if (patience != defaults.patience) findings.unused("patience", "with dense false");
+}
 
 Codes text_means(const Codes& x, const at::Tensor& offsets) {
   const at::NoGradGuard no_grad;

@@ -8,14 +8,76 @@
 #include <utility>
 
 #include "sae/base/rng.h"
+#include "sae/base/text.h"
+#include "sae/config/findings.h"
 
 namespace sae {
+namespace {
+
+std::string wrong_weights(const std::vector<double>& weights) {
+  return "got " + std::to_string(weights.size()) +
+         " numbers, expected 3: magnitude, frequency, contribution";
+}
+
+}  // namespace
+
+bool AtmMaskOptions::uses_theta() const {
+  return draw == MaskDraw::kBernoulli || inference != MaskInference::kNone;
+}
+
+void AtmMaskOptions::check(Findings& findings) const {
+  const AtmMaskOptions defaults;
+  if (weights.size() != 3) {
+    findings.error("weights", wrong_weights(weights));
+  } else if (importance != Importance::kWeighted && weights != defaults.weights) {
+    findings.unused("weights", "with importance '" + name_of(importance) + "'");
+  } else if (std::all_of(weights.begin(), weights.end(), [](double w) { return w == 0; })) {
+    findings.error("weights", "got zeros alone, expected one above 0: importance is 0 otherwise");
+  }
+  const bool relaxes = active_fraction < 1;
+  const std::string idle = !uses_theta() ? "with draw 'nested' and inference 'none'"
+                           : !relaxes    ? "with active_fraction 1"
+                                         : "";
+  if (!idle.empty()) {
+    if (relaxed_threshold != defaults.relaxed_threshold) findings.unused("relaxed_threshold", idle);
+    if (cycle != defaults.cycle) findings.unused("cycle", idle);
+  }
+  if (!uses_theta()) {
+    if (threshold != defaults.threshold) findings.unused("threshold", idle);
+    if (relaxes) findings.unused("active_fraction", idle);
+    if (rate != defaults.rate) findings.unused("rate", idle);
+  } else if (relaxes && active_fraction == 0 && threshold != defaults.threshold) {
+    findings.unused("threshold", "with active_fraction 0");
+  } else if (relaxes && active_fraction > 0 && relaxed_threshold > threshold) {
+    findings.warn("relaxed_threshold", "got " + shortest(relaxed_threshold) + ", above threshold " +
+                                           shortest(threshold) +
+                                           ": the relaxed part of a cycle masks more");
+  }
+  if (draw == MaskDraw::kBernoulli && rate == 0) {
+    findings.warn("rate", "got 0: the mask never masks anything");
+  }
+  if (min_keep == 1) findings.warn("min_keep", "got 1: the mask never masks anything");
+}
+
+void AtmMaskOptions::check(Findings& findings, const RunLength& run) const {
+  if (warmup_steps >= run.steps) {
+    findings.warn("warmup_steps", "got " + std::to_string(warmup_steps) + ", the run has " +
+                                      std::to_string(run.steps) +
+                                      " steps: the mask never acts in training; lower it");
+    return;
+  }
+  const double pruning = active_fraction * static_cast<double>(cycle);
+  if (uses_theta() && active_fraction < 1 && pruning >= static_cast<double>(run.steps)) {
+    findings.warn("cycle", "got " + std::to_string(cycle) + ", the run has " +
+                               std::to_string(run.steps) +
+                               " steps: it ends before a cycle's relaxed part; lower it");
+  }
+}
 
 AtmMask::AtmMask(std::int64_t d_sae, AtmMaskOptions options)
     : torch::nn::Module("AtmMask"), options_(std::move(options)) {
   if (options_.weights.size() != 3) {
-    throw std::invalid_argument("mask.weights: got " + std::to_string(options_.weights.size()) +
-                                " numbers, expected 3: magnitude, frequency, contribution");
+    throw std::invalid_argument("mask.weights: " + wrong_weights(options_.weights));
   }
   magnitude_ = register_buffer("magnitude", at::zeros({d_sae}));
   frequency_ = register_buffer("frequency", at::zeros({d_sae}));
@@ -46,13 +108,22 @@ at::Tensor AtmMask::importance() const {
   const at::NoGradGuard no_grad;
   const double unbias = correction();
   const at::Tensor signals[] = {magnitude_ * unbias, frequency_ * unbias, contribution_ * unbias};
-  if (options_.importance == "product") return signals[0] * signals[1] * signals[2];
-  if (options_.importance == "magnitude") return signals[0];
-  if (options_.importance == "frequency") return signals[1];
-  if (options_.importance == "contribution") return signals[2];
+  switch (options_.importance) {
+    case Importance::kProduct:
+      return signals[0] * signals[1] * signals[2];
+    case Importance::kMagnitude:
+      return signals[0];
+    case Importance::kFrequency:
+      return signals[1];
+    case Importance::kContribution:
+      return signals[2];
+    case Importance::kMean:
+    case Importance::kWeighted:
+      break;
+  }
   at::Tensor sum = at::zeros_like(magnitude_);
   for (std::size_t j = 0; j < 3; ++j) {
-    const double weight = options_.importance == "mean" ? 1.0 / 3 : options_.weights[j];
+    const double weight = options_.importance == Importance::kMean ? 1.0 / 3 : options_.weights[j];
     sum += weight * signals[j] / signals[j].mean(at::kDouble).clamp_min(1e-30);
   }
   return sum;
@@ -89,7 +160,7 @@ at::Tensor AtmMask::sample(std::uint64_t seed, std::int64_t step) const {
   const auto floor =
       static_cast<std::int64_t>(std::ceil(options_.min_keep * static_cast<double>(d_sae)));
   const at::Tensor value = importance();
-  if (options_.draw == "nested") {
+  if (options_.draw == MaskDraw::kNested) {
     const double width = std::floor(std::pow(static_cast<double>(d_sae), rng.uniform()));
     const std::int64_t keep = std::clamp(static_cast<std::int64_t>(width), floor, d_sae);
     const at::Tensor order = at::argsort(value, /*stable=*/true, /*dim=*/0, /*descending=*/true);
@@ -107,12 +178,32 @@ at::Tensor AtmMask::sample(std::uint64_t seed, std::int64_t step) const {
 }
 
 at::Tensor AtmMask::inference_factor() const {
-  if (options_.inference == "none" || updates_.item<std::int64_t>() == 0) return {};
+  if (options_.inference == MaskInference::kNone || updates_.item<std::int64_t>() == 0) return {};
   const at::NoGradGuard no_grad;
   // Step 0 of a cycle prunes, unless the schedule never does.
-  if (options_.inference == "expected") return 1 - mask_probability(0);
+  if (options_.inference == MaskInference::kExpected) return 1 - mask_probability(0);
   const at::Tensor value = importance();
   return (value >= theta(0)).to(value.dtype());
+}
+
+std::map<std::string, double> AtmMask::metrics(std::int64_t step, const at::Tensor& mask,
+                                               const at::Tensor& before) const {
+  constexpr std::pair<double, const char*> kQuantiles[] = {{0.05, "importance_q05"},
+                                                           {0.25, "importance_q25"},
+                                                           {0.5, "importance_q50"},
+                                                           {0.75, "importance_q75"},
+                                                           {0.95, "importance_q95"}};
+  const at::Tensor value = importance().to(at::kDouble);
+  const at::Tensor old_value = before.to(at::kDouble);
+  const double size = old_value.norm().item<double>();
+  std::map<std::string, double> values;
+  if (options_.draw == MaskDraw::kBernoulli) {  // a nested draw knows no threshold
+    values["theta"] = theta(step).item<double>();
+  }
+  values["masked"] = 1 - mask.mean().item<double>();
+  values["drift"] = size > 0 ? (value - old_value).norm().item<double>() / size : NAN;
+  for (const auto& [share, name] : kQuantiles) values[name] = value.quantile(share).item<double>();
+  return values;
 }
 
 void AtmMask::fold_input_scale(double scale) {

@@ -3,11 +3,15 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
+#include <cmath>
+#include <string>
 #include <utility>
 
 #include "base/reused.h"
 #include "models/batch_statistics.h"
 #include "sae/base/rng.h"
+#include "sae/base/text.h"
+#include "sae/config/findings.h"
 #include "sae/sparse/decode.h"
 #include "sparse/largest_of_parts.h"
 
@@ -39,6 +43,35 @@ class SquaredError : public torch::autograd::Function<SquaredError> {
 };
 
 }  // namespace
+
+void AutoencoderOptions::check(Findings& findings) const {
+  if (!mask || !mask->uses_theta()) return;
+  // The largest of F numbers is at most sqrt(F - 1) standard deviations above their mean.
+  const double most = std::sqrt(static_cast<double>(d_sae - 1));
+  const auto require_reachable = [&](const char* key, double c) {
+    if (std::abs(c) <= most) return;
+    const std::string limit = trimmed(most, 2) + " standard deviations from the mean";
+    findings.warn(key, "got " + shortest(c) + ", but importance is never more than " + limit +
+                           ": theta " + (c > 0 ? "is above all latents" : "is below all latents"));
+  };
+  if (mask->active_fraction > 0) require_reachable("mask.threshold", mask->threshold);
+  if (mask->active_fraction < 1) {
+    require_reachable("mask.relaxed_threshold", mask->relaxed_threshold);
+  }
+}
+
+void AutoencoderOptions::check(Findings& findings, const RunLength& run) const {
+  const std::string got = "got " + std::to_string(dead_after_tokens) + ", ";
+  if (static_cast<double>(dead_after_tokens) > run.tokens()) {
+    findings.warn("dead_after_tokens", got + "the run has " + trimmed(run.tokens(), 0) +
+                                           " tokens: no latent ever counts as dead, and nothing "
+                                           "revives any; lower it");
+  } else if (dead_after_tokens < run.batch) {
+    findings.warn("dead_after_tokens", got + "a batch has " + std::to_string(run.batch) +
+                                           " tokens: a latent that is silent in one counts as "
+                                           "dead; raise it");
+  }
+}
 
 at::Tensor squared_error(const at::Tensor& x, const at::Tensor& x_hat) {
   return SquaredError::apply(x_hat, x);
@@ -118,7 +151,7 @@ Forward Autoencoder::forward(const at::Tensor& x, Step step, const BatchPart& pa
                                             : sae::encode(x, encoder(), rule(x.size(0)), encoding_);
   pass.latents = pass.preactivations.with_values(activate(pass.preactivations));
   pass.kept = pass.latents;
-  const bool both = mask_ && mask_->options().paths == "both";
+  const bool both = mask_ && mask_->options().paths == MaskPaths::kBoth;
   if (mask_) {
     pass.mask = mask_->sample(step.seed, step.index);
     pass.kept = pass.latents.with_values(pass.latents.values() * pass.latents.per_entry(pass.mask));

@@ -4,7 +4,18 @@
 
 #include <algorithm>
 
+#include "sae/config/findings.h"
+
 namespace sae {
+
+void AuxKOptions::check(Findings& findings, std::int64_t d_sae) const {
+  if (aux_k && *aux_k > d_sae) {
+    findings.at_most("aux_k", static_cast<double>(*aux_k), static_cast<double>(d_sae), "d_sae");
+  }
+  if (aux_coefficient > 0) return;
+  if (aux_k) findings.unused("aux_k", "with aux_coefficient 0");
+  if (!aux_normalize) findings.unused("aux_normalize", "with aux_coefficient 0");
+}
 
 Losses aux_k_loss(const Autoencoder& sae, const Forward& pass, const AuxKOptions& options) {
   if (options.aux_coefficient == 0) return {};

@@ -3,9 +3,32 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
+#include "sae/base/text.h"
+#include "sae/config/findings.h"
+
 namespace sae {
+
+void BatchTopKOptions::check(Findings& findings) const {
+  base.check(findings);
+  aux.check(findings, base.d_sae);
+  const auto d_sae = static_cast<double>(base.d_sae);
+  if (k > d_sae) {
+    findings.at_most("k", k, d_sae, "d_sae");
+  } else if (k == d_sae) {
+    findings.warn("k", "got all of d_sae: nothing is sparse");
+  }
+}
+
+void BatchTopKOptions::check(Findings& findings, const RunLength& run) const {
+  base.check(findings, run);
+  if (k * static_cast<double>(run.batch) < 1) {
+    findings.warn("k", "got " + shortest(k) + ", less than one latent in a batch of " +
+                           std::to_string(run.batch) + " tokens, which keeps one; raise it");
+  }
+}
 
 BatchTopK::BatchTopK(BatchTopKOptions options)
     : Autoencoder(options.base), options_(std::move(options)) {

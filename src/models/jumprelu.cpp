@@ -4,9 +4,11 @@
 #include <torch/types.h>
 
 #include <cmath>
+#include <string>
 #include <utility>
 
 #include "sae/base/error.h"
+#include "sae/config/findings.h"
 
 namespace sae {
 namespace {
@@ -56,23 +58,41 @@ class Heaviside : public torch::autograd::Function<Heaviside> {
   }
 };
 
+constexpr const char* kNoTarget = "missing; expected a number > 0 with sparsity_loss 'target'";
+
 }  // namespace
+
+void JumpReluOptions::check(Findings& findings) const {
+  const bool target = sparsity_loss == SparsityLoss::kTarget;
+  base.check(findings);
+  sparsity.check(findings, base.d_sae, /*steers=*/!target);
+  if (target && !sparsity.target_l0) findings.error("target_l0", kNoTarget);
+  if (sparsity_loss != SparsityLoss::kTanh && tanh_scale != JumpReluOptions{}.tanh_scale) {
+    findings.unused("tanh_scale", "with sparsity_loss '" + name_of(sparsity_loss) + "'");
+  }
+}
+
+void JumpReluOptions::check(Findings& findings, const RunLength& run) const {
+  base.check(findings, run);
+  sparsity.check(findings, run);
+}
 
 JumpRelu::JumpRelu(JumpReluOptions options)
     : Autoencoder(options.base), options_(std::move(options)) {
-  if (options_.sparsity_loss == "target" && !options_.sparsity.target_l0) {
-    throw ConfigError(
-        "model.target_l0: missing; expected a number > 0 with sparsity_loss 'target'");
+  if (options_.sparsity_loss == SparsityLoss::kTarget && !options_.sparsity.target_l0) {
+    throw ConfigError(std::string("model.target_l0: ") + kNoTarget);
   }
-  const double init =
-      options_.threshold_as == "log" ? std::log(options_.threshold_init) : options_.threshold_init;
-  threshold_parameter_ = register_parameter(
-      options_.threshold_as == "log" ? "log_threshold" : "threshold", at::full({d_sae()}, init));
+  const double init = options_.threshold_as == ThresholdAs::kLog ? std::log(options_.threshold_init)
+                                                                 : options_.threshold_init;
+  threshold_parameter_ =
+      register_parameter(options_.threshold_as == ThresholdAs::kLog ? "log_threshold" : "threshold",
+                         at::full({d_sae()}, init));
   sparsity_ = register_module("sparsity", std::make_shared<SparsityControl>(options_.sparsity));
 }
 
 at::Tensor JumpRelu::threshold() const {
-  return options_.threshold_as == "log" ? threshold_parameter_.exp() : threshold_parameter_.relu();
+  return options_.threshold_as == ThresholdAs::kLog ? threshold_parameter_.exp()
+                                                    : threshold_parameter_.relu();
 }
 
 SelectionRule JumpRelu::rule(std::int64_t /*batch*/) const {
@@ -109,9 +129,9 @@ at::Tensor JumpRelu::target_loss(const Forward& pass) const {
 Losses JumpRelu::penalties(const Forward& pass, Step step) const {
   const at::Tensor lambda = sparsity_->coefficient(step.index);
   at::Tensor sparsity;
-  if (options_.sparsity_loss == "l0") {
+  if (options_.sparsity_loss == SparsityLoss::kL0) {
     sparsity = active_per_token(pass);
-  } else if (options_.sparsity_loss == "target") {
+  } else if (options_.sparsity_loss == SparsityLoss::kTarget) {
     sparsity = target_loss(pass);
   } else {
     const at::Tensor f = weigh_by_norm(pass.kept, pass.kept.values());
@@ -129,11 +149,11 @@ Losses JumpRelu::penalties(const Forward& pass, Step step) const {
 }
 
 void JumpRelu::observe_more(const BatchStatistics& batch, Step step) {
-  if (options_.sparsity_loss != "target") sparsity_->observe(batch.l0(), step.index);
+  if (options_.sparsity_loss != SparsityLoss::kTarget) sparsity_->observe(batch.l0(), step.index);
 }
 
 void JumpRelu::fold_more(double scale) {
-  if (options_.threshold_as == "log") {
+  if (options_.threshold_as == ThresholdAs::kLog) {
     threshold_parameter_.sub_(std::log(scale));
   } else {
     threshold_parameter_.div_(scale);

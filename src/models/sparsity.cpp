@@ -3,7 +3,10 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <string>
 #include <utility>
+
+#include "sae/config/findings.h"
 
 namespace sae {
 namespace {
@@ -11,6 +14,37 @@ namespace {
 constexpr double kHorizon = 100;  // steps that the controller looks ahead
 
 }  // namespace
+
+void SparsityOptions::check(Findings& findings, std::int64_t d_sae, bool steers) const {
+  const SparsityOptions defaults;
+  if (target_l0 && *target_l0 > static_cast<double>(d_sae)) {
+    findings.at_most("target_l0", *target_l0, static_cast<double>(d_sae), "d_sae");
+  }
+  if (target_l0 && sparsity == 0) {
+    findings.error("sparsity", "got 0, expected > 0 with target_l0, which it is the weight for");
+  } else if (sparsity == 0 && sparsity_warmup_steps > 0) {
+    findings.unused("sparsity_warmup_steps", "with sparsity 0");
+  }
+  if (!target_l0 || !steers) {
+    if (target_rate != defaults.target_rate) {
+      findings.unused("target_rate",
+                      target_l0 ? "with sparsity_loss 'target'" : "without target_l0");
+    }
+  } else if (target_rate == 0) {
+    findings.warn("target_rate", "got 0: lambda never moves towards target_l0");
+  }
+}
+
+void SparsityOptions::check(Findings& findings, const RunLength& run) const {
+  const std::string got = "got " + std::to_string(sparsity_warmup_steps) + ", the run has " +
+                          std::to_string(run.steps) + " steps: ";
+  if (sparsity_warmup_steps > run.steps) {
+    findings.error("sparsity_warmup_steps",
+                   got + "lambda never reaches its value; expected at most these");
+  } else if (2 * sparsity_warmup_steps > run.steps) {
+    findings.warn("sparsity_warmup_steps", got + "lambda grows for most of the run");
+  }
+}
 
 SparsityControl::SparsityControl(SparsityOptions options)
     : torch::nn::Module("SparsityControl"), options_(std::move(options)) {

@@ -3,11 +3,28 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "sae/base/rng.h"
+#include "sae/config/findings.h"
 
 namespace sae {
+
+void StandardOptions::check(Findings& findings) const {
+  base.check(findings);
+  sparsity.check(findings, base.d_sae, /*steers=*/true);
+}
+
+void StandardOptions::check(Findings& findings, const RunLength& run) const {
+  base.check(findings, run);
+  sparsity.check(findings, run);
+  if (resample_every && *resample_every > run.steps) {
+    findings.warn("resample_every", "got " + std::to_string(*resample_every) + ", the run has " +
+                                        std::to_string(run.steps) +
+                                        " steps: nothing is ever resampled");
+  }
+}
 
 Standard::Standard(StandardOptions options)
     : Autoencoder(options.base), options_(std::move(options)) {

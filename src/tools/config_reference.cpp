@@ -68,11 +68,7 @@ std::string config_reference(const std::string& only) {
     for (const char* name : {"run", "model", "data", "train", "eval", "core", "absorption",
                              "probing", "diagnose", "compare"})
       names.emplace_back(name);
-    const std::string near = nearest_name(only, names);
-    std::string list;
-    for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
-    throw ConfigError("config print: got '" + only + "', expected one of " + list +
-                      (near.empty() ? "" : "; did you mean '" + near + "'?"));
+    throw ConfigError("config print: " + expected_one_of(only, names));
   }
   return text;
 }

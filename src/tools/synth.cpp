@@ -46,11 +46,15 @@ void add_truth(StoreWriter& writer, std::int64_t number, const SparseRows& rows)
 }  // namespace
 
 SynthOptions read_synth(const std::string& preset, std::int64_t tokens,
-                        const std::vector<std::string>& sets) {
+                        const std::vector<std::string>& sets, std::vector<Notice>* notices) {
   ConfigNode document =
       config_from_json(nlohmann::ordered_json{{"preset", preset}, {"tokens", tokens}}, "sae synth");
   for (const std::string& set : sets) document = with_set(document, set);
-  return read_fields<SynthOptions>(document);
+  auto options = read_fields<SynthOptions>(document);
+  const Findings findings = findings_of(options, document);
+  findings.require();
+  if (notices) *notices = findings.notices();
+  return options;
 }
 
 void write_world(const SynthOptions& options, const std::filesystem::path& folder,
@@ -58,9 +62,9 @@ void write_world(const SynthOptions& options, const std::filesystem::path& folde
   const auto world = std::make_shared<const World>(options.world);
   WorldSource source(world, static_cast<std::uint64_t>(options.stream_seed));
   const nlohmann::ordered_json world_json = write_fields(world->options());
-  const at::ScalarType dtype = options.dtype == "f32"   ? at::kFloat
-                               : options.dtype == "f16" ? at::kHalf
-                                                        : at::kBFloat16;
+  const at::ScalarType dtype = options.dtype == StoredAs::kF32   ? at::kFloat
+                               : options.dtype == StoredAs::kF16 ? at::kHalf
+                                                                 : at::kBFloat16;
   if (std::filesystem::exists(folder)) {
     throw ConfigError(folder.string() + ": exists already; choose another --out");
   }

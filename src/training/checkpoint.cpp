@@ -12,6 +12,7 @@
 #include "sae/base/files.h"
 #include "sae/base/sha256.h"
 #include "sae/base/version.h"
+#include "sae/config/findings.h"
 #include "sae/models/sae_folder.h"
 
 namespace sae {
@@ -42,6 +43,14 @@ std::vector<fs::path> checkpoints_in(const fs::path& folder) {
 }
 
 }  // namespace
+
+void CheckpointOptions::check(Findings& findings, const RunLength& run) const {
+  if (checkpoint_every > run.steps && checkpoint_every != CheckpointOptions{}.checkpoint_every) {
+    findings.warn("checkpoint_every", "got " + std::to_string(checkpoint_every) + ", the run has " +
+                                          std::to_string(run.steps) +
+                                          " steps: none is written by steps");
+  }
+}
 
 bool is_intact(const fs::path& checkpoint) {
   try {

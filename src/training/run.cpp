@@ -18,6 +18,7 @@
 #include "sae/metrics/metric_values.h"
 #include "sae/models/architectures.h"
 #include "sae/models/sae_folder.h"
+#include "training/run_options.h"
 #include "training/run_summary.h"
 
 namespace sae {
@@ -26,25 +27,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
-
-/// Whether the model group leaves its width to the data.
-bool wants_width(const ConfigNode& model) {
-  return !model.has("d_in") || model.at("d_in").is_null();
-}
-
-/// The model group with d_in filled in from the data, or checked against it.
-ConfigNode complete_model(const ConfigNode& model, std::int64_t d_in) {
-  if (wants_width(model)) {
-    return with_value(model, "d_in", config_from_json(Json{{"d_in", d_in}}, "data").at("d_in"),
-                      "data");
-  }
-  const ConfigNode given = model.at("d_in");
-  if (given.json() != Json(d_in)) {
-    given.fail("got " + given.got() + ", the data has width " + std::to_string(d_in) +
-               "; leave d_in out to take the data's");
-  }
-  return model;
-}
 
 /// What must agree for a run to be continued: everything but where it is computed.
 Json identity(Json config) {
@@ -100,37 +82,6 @@ RunOutcome finished_before(const RunOptions& options, const fs::path& folder) {
 }
 
 }  // namespace
-
-RunOptions read_run(const ConfigNode& document) {
-  const auto group = [&](const char* name) {
-    return document.has(name)
-               ? document.at(name)
-               : config_from_json(Json{{name, Json::object()}}, document.place()).at(name);
-  };
-  auto basics = read_fields<RunBasics>(document.without({"model", "data", "train", "eval"}));
-  auto train = read_fields<RunTrainOptions>(group("train"));
-  auto eval = read_fields<EvalOptions>(group("eval"));
-  RunOptions options{std::move(basics), document.at("model"), document.at("data"), std::move(train),
-                     std::move(eval)};
-  resolve_data(options.data);
-  if (!options.model.is_object()) {
-    options.model.fail("got " + options.model.got() + ", expected an object");
-  }
-  resolve_model(wants_width(options.model) ? complete_model(options.model, 1) : options.model);
-  options.train.train.total_steps();
-  return options;
-}
-
-Json resolve_run(const RunOptions& options) {
-  Json config = write_fields(options.basics);
-  const bool open = wants_width(options.model);
-  config["model"] = resolve_model(open ? complete_model(options.model, 1) : options.model);
-  if (open) config["model"]["d_in"] = nullptr;
-  config["data"] = resolve_data(options.data);
-  config["train"] = write_fields(options.train);
-  config["eval"] = write_fields(options.eval);
-  return config;
-}
 
 TrainingRun::TrainingRun(RunOptions options, Data data, fs::path folder, bool resume)
     : options_(std::move(options)), data_(std::move(data)), folder_(std::move(folder)) {

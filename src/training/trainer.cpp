@@ -9,71 +9,27 @@
 
 #include "sae/base/error.h"
 #include "training/batch_pass.h"
+#include "training/calibration.h"
 
 namespace sae {
-namespace {
-
-/// Weiszfeld's algorithm: the point with the least summed distance to the rows of x [N, D].
-at::Tensor geometric_median(const at::Tensor& x) {
-  at::Tensor guess = x.mean(0);
-  for (int round = 0; round < 100; ++round) {
-    const at::Tensor weight =
-        (x - guess).norm(2, /*dim=*/1, /*keepdim=*/true).clamp_min(1e-8).reciprocal();
-    const at::Tensor next = (x * weight).sum(0) / weight.sum();
-    const double moved = (next - guess).norm().item<double>();
-    guess = next;
-    if (moved <= 1e-5 * guess.norm().item<double>()) break;
-  }
-  return guess;
-}
-
-}  // namespace
-
-std::int64_t TrainOptions::total_steps() const {
-  if (steps.has_value() == tokens.has_value()) {
-    throw ConfigError(steps ? "train: got both steps and tokens, expected one of them"
-                            : "train: got neither steps nor tokens, expected one of them");
-  }
-  const std::int64_t total = steps ? *steps : *tokens / batch;
-  if (total < 1) {
-    throw ConfigError("train.tokens: got " + std::to_string(*tokens) +
-                      ", expected at least one batch of " + std::to_string(batch));
-  }
-  return total;
-}
 
 Trainer::Trainer(std::shared_ptr<Autoencoder> sae, TrainOptions options, std::uint64_t seed,
-                 std::string precision)
+                 Precision precision)
     : sae_(std::move(sae)),
       options_(std::move(options)),
       seed_(seed),
-      bf16_(precision == "bf16"),
+      bf16_(precision == Precision::kBf16),
       adam_(sae_, options_.adam),
       total_steps_(options_.total_steps()),
       logged_at_(std::chrono::steady_clock::now()) {
-  if (precision != "fp32" && precision != "bf16") {
-    throw std::invalid_argument("Trainer: got precision '" + precision +
-                                "', expected fp32 or bf16");
-  }
-  const Screening screening = options_.screening == "on"    ? Screening::kOn
-                              : options_.screening == "off" ? Screening::kOff
-                                                            : Screening::kAuto;
-  sae_->set_encoding({sae_->encoding().storage, screening});
+  sae_->set_encoding({sae_->encoding().storage, options_.screening});
 }
 
 void Trainer::calibrate(const at::Tensor& x_in) {
   const at::NoGradGuard no_grad;
   const at::Tensor x = x_in.to(sae_->W_enc.options().requires_grad(false));
-  input_scale_ = 1;
-  if (options_.input_norm != "none") {
-    const double square =
-        x.square().sum(at::kDouble).item<double>() / static_cast<double>(x.size(0));
-    const double wanted = options_.input_norm == "unit" ? 1 : static_cast<double>(sae_->d_in());
-    if (square > 0) input_scale_ = std::sqrt(wanted / square);
-  }
-  if (options_.b_dec_init == "zero") return;
-  const at::Tensor scaled = x * input_scale_;
-  sae_->b_dec.copy_(options_.b_dec_init == "mean" ? scaled.mean(0) : geometric_median(scaled));
+  input_scale_ = sae::input_scale(options_.input_norm, x);
+  sae_->b_dec.copy_(initial_b_dec(options_.b_dec_init, x * input_scale_));
 }
 
 StepReport Trainer::step(const at::Tensor& x_in) {
@@ -143,23 +99,10 @@ MetricValues Trainer::measure(const BatchPass& pass, const at::Tensor& importanc
   values["dead"] = sae_->dead().to(at::kDouble).mean().item<double>();
   values["grad_norm"] = adam_.gradient_norm().item<double>();
   values["lr"] = learning_rate(options_.schedule, step_ - 1, total_steps_);
-  const auto& mask = sae_->mask();
-  if (!mask) return values;
-  const at::Tensor importance = mask->importance().to(at::kDouble);
-  const at::Tensor before = importance_before.to(at::kDouble);
-  const double size = before.norm().item<double>();
-  if (mask->options().draw == "bernoulli") {  // a nested draw knows no threshold
-    values["mask.theta"] = mask->theta(step_ - 1).item<double>();
-  }
-  values["mask.masked"] = 1 - pass.mask.mean().item<double>();
-  values["mask.drift"] = size > 0 ? (importance - before).norm().item<double>() / size : NAN;
-  constexpr std::pair<double, const char*> kQuantiles[] = {{0.05, "mask.importance_q05"},
-                                                           {0.25, "mask.importance_q25"},
-                                                           {0.5, "mask.importance_q50"},
-                                                           {0.75, "mask.importance_q75"},
-                                                           {0.95, "mask.importance_q95"}};
-  for (const auto& [share, name] : kQuantiles) {
-    values[name] = importance.quantile(share).item<double>();
+  if (const auto& mask = sae_->mask()) {
+    for (const auto& [name, value] : mask->metrics(step_ - 1, pass.mask, importance_before)) {
+      values["mask." + name] = value;
+    }
   }
   return values;
 }

@@ -18,16 +18,19 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+enum class Draw { kIndependent, kNested };
+constexpr auto names_of(Draw) { return std::array{"independent", "nested"}; }
+
 struct MaskOptions {
   double decay = 0.99;
   std::int64_t warmup_steps = 1000;
-  std::string draw = "independent";
+  Draw draw = Draw::kIndependent;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("decay", self.decay, unit_interval(), "decay of the averages, per step");
     visit("warmup_steps", self.warmup_steps, at_least(0), "steps before any latent is masked");
-    visit("draw", self.draw, one_of({"independent", "nested"}), "how latents are drawn");
+    visit("draw", self.draw, any, "how latents are drawn");
   }
   bool operator==(const MaskOptions&) const = default;
 };
@@ -317,9 +320,21 @@ TEST(Config, ReportsErrorsInsideTokensOnOneLine) {
     EXPECT_EQ(error.find('\n'), std::string::npos) << error;
     EXPECT_EQ(error.find("json.exception"), std::string::npos) << error;
   }
-  EXPECT_EQ(parse_error("{\"a\": \"x"), "a.json:1:8: invalid string: missing closing quote");
+  EXPECT_EQ(parse_error("{\"a\": \"x"), "a.json:1:9: got the end in a string, expected '\"' first");
   EXPECT_EQ(parse_error("{\"a\": -Infinity}"),
             "a.json:1:7: got -Infinity, expected a value; JSON has no NaN and no Infinity");
+  EXPECT_EQ(parse_error("{\"a\": \"x\ny\"}"),
+            "a.json:1:9: got the end of the line in a string, expected '\"' before it");
+  EXPECT_EQ(parse_error("{\"a\": \"x\ty\"}"),
+            "a.json:1:9: got a control character in a string, expected \\t in its place");
+  EXPECT_EQ(parse_error("{\"a\": \"C:\\temp\\x\"}"),
+            "a.json:1:15: got \\x, expected one of \\\" \\\\ \\/ \\b \\f \\n \\r \\t and "
+            "\\uXXXX, or \\\\ for a backslash");
+  EXPECT_EQ(parse_error("{\"a\": \"\xff\"}"),
+            "a.json:1:8: got a byte that is not UTF-8, expected UTF-8");
+  EXPECT_EQ(parse_error("{\"a\": 1, // one\n /* two"),
+            "a.json:2:8: got the end in a comment, expected '*/' first");
+  EXPECT_EQ(parse_error("{\"a\": 2e}"), "a.json:1:7: got 2e, expected digit after the exponent");
 }
 
 TEST(Config, RefusesDuplicateKeysAndNamesBothLines) {
@@ -497,7 +512,7 @@ TEST(ConfigSet, FallsBackToStrings) {
   const auto name = [](const std::string& right) {
     return read_fields<Root>(with_set(minimal(), "model.name=" + right)).model.name;
   };
-  EXPECT_EQ(name(""), "");
+  EXPECT_EQ(name("\"\""), "");
   EXPECT_EQ(name("fast"), "fast");
   EXPECT_EQ(name("\"5\""), "5");
   EXPECT_EQ(name("// not a comment"), "// not a comment");
@@ -506,6 +521,28 @@ TEST(ConfigSet, FallsBackToStrings) {
   EXPECT_EQ(name("2024-run"), "2024-run");
   EXPECT_EQ(name("10.0.0.1"), "10.0.0.1");
   EXPECT_EQ(name("-"), "-");
+}
+
+TEST(ConfigSet, WithNothingOnTheRightGoesBackToTheDefault) {
+  auto config = with_set(minimal(), "model.k=64");
+  config = with_set(config, "model.mask={\"decay\": 0.5, \"warmup_steps\": 7}");
+  config = with_set(with_set(config, "model.k="), "model.mask.decay=");
+  const Root root = read_fields<Root>(config);
+  EXPECT_EQ(root.model.k, 32);
+  EXPECT_EQ(root.model.mask, (MaskOptions{.warmup_steps = 7}));
+  EXPECT_FALSE(read_fields<Root>(with_set(config, "model.mask=")).model.mask);
+  EXPECT_EQ(with_set(with_set(minimal(), "model.prefixes=[1, 2, 3]"), "model.prefixes.1=")
+                .at("model")
+                .at("prefixes")
+                .json()
+                .dump(),
+            "[1,3]");
+  // What is not there is at its default already; a key that no option has is an error still.
+  EXPECT_EQ(read_fields<Root>(with_set(minimal(), "model.lr=")).model.lr, 1e-4);
+  EXPECT_EQ(read_fields<Root>(with_set(minimal(), "model.mask.decay=")).model.k, 32);
+  EXPECT_EQ(set_error("model.maks="), "--set model.maks: unknown key; did you mean 'mask'?");
+  EXPECT_EQ(set_error("model.d_in="), "a.json:1: model.d_in: missing; expected an integer >= 1");
+  EXPECT_EQ(set_error("model.k.x="), "no error");
 }
 
 TEST(ConfigSet, IsNamedAsThePlaceOfItsErrors) {
@@ -581,7 +618,7 @@ TEST(Config, ReadsBackWhatItWroteBitForBit) {
   options.d_in = std::numeric_limits<std::int64_t>::max();
   options.name = "caf\u00e9 \"quoted\"\n\\ \x01";
   options.flags = {true, false, true};
-  options.mask = MaskOptions{.decay = 1.0 / 3, .draw = "nested"};
+  options.mask = MaskOptions{.decay = 1.0 / 3, .draw = Draw::kNested};
   options.members = {MaskOptions{.decay = 0.1 + 0.2}, {}};
   options.overrides = Json::parse(R"({"z": 1, "a": [1.5, "x", null, {"k": {}}]})");
   std::mt19937_64 random(3);

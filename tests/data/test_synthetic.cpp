@@ -195,7 +195,7 @@ TEST(WorldOptions, OverrideAPresetFieldByField) {
   EXPECT_EQ(resolved.features, 700);
   EXPECT_EQ(resolved.correlation_rank, 0);
   EXPECT_EQ(resolved.d_in, 128);
-  EXPECT_EQ(resolved.rule, "compete");
+  EXPECT_EQ(resolved.rule, Rule::kCompete);
   EXPECT_EQ(resolved.rate_min, 0.002);
   EXPECT_FALSE(resolved.child_rate.has_value());
   EXPECT_EQ(resolve(resolved).features, 700);  // resolving twice changes nothing
@@ -214,7 +214,7 @@ TEST(WorldOptions, AreRefusedWhereNoWorldFits) {
   options.rate_min = 0.1;
   options.children = 4;
   options.depth = 1;
-  options.rule = "choose";
+  options.rule = Rule::kChoose;
   options.child_rate = 0.3;  // four of them: 1.2
   EXPECT_THROW(resolve(options), ConfigError);
   options.child_rate = 0.25;
@@ -323,7 +323,7 @@ TEST(WorldTables, LetNoChildOfMagnitudeZeroCompete) {
   options.roots = 1;
   options.children = 4;
   options.depth = 1;
-  options.rule = "compete";
+  options.rule = Rule::kCompete;
   options.root_rate = 1;
   options.child_rate = 0.9;
   options.spread_mean = 1;
@@ -423,7 +423,7 @@ TEST(Sampler, PicksTheWinnerOfACompetitionUniformly) {
   options.roots = 1;
   options.children = 5;
   options.depth = 1;
-  options.rule = "compete";
+  options.rule = Rule::kCompete;
   options.root_rate = 1;
   options.child_rate = 0.7;
   const WorldTables tables = make_tables(options);
@@ -501,7 +501,7 @@ TEST(Sampler, DrawsMagnitudesWithTheTablesMomentsAndTheParentsScale) {
     options.roots = 1;
     options.children = 3;
     options.depth = 2;
-    options.rule = "choose";
+    options.rule = Rule::kChoose;
     options.root_rate = 0.9;
     options.child_rate = 0.3;
     options.magnitude_first = 5;

@@ -34,7 +34,7 @@ Word entries(const at::Tensor& code) {
   return word;
 }
 
-AbsorptionRules rules(const std::string& version) {
+AbsorptionRules rules(AbsorptionVersion version) {
   AbsorptionOptions options;
   options.version = version;
   return absorption_rules(options);
@@ -76,10 +76,11 @@ void expect_sae_bench_scores(const std::string& name, int at_least = 4) {
   const Indices main = golden.integers(name + ".main");
   const std::vector<double> projection = golden.list(name + ".projection");
   const Indices best = golden.integers(name + ".top");
-  const std::map<std::string, AbsorptionRules> all = {{"default", rules("saebench-0.6")},
-                                                      {"old", rules("saebench-0.3.2")},
-                                                      {"table8", rules("paper-table8")},
-                                                      {"loose", loose()}};
+  const std::map<std::string, AbsorptionRules> all = {
+      {"default", rules(AbsorptionVersion::kSaeBench06)},
+      {"old", rules(AbsorptionVersion::kSaeBench032)},
+      {"table8", rules(AbsorptionVersion::kPaperTable8)},
+      {"loose", loose()}};
   for (const auto& [variant, rule] : all) {
     const std::vector<double> fraction = golden.list(name + "." + variant + ".fraction");
     const std::vector<double> full = golden.list(name + "." + variant + ".full");
@@ -131,7 +132,8 @@ TEST(Absorption, WhatSaeBenchCannotDivideScoresNothing) {
   const std::vector<float> values = {5};
   const std::vector<float> cosines = {1, 0.9F};
   const Indices main = {0};
-  const WordAbsorption score = score_word(0, latents, values, cosines, main, rules("saebench-0.6"));
+  const WordAbsorption score =
+      score_word(0, latents, values, cosines, main, rules(AbsorptionVersion::kSaeBench06));
   EXPECT_EQ(score.fraction, 0);
   EXPECT_FALSE(score.full);
 }
@@ -139,17 +141,17 @@ TEST(Absorption, WhatSaeBenchCannotDivideScoresNothing) {
 TEST(Absorption, SilentLatentsAbsorbNothing) {
   const std::vector<float> cosines = {1, 0.9F};
   const Indices main = {0};
-  EXPECT_FALSE(score_word(1, {}, {}, cosines, main, rules("paper-table8")).full);
+  EXPECT_FALSE(score_word(1, {}, {}, cosines, main, rules(AbsorptionVersion::kPaperTable8)).full);
 }
 
 TEST(Absorption, AVersionSetsWhatIsNotGiven) {
   AbsorptionOptions options;
-  options.version = "paper-table8";
+  options.version = AbsorptionVersion::kPaperTable8;
   EXPECT_EQ(absorption_rules(options).tau_pa, 0);
   EXPECT_EQ(absorption_rules(options).tau_ps, -1);
   options.tau_ps = 0.2;
   EXPECT_EQ(absorption_rules(options).tau_ps, 0.2);
-  options.version = "saebench-0.3.2";
+  options.version = AbsorptionVersion::kSaeBench032;
   EXPECT_TRUE(absorption_rules(options).old_fraction);
   EXPECT_EQ(absorption_rules(options).min_classes, 0);
   options.min_feats_for_eval = 5;
@@ -216,8 +218,8 @@ TEST(Absorption, AveragesOverLettersAsSaeBench) {
     one.sparse.latents.assign(static_cast<std::size_t>(one.sparse.main), 0);
     result.classes.push_back(one);
   }
-  check_gate(result.classes, rules("saebench-0.6"), "golden");
-  keep_classes(result.classes, rules("saebench-0.6"));
+  check_gate(result.classes, rules(AbsorptionVersion::kSaeBench06), "golden");
+  keep_classes(result.classes, rules(AbsorptionVersion::kSaeBench06));
   const MetricValues values = result.values();
   EXPECT_EQ(values.at("classes_kept"), 24);
   for (const char* name : {"mean_absorption_fraction_score", "mean_full_absorption_score",
@@ -243,14 +245,14 @@ TEST(Absorption, TheGateIsStrictAndCountsLettersWithoutWords) {
   const GoldenFile golden("aggregation");
   for (ClassAbsorption& one : classes) one.words = 3;
   classes[7].words = 0;
-  check_gate(classes, rules("saebench-0.6"), "letters");
-  keep_classes(classes, rules("saebench-0.6"));
+  check_gate(classes, rules(AbsorptionVersion::kSaeBench06), "letters");
+  keep_classes(classes, rules(AbsorptionVersion::kSaeBench06));
   const auto kept =
       std::count_if(classes.begin(), classes.end(), [](auto& one) { return one.kept; });
   EXPECT_EQ(kept, golden.integers("edge_letters")[0]) << "20 pass, one of them has no words";
   classes[0].probe_f1 = 0.6;
   try {
-    check_gate(classes, rules("saebench-0.6"), "letters");
+    check_gate(classes, rules(AbsorptionVersion::kSaeBench06), "letters");
     FAIL() << "no error";
   } catch (const DataError& error) {
     EXPECT_STREQ(error.what(),
@@ -258,7 +260,7 @@ TEST(Absorption, TheGateIsStrictAndCountsLettersWithoutWords) {
                  "(absorption.min_feats_for_eval): the classes cannot be read from these "
                  "activations");
   }
-  check_gate(classes, rules("saebench-0.3.2"), "letters");  // had no gate
+  check_gate(classes, rules(AbsorptionVersion::kSaeBench032), "letters");  // had no gate
 }
 
 /// The world of scripts/make_metric_goldens.py: letters and families on axes of their own; three of
@@ -423,7 +425,7 @@ TEST(Absorption, CountsForAWordOnlyWhatCarriesIt) {
     Indices latents(values.size());
     std::iota(latents.begin(), latents.end(), 0);
     const Indices main = {0};
-    const auto rule = rules("saebench-0.6");
+    const auto rule = rules(AbsorptionVersion::kSaeBench06);
     const WordAbsorption score = score_word(10, latents, values, cosines, main, rule);
     std::map<std::int64_t, double> out;
     for (const auto& one : word_absorbers(score, 10, latents, values, cosines, main, rule)) {

@@ -24,13 +24,12 @@ BatchStatistics step_of(const Numbers& magnitude, const Numbers& frequency,
   batch.fired = floats(frequency) * 10;
   batch.contribution = floats(contribution) * 10;
   batch.min_positive = at::ones({});
-  batch.active = batch.fired.sum() / 10;
   return batch;
 }
 
 /// A mask whose importance is `importance`, masking from step 0 on, with no floor.
 AtmMask mask_of(const Numbers& importance, AtmMaskOptions options = {}) {
-  options.importance = "magnitude";
+  options.importance = Importance::kMagnitude;
   options.warmup_steps = 0;
   AtmMask mask(static_cast<std::int64_t>(importance.size()), options);
   mask.observe(step_of(importance, importance, importance));
@@ -48,7 +47,7 @@ const Numbers kFrequency{0.5, 0.25, 0};
 const Numbers kContribution{4, 1, 1};
 
 TEST(AtmMask, CombinesTheThreeSignalsByEachRule) {
-  const auto importance = [](const std::string& rule) {
+  const auto importance = [](Importance rule) {
     AtmMaskOptions options;
     options.importance = rule;
     options.weights = {1, 10, 100};
@@ -56,18 +55,18 @@ TEST(AtmMask, CombinesTheThreeSignalsByEachRule) {
     mask.observe(step_of(kMagnitude, kFrequency, kContribution));
     return mask.importance();
   };
-  expect_close(importance("magnitude"), tensor(kMagnitude), "", 1e-5);
-  expect_close(importance("frequency"), tensor(kFrequency), "", 1e-5);
-  expect_close(importance("contribution"), tensor(kContribution), "", 1e-5);
-  expect_close(importance("product"), tensor({2, 0.5, 0}), "", 1e-5);
+  expect_close(importance(Importance::kMagnitude), tensor(kMagnitude), "", 1e-5);
+  expect_close(importance(Importance::kFrequency), tensor(kFrequency), "", 1e-5);
+  expect_close(importance(Importance::kContribution), tensor(kContribution), "", 1e-5);
+  expect_close(importance(Importance::kProduct), tensor({2, 0.5, 0}), "", 1e-5);
   // Divided by their means 2, 0.25 and 2: (.5, 1, 1.5), (2, 1, 0), (2, .5, .5).
-  expect_close(importance("mean"), tensor({4.5 / 3, 2.5 / 3, 2.0 / 3}), "", 1e-5);
-  expect_close(importance("weighted"), tensor({220.5, 61, 51.5}), "", 1e-5);
+  expect_close(importance(Importance::kMean), tensor({4.5 / 3, 2.5 / 3, 2.0 / 3}), "", 1e-5);
+  expect_close(importance(Importance::kWeighted), tensor({220.5, 61, 51.5}), "", 1e-5);
 }
 
 TEST(AtmMask, AveragesExponentiallyAndCorrectsTheBiasOfItsStart) {
   AtmMaskOptions options;
-  options.importance = "magnitude";
+  options.importance = Importance::kMagnitude;
   options.decay = 0.9;
   AtmMask mask(2, options);
   EXPECT_EQ(numbers(mask.importance()), (Numbers{0, 0}));
@@ -107,7 +106,7 @@ TEST(AtmMask, WaitsForTheEndOfTheWarmUp) {
   AtmMaskOptions options = no_floor();
   options.warmup_steps = 100;
   options.rate = 1e6;
-  options.importance = "magnitude";
+  options.importance = Importance::kMagnitude;
   AtmMask mask(4, options);
   mask.observe(step_of({1, 2, 3, 6}, {1, 1, 1, 1}, {1, 1, 1, 1}));
   EXPECT_FALSE(mask.active(99));
@@ -169,7 +168,7 @@ TEST(AtmMask, BringsTheMostImportantBackUntilTheFloorIsMet) {
 
 TEST(AtmMask, NestedDrawsKeepTheMostImportantFloorOfFToTheU) {
   AtmMaskOptions options = no_floor();
-  options.draw = "nested";
+  options.draw = MaskDraw::kNested;
   constexpr std::int64_t kLatents = 64;
   const at::Tensor value = normal({kLatents}, 1).abs();
   const AtmMask mask = mask_of(numbers(value), options);
@@ -198,20 +197,21 @@ TEST(AtmMask, NestedDrawsKeepTheMostImportantFloorOfFToTheU) {
 TEST(AtmMask, HasThreeFormsOfInference) {
   AtmMaskOptions options;
   options.rate = 0.5;
-  const auto factor = [&](const std::string& inference) {
+  const auto factor = [&](MaskInference inference) {
     options.inference = inference;
     return mask_of({1, 2, 3, 6}, options).inference_factor();
   };
-  EXPECT_FALSE(factor("none").defined());
-  expect_close(factor("expected"), 1 - mask_of({1, 2, 3, 6}, options).mask_probability(0));
-  EXPECT_EQ(numbers(factor("hard")), (Numbers{0, 0, 0, 1}));
+  EXPECT_FALSE(factor(MaskInference::kNone).defined());
+  expect_close(factor(MaskInference::kExpected),
+               1 - mask_of({1, 2, 3, 6}, options).mask_probability(0));
+  EXPECT_EQ(numbers(factor(MaskInference::kHard)), (Numbers{0, 0, 0, 1}));
   EXPECT_FALSE(AtmMask(4, options).inference_factor().defined()) << "nothing seen yet";
 }
 
 TEST(AtmMask, IsAFunctionOfSeedStepAndStatisticsOnAnyNumberOfThreads) {
   const int before = at::get_num_threads();
   constexpr std::int64_t kLatents = 200'000;  // enough for parallel reductions
-  for (const char* draw : {"bernoulli", "nested"}) {
+  for (const MaskDraw draw : {MaskDraw::kBernoulli, MaskDraw::kNested}) {
     AtmMaskOptions options = no_floor();
     options.draw = draw;
     const AtmMask mask = mask_of(numbers(normal({kLatents}, 1).abs()), options);
@@ -222,8 +222,8 @@ TEST(AtmMask, IsAFunctionOfSeedStepAndStatisticsOnAnyNumberOfThreads) {
     EXPECT_FALSE(at::equal(mask.sample(3, 5), one));
     for (const int threads : {2, 3, 4}) {
       at::set_num_threads(threads);
-      EXPECT_TRUE(at::equal(mask.theta(4), theta)) << draw << " " << threads;
-      EXPECT_TRUE(at::equal(mask.sample(3, 4), one)) << draw << " " << threads;
+      EXPECT_TRUE(at::equal(mask.theta(4), theta)) << name_of(draw) << " " << threads;
+      EXPECT_TRUE(at::equal(mask.sample(3, 4), one)) << name_of(draw) << " " << threads;
     }
   }
   at::set_num_threads(before);

@@ -34,7 +34,7 @@ TEST(Bench, MeasuresEveryArchitectureInAStateWithTheL0AskedFor) {
 
 TEST(Bench, ReportsWhatItPromises) {
   BenchOptions options = brief();
-  options.screening = "on";
+  options.screening = Screening::kOn;
   const Json json = to_json(bench({"topk", 32, 512, 8, 256}, options));
   for (const char* field : {"arch", "d", "n", "k", "batch", "step_s", "tokens_per_s", "gemm_s",
                             "gemms_per_step", "peak_rss_mib", "l0", "stages", "floor_share"}) {

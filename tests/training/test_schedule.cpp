@@ -7,8 +7,7 @@
 namespace sae {
 namespace {
 
-ScheduleOptions schedule(std::int64_t warmup, const std::string& decay, double share,
-                         double end = 0) {
+ScheduleOptions schedule(std::int64_t warmup, LrDecay decay, double share, double end = 0) {
   ScheduleOptions options;
   options.lr = 2;
   options.lr_warmup_steps = warmup;
@@ -19,7 +18,7 @@ ScheduleOptions schedule(std::int64_t warmup, const std::string& decay, double s
 }
 
 TEST(Schedule, WarmsUpLinearlyFromTheFirstStep) {
-  const ScheduleOptions options = schedule(4, "none", 0);
+  const ScheduleOptions options = schedule(4, LrDecay::kNone, 0);
   EXPECT_DOUBLE_EQ(learning_rate(options, 0, 10), 0.5);
   EXPECT_DOUBLE_EQ(learning_rate(options, 2, 10), 1.5);
   EXPECT_DOUBLE_EQ(learning_rate(options, 3, 10), 2);
@@ -27,7 +26,7 @@ TEST(Schedule, WarmsUpLinearlyFromTheFirstStep) {
 }
 
 TEST(Schedule, DecaysLinearlyToItsEndOneStepAfterTheLast) {
-  const ScheduleOptions options = schedule(0, "linear", 0.5, 0.1);
+  const ScheduleOptions options = schedule(0, LrDecay::kLinear, 0.5, 0.1);
   EXPECT_DOUBLE_EQ(learning_rate(options, 5, 10), 2);
   EXPECT_DOUBLE_EQ(learning_rate(options, 6, 10), 2 * (0.1 + 0.9 * 0.8));
   EXPECT_DOUBLE_EQ(learning_rate(options, 9, 10), 2 * (0.1 + 0.9 * 0.2));
@@ -35,7 +34,7 @@ TEST(Schedule, DecaysLinearlyToItsEndOneStepAfterTheLast) {
 }
 
 TEST(Schedule, CosineIsHalfWayDownInTheMiddleOfTheDecay) {
-  const ScheduleOptions options = schedule(0, "cosine", 1);
+  const ScheduleOptions options = schedule(0, LrDecay::kCosine, 1);
   EXPECT_DOUBLE_EQ(learning_rate(options, 0, 8), 2);
   EXPECT_DOUBLE_EQ(learning_rate(options, 4, 8), 1);
   EXPECT_NEAR(learning_rate(options, 8, 8), 0, 1e-15);
@@ -43,13 +42,13 @@ TEST(Schedule, CosineIsHalfWayDownInTheMiddleOfTheDecay) {
 }
 
 TEST(Schedule, TakesTheSmallerWhereWarmUpAndDecayOverlap) {
-  const ScheduleOptions options = schedule(10, "linear", 1);
+  const ScheduleOptions options = schedule(10, LrDecay::kLinear, 1);
   EXPECT_DOUBLE_EQ(learning_rate(options, 2, 10), 2 * 0.3);
   EXPECT_DOUBLE_EQ(learning_rate(options, 8, 10), 2 * 0.2);
 }
 
 TEST(Schedule, AShareOfZeroNeverDecays) {
-  EXPECT_DOUBLE_EQ(learning_rate(schedule(0, "linear", 0), 9, 10), 2);
+  EXPECT_DOUBLE_EQ(learning_rate(schedule(0, LrDecay::kLinear, 0), 9, 10), 2);
 }
 
 }  // namespace

@@ -115,7 +115,7 @@ TEST(Trainer, StopsWhenTheCallbackSaysSoAndGoesOn) {
 TEST(Trainer, FoldsTheInputScaleIntoTheSavedAutoencoder) {
   OwnSource source;
   const at::Tensor x = source.next(200);
-  for (const char* norm : {"unit", "sqrt_d"}) {
+  for (const InputNorm norm : {InputNorm::kUnit, InputNorm::kSqrtD}) {
     for (const auto& [name, kind] : stateful_models()) {
       Json model = kind;
       model["d_in"] = kWidth;
@@ -126,7 +126,7 @@ TEST(Trainer, FoldsTheInputScaleIntoTheSavedAutoencoder) {
       trainer.train(source);
       const double scale = trainer.input_scale();
       const double square = x.square().sum(1).mean().item<double>();
-      EXPECT_NEAR(scale * scale * square, norm == std::string("unit") ? 1 : kWidth, 0.4);
+      EXPECT_NEAR(scale * scale * square, norm == InputNorm::kUnit ? 1 : kWidth, 0.4);
 
       const TemporaryFolder folder;
       const Json resolved = resolve_model(config_from_json(model, "test"));
@@ -176,11 +176,11 @@ TEST(Trainer, StartsBDecAtTheGeometricMedian) {
   EXPECT_LT(pull.norm().item<double>(), 0.05) << "unit vectors to all points cancel at the median";
 
   TrainOptions options = brief();
-  options.b_dec_init = "mean";
+  options.b_dec_init = BDecInit::kMean;
   Trainer mean(fresh(kTopK), options);
   mean.calibrate(x);
   expect_close(mean.autoencoder()->b_dec, x.mean(0), "mean", 1e-6);
-  options.b_dec_init = "zero";
+  options.b_dec_init = BDecInit::kZero;
   Trainer zero(fresh(kTopK), options);
   zero.calibrate(x);
   EXPECT_EQ(zero.autoencoder()->b_dec.abs().max().item<double>(), 0);
@@ -189,7 +189,7 @@ TEST(Trainer, StartsBDecAtTheGeometricMedian) {
 TEST(Trainer, Bf16StaysCloseToFp32) {
   double explained[2];
   for (const bool bf16 : {false, true}) {
-    Trainer trainer(fresh(kTopK), brief(150), 0, bf16 ? "bf16" : "fp32");
+    Trainer trainer(fresh(kTopK), brief(150), 0, bf16 ? Precision::kBf16 : Precision::kFp32);
     OwnSource source;
     trainer.train(source, [&](const StepReport& report) {
       if (!report.values.empty()) explained[bf16] = report.values.at("explained_variance");

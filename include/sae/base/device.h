@@ -10,6 +10,9 @@
 
 namespace sae {
 
+/// What is wrong with `name` as the name of a device on any machine, or an empty string.
+std::string wrong_device_name(const std::string& name);
+
 /// "auto", "cpu", "cuda", "cuda:1" as a device; ConfigError if there is no such one here.
 at::Device parse_device(const std::string& name);
 

@@ -1,4 +1,4 @@
-// Numbers and words as text, the same in every locale.
+// Numbers, words and lists of words as text, the same in every locale.
 #pragma once
 
 #include <charconv>
@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace sae {
 
@@ -54,5 +55,23 @@ inline std::string printable(std::string_view text) {
   for (char& c : out) c = c < ' ' || c > '~' ? '?' : c;
   return text.size() > kLongest ? out + "..." : out;
 }
+
+/// "a, b, c".
+std::string joined(const std::vector<std::string>& parts, std::string_view separator = ", ");
+
+/// `text` broken at blanks into lines of at most `width` characters, longer words excepted.
+std::vector<std::string> wrapped(std::string_view text, std::size_t width);
+
+/// `text` in double quotes as JSON writes it, cut when long.
+std::string quoted(std::string_view text);
+
+/// The name that `word` was probably meant to be, or an empty string.
+std::string nearest_name(std::string_view word, const std::vector<std::string>& names);
+
+/// "; did you mean 'topk'?", or an empty string.
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& names);
+
+/// "got "topkk", expected one of standard, topk; did you mean 'topk'?"
+std::string expected_one_of(std::string_view got, const std::vector<std::string>& names);
 
 }  // namespace sae

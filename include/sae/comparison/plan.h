@@ -53,13 +53,15 @@ struct CompareBasics {
     visit("devices", self.devices, any,
           "devices that share the runs, such as [\"cuda:0\", \"cuda:1\"]; []: the base's");
   }
+
+  void check(Findings& findings) const;
 };
 
 /// What every finished run is evaluated with: core always, the others where there is data.
 struct CompareEvaluation {
   std::string words;
   std::string tasks;
-  std::vector<std::string> controls;
+  std::vector<Control> controls;
   std::string controls_of;
   std::int64_t repeats = 1;
   CoreOptions core;
@@ -70,8 +72,7 @@ struct CompareEvaluation {
   static void fields(Self& self, Visit&& visit) {
     visit("words", self.words, any, "file of labelled activations, for absorption; \"\": none");
     visit("tasks", self.tasks, any, "such a file or a folder of them, for probing; \"\": none");
-    visit("controls", self.controls, one_of(control_names()),
-          "evaluated too, drawn as dashed lines");
+    visit("controls", self.controls, any, "evaluated too, drawn as dashed lines");
     visit("controls_of", self.controls_of, any,
           "member whose runs of the first seed they are made from; \"\": the first");
     visit("repeats", self.repeats, at_least(1), "evaluation seeds of absorption and probing");
@@ -79,6 +80,8 @@ struct CompareEvaluation {
     visit("absorption", self.absorption, any, "absorption suite");
     visit("probing", self.probing, any, "probing suite");
   }
+
+  void check(Findings& findings) const;
 };
 
 /// How much memory may be taken of a device.
@@ -103,7 +106,8 @@ struct ComparisonPlan {
   std::vector<std::string> queues;  ///< the device of each; queues train side by side
   MemoryLimit memory;
   std::optional<CompareEvaluation> evaluation;
-  std::string settings;  ///< the configuration as it was read, JSON text
+  std::string settings;         ///< the configuration as it was read, JSON text
+  std::vector<Notice> notices;  ///< what was left out, what is probably not meant so
 };
 
 /// Reads a comparison strictly and expands its grid; every run's configuration is checked.

@@ -17,6 +17,8 @@
 #include <string_view>
 #include <vector>
 
+#include "sae/base/text.h"
+
 namespace sae {
 
 /// Objects and arrays may be nested this deep.
@@ -70,11 +72,18 @@ ConfigNode parse_config(std::string_view text, std::string name);
 /// Reads and parses a file.
 ConfigNode read_config(const std::string& file);
 
+/// The command that a document is written for: "compare" if it has members, "bench" if it has
+/// cases, else "train".
+std::string command_for(const ConfigNode& document);
+/// Throws, and says which command it is for, unless that is `command`.
+void require_command(const ConfigNode& document, const std::string& command);
+
 /// A document from a value made in code; messages call its origin `name`.
 ConfigNode config_from_json(const nlohmann::ordered_json& value, std::string name);
 
 /// `document` with `--set` applied: "model.k=32", "members.0.name=topk", "model.mask={}". The right
-/// side is a JSON value, or else a string. Objects on the way are created.
+/// side is a JSON value, or else a string; without one ("model.k=") the key is removed, and its
+/// default holds. Objects on the way are created.
 ConfigNode with_set(const ConfigNode& document, std::string_view assignment);
 
 /// `document` with `value` in place of whatever is at the dotted `path`. The value keeps its line.
@@ -84,8 +93,5 @@ ConfigNode with_value(const ConfigNode& document, std::string_view path, const C
 
 /// `base` overridden by `changes`: objects are merged key by key, anything else is replaced.
 ConfigNode merged(const ConfigNode& base, const ConfigNode& changes);
-
-/// The name that `word` was probably meant to be, or an empty string.
-std::string nearest_name(std::string_view word, const std::vector<std::string>& names);
 
 }  // namespace sae

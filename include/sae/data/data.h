@@ -13,6 +13,7 @@
 #include "sae/config/config_node.h"
 #include "sae/config/field_docs.h"
 #include "sae/config/fields.h"
+#include "sae/config/findings.h"
 #include "sae/data/activations.h"
 #include "sae/data/world.h"
 
@@ -41,6 +42,17 @@ struct Data {
 
 /// The data group of a configuration: {"kind": "synthetic" | "store", ...}.
 nlohmann::ordered_json resolve_data(const ConfigNode& data);
+
+/// What of it contradicts itself.
+Findings check_data(const ConfigNode& data);
+
+/// What is known of data before they are opened.
+struct DataSize {
+  std::int64_t d_in = 0;
+  std::optional<std::int64_t> tokens;  ///< for training; none: they never end
+};
+/// None for a store that is not there or cannot be read, of which opening it says more.
+std::optional<DataSize> data_size(const ConfigNode& data);
 
 /// Opens it. `seed` is the run's.
 Data open_data(const ConfigNode& data, std::uint64_t seed);

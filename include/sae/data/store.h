@@ -43,6 +43,8 @@ struct StoreOptions {
     visit("verify", self.verify, any, "check the shards' checksums when the store is opened");
     visit("prefetch", self.prefetch, at_least(0), "batches read ahead in the background");
   }
+
+  void check(Findings& findings) const;
 };
 
 /// A store opened for reading, wholly checked except for the activations' values, which are checked

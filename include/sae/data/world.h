@@ -20,12 +20,6 @@
 
 namespace sae {
 
-enum class Rule {
-  kNone,     ///< siblings fire independently
-  kCompete,  ///< of the siblings proposed, one stays, uniformly at random
-  kChoose,   ///< one child or none: child c with probability q_c
-};
-
 /// What the sampler needs, without the dictionary. Indices are breadth-first: roots, the children
 /// of root 0, of root 1, ..., the next level; features outside trees come last.
 struct WorldTables {

@@ -1,13 +1,25 @@
 // What a synthetic world is made of: a preset, and every parameter that can replace one of its own.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "sae/config/fields.h"
 
 namespace sae {
+
+/// Which of the siblings fire.
+enum class Rule {
+  kNone,     ///< siblings fire independently
+  kCompete,  ///< of the siblings proposed, one stays, uniformly at random
+  kChoose,   ///< one child or none: child c with probability q_c
+};
+constexpr auto names_of(Rule) { return std::array{"none", "compete", "choose"}; }
+
+const std::vector<std::string>& world_presets();
 
 /// A preset and what to change in it. An unset field keeps the preset's value.
 struct WorldOptions {
@@ -18,7 +30,7 @@ struct WorldOptions {
   std::optional<std::int64_t> roots;      ///< R
   std::optional<std::int64_t> children;   ///< of every parent
   std::optional<std::int64_t> depth;      ///< levels below the roots
-  std::optional<std::string> rule;        ///< none, compete or choose
+  std::optional<Rule> rule;               ///< of siblings
   std::optional<bool> compensate;         ///< raise child proposals towards their rate
   std::optional<bool> scale_children;     ///< a_child is multiplied by a_parent / mu_parent
   std::optional<double> zipf_exponent;    ///< alpha
@@ -39,8 +51,7 @@ struct WorldOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("preset", self.preset,
-          one_of({"pair", "tiny", "small", "small-zipf", "synth16k", "custom"}),
+    visit("preset", self.preset, one_of(world_presets()),
           "world to start from; the fields below override it");
     visit("seed", self.seed, at_least(0), "seed of the world itself, not of its samples");
     visit("features", self.features, at_least(1), "number of true features N");
@@ -48,7 +59,7 @@ struct WorldOptions {
     visit("roots", self.roots, at_least(0), "number of trees");
     visit("children", self.children, at_least(0), "children of every parent");
     visit("depth", self.depth, at_least(0), "levels below the roots");
-    visit("rule", self.rule, one_of({"none", "compete", "choose"}),
+    visit("rule", self.rule, any,
           "siblings: independent, one winner of those proposed, or at most one chosen");
     visit("compensate", self.compensate, any, "divide child rates by the parent's rate");
     visit("scale_children", self.scale_children, any, "child magnitudes follow the parent's");
@@ -69,6 +80,8 @@ struct WorldOptions {
           "Adam steps that spread the dictionary where N > D");
     visit("orthogonal_rate", self.orthogonal_rate, at_least(0), "learning rate of these steps");
   }
+
+  void check(Findings& findings) const;  ///< of the options as they are resolved
 };
 
 /// The same options with every field but root_rate, free_rate and child_rate set.

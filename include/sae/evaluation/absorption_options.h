@@ -4,16 +4,22 @@
 // probe's projection that absorbers must carry; tau_ps, their least cosine; A_max, their number.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
-#include <string>
 
 #include "sae/config/fields.h"
 
 namespace sae {
 
+/// Whose formula, thresholds and gates.
+enum class AbsorptionVersion { kSaeBench06, kSaeBench032, kPaperTable8 };
+constexpr auto names_of(AbsorptionVersion) {
+  return std::array{"saebench-0.6", "saebench-0.3.2", "paper-table8"};
+}
+
 struct AbsorptionOptions {
-  std::string version = "saebench-0.6";
+  AbsorptionVersion version = AbsorptionVersion::kSaeBench06;
   std::int64_t probe_epochs = 50;
   std::int64_t probe_batch_size = 64;
   double probe_weight_decay = 1e-4;
@@ -39,7 +45,7 @@ struct AbsorptionOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("version", self.version, one_of({"saebench-0.6", "saebench-0.3.2", "paper-table8"}),
+    visit("version", self.version, any,
           "whose formula, thresholds and gates; numbers of different versions do not compare");
     visit("probe_epochs", self.probe_epochs, at_least(1), "ground-truth probe: epochs");
     visit("probe_batch_size", self.probe_batch_size, at_least(1),
@@ -75,6 +81,8 @@ struct AbsorptionOptions {
     visit("seed", self.seed, at_least(0), "both probes: initial weights and order of the words");
     visit("batch", self.batch, at_least(1), "words encoded at a time");
   }
+
+  void check(Findings& findings) const;
 };
 
 /// What the options and their version come to.

@@ -7,11 +7,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
-#include <string>
-#include <vector>
 
 #include "sae/models/autoencoder.h"
 
@@ -25,14 +24,19 @@ struct ControlBasis {
   std::uint64_t seed = 0;
 };
 
+/// What a metric may be compared with.
+enum class Control { kIdentity, kPca, kRandom, kPermuted, kUntrained };
+constexpr auto names_of(Control) {
+  return std::array{"identity", "pca", "random", "permuted", "untrained"};
+}
+
 /// identity   f = x: F = D, L0 = D
 /// pca        the first k principal components of the sample, k the autoencoder's mean L0, rounded
 /// random     W_enc = W_dec random unit rows, b_dec the sample's mean, the k largest latents kept
 /// permuted   the autoencoder's own codes; its decoder rows are permuted
 /// untrained  the same architecture and options, initialised, b_dec the sample's mean
-const std::vector<std::string>& control_names();
-
-/// The control `name` on the autoencoder's device; ConfigError for other names.
-std::shared_ptr<Autoencoder> make_control(const std::string& name, const ControlBasis& basis);
+///
+/// On the autoencoder's device.
+std::shared_ptr<Autoencoder> make_control(Control which, const ControlBasis& basis);
 
 }  // namespace sae

@@ -28,6 +28,9 @@ struct EvalOptions {
     visit("every_tokens", self.every_tokens, at_least(1), "held-out tokens of each of these");
     visit("truth", self.truth, any, "ground-truth metrics, on synthetic data");
   }
+
+  void check(Findings& findings) const;
+  void check(Findings& findings, const RunLength& run) const;
 };
 
 struct Evaluation {

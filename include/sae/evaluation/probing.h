@@ -49,6 +49,8 @@ struct SparseProbingOptions {
     visit("seed", self.seed, at_least(0), "texts of other classes, initial weights and orders");
     visit("batch", self.batch, at_least(1), "rows encoded at a time");
   }
+
+  void check(Findings& findings) const;
 };
 
 /// Means over the rows of each text: [texts, features], dense.

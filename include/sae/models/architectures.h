@@ -10,8 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "sae/base/notice.h"
 #include "sae/config/config_node.h"
 #include "sae/config/field_docs.h"
+#include "sae/config/findings.h"
 #include "sae/models/autoencoder.h"
 
 namespace sae {
@@ -22,6 +24,8 @@ struct Architecture {
   std::vector<FieldDoc> options;
   /// Options in `model` (without "architecture"), read strictly; every option explicit.
   std::function<nlohmann::ordered_json(const ConfigNode& model)> resolve;
+  /// What `model` says that contradicts itself or a run of this length.
+  std::function<Findings(const ConfigNode& model, const RunLength& run)> check;
   /// An autoencoder with these options; parameters are zero until initialise() or a load.
   std::function<std::shared_ptr<Autoencoder>(const ConfigNode& model)> make;
 };
@@ -31,8 +35,19 @@ std::vector<std::string> architecture_names();
 /// The row that `model`'s "architecture" names; ConfigError with the nearest name otherwise.
 const Architecture& find_architecture(const ConfigNode& model);
 
+/// The model group `after` a change of the group `before`. If it names another architecture, it
+/// goes without the options that only the former one has and that the change has left as they were;
+/// `notices` gets a line that names them.
+ConfigNode switched(const ConfigNode& before, const ConfigNode& after,
+                    std::vector<Notice>& notices);
+
+/// with_set for every assignment, in order. One to an "architecture" switches its group.
+ConfigNode with_sets(ConfigNode document, const std::vector<std::string>& assignments,
+                     std::vector<Notice>& notices);
+
 /// The model group of a configuration, resolved: "architecture" first, every option explicit.
 nlohmann::ordered_json resolve_model(const ConfigNode& model);
 std::shared_ptr<Autoencoder> make_autoencoder(const ConfigNode& model);
+Findings check_model(const ConfigNode& model, const RunLength& run);
 
 }  // namespace sae

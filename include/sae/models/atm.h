@@ -15,6 +15,9 @@ struct AtmOptions {
   static void fields(Self& self, Visit&& visit) {
     StandardOptions::fields(self.standard, visit);
   }
+
+  void check(Findings& findings) const;
+  void check(Findings& findings, const RunLength& run) const;
 };
 
 ///     f = relu(h),  m = mask of this step (atm_mask.h),  x_hat = (f m) W_dec + b_dec

@@ -3,7 +3,9 @@
 
 #include <torch/nn/module.h>
 
+#include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,10 +14,26 @@
 
 namespace sae {
 
+/// How magnitude, frequency and contribution combine.
+enum class Importance { kProduct, kMean, kWeighted, kMagnitude, kFrequency, kContribution };
+constexpr auto names_of(Importance) {
+  return std::array{"product", "mean", "weighted", "magnitude", "frequency", "contribution"};
+}
+
+enum class MaskDraw { kBernoulli, kNested };
+constexpr auto names_of(MaskDraw) { return std::array{"bernoulli", "nested"}; }
+
+/// Which reconstructions are trained.
+enum class MaskPaths { kMasked, kBoth };
+constexpr auto names_of(MaskPaths) { return std::array{"masked", "both"}; }
+
+enum class MaskInference { kNone, kExpected, kHard };
+constexpr auto names_of(MaskInference) { return std::array{"none", "expected", "hard"}; }
+
 struct AtmMaskOptions {
   double decay = 0.99;
   std::int64_t warmup_steps = 1000;
-  std::string importance = "product";
+  Importance importance = Importance::kProduct;
   std::vector<double> weights = {1, 1, 1};
   double threshold = 1;
   double relaxed_threshold = 0.5;
@@ -23,16 +41,15 @@ struct AtmMaskOptions {
   double active_fraction = 1;
   double rate = 0.5;
   double min_keep = 0.1;
-  std::string draw = "bernoulli";
-  std::string paths = "masked";
-  std::string inference = "none";
+  MaskDraw draw = MaskDraw::kBernoulli;
+  MaskPaths paths = MaskPaths::kMasked;
+  MaskInference inference = MaskInference::kNone;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("decay", self.decay, unit_interval(), "EMA decay of the importance statistics, per step");
     visit("warmup_steps", self.warmup_steps, at_least(0), "steps before any latent is masked");
-    visit("importance", self.importance,
-          one_of({"product", "mean", "weighted", "magnitude", "frequency", "contribution"}),
+    visit("importance", self.importance, any,
           "how magnitude, frequency and contribution combine into importance");
     visit("weights", self.weights, at_least(0),
           "weights of magnitude, frequency, contribution; used by importance 'weighted'");
@@ -45,13 +62,18 @@ struct AtmMaskOptions {
     visit("rate", self.rate, at_least(0), "r in p = 1 - exp(-r (theta - importance) / theta)");
     visit("min_keep", self.min_keep, between(0, 1),
           "share of latents that is always kept (retention floor)");
-    visit("draw", self.draw, one_of({"bernoulli", "nested"}),
+    visit("draw", self.draw, any,
           "bernoulli: the paper's; nested: keep the floor(F^u) most important, u ~ U(0, 1)");
-    visit("paths", self.paths, one_of({"masked", "both"}),
+    visit("paths", self.paths, any,
           "train the masked reconstruction (the paper's), or it and the unmasked one");
-    visit("inference", self.inference, one_of({"none", "expected", "hard"}),
+    visit("inference", self.inference, any,
           "mask at inference: none; f * (1 - p); f where importance >= theta");
   }
+
+  /// Whether anything reads theta: a nested draw alone does not.
+  bool uses_theta() const;
+  void check(Findings& findings) const;
+  void check(Findings& findings, const RunLength& run) const;
 };
 
 /// Temporal mask over latents (arXiv 2510.08855). For latent i, decay beta, means over the batch:
@@ -93,6 +115,12 @@ class AtmMask : public torch::nn::Module {
   at::Tensor mask_probability(std::int64_t step) const;  ///< p [F]
   at::Tensor inference_factor()
       const;  ///< [F], what `inference` multiplies f with; undefined: none
+
+  /// What a log says of training step `step`, by name: theta (bernoulli draws only), masked (share
+  /// of latents), drift (how far importance moved from `before`, relative to it) and quantiles of
+  /// importance, importance_q05 to importance_q95. `mask` [F] is the one that was drawn.
+  std::map<std::string, double> metrics(std::int64_t step, const at::Tensor& mask,
+                                        const at::Tensor& before) const;
 
   /// Statistics as if inputs and activations had been `scale` times smaller (see Autoencoder).
   void fold_input_scale(double scale);

@@ -3,6 +3,7 @@
 
 #include <torch/nn/module.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -16,12 +17,16 @@
 
 namespace sae {
 
+/// Whether decoder rows are kept at norm 1 or trained with their norms.
+enum class DecoderNorm { kUnit, kFree };
+constexpr auto names_of(DecoderNorm) { return std::array{"unit", "free"}; }
+
 /// Options that every architecture has.
 struct AutoencoderOptions {
   std::int64_t d_in = 0;
   std::int64_t d_sae = 0;
   std::optional<AtmMaskOptions> mask;
-  std::string decoder_norm = "unit";
+  DecoderNorm decoder_norm = DecoderNorm::kUnit;
   std::int64_t dead_after_tokens = 1'000'000;
 
   template <class Self, class Visit>
@@ -31,11 +36,14 @@ struct AutoencoderOptions {
     visit("d_sae", self.d_sae, at_least(1), "F, number of latents");
     visit("mask", self.mask, any, "adaptive temporal mask on the latents; null: none");
     visit(
-        "decoder_norm", self.decoder_norm, one_of({"unit", "free"}),
+        "decoder_norm", self.decoder_norm, any,
         "unit: decoder rows are kept at norm 1; free: norms are trained, penalties weigh by them");
     visit("dead_after_tokens", self.dead_after_tokens, at_least(1),
           "a latent that has not fired for this many tokens is dead");
   }
+
+  void check(Findings& findings) const;
+  void check(Findings& findings, const RunLength& run) const;
 };
 
 /// A sparse autoencoder with pre-encoder bias. See codes.h for notation and shapes.
@@ -64,7 +72,7 @@ class Autoencoder : public torch::nn::Module {
   std::int64_t d_sae() const { return options_.d_sae; }
   const std::shared_ptr<AtmMask>& mask() const { return mask_; }
   EncoderWeights encoder() const { return {W_enc, b_enc, b_dec}; }
-  bool unit_norm_decoder() const { return options_.decoder_norm == "unit"; }
+  bool unit_norm_decoder() const { return options_.decoder_norm == DecoderNorm::kUnit; }
 
   /// Random decoder rows of norm 1 (0.1 if norms are free), W_enc = W_dec, b_enc = 0; b_dec stays.
   void initialise(std::uint64_t seed);

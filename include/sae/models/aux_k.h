@@ -20,6 +20,8 @@ struct AuxKOptions {
     visit("aux_normalize", self.aux_normalize, any,
           "divide by the residual's variance (Gao et al.); false: by nothing (SAELens)");
   }
+
+  void check(Findings& findings, std::int64_t d_sae) const;
 };
 
 /// AuxK (Gao et al. 2024, arXiv 2406.04093, section 2.4 and appendix A.2). With the residual

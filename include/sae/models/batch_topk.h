@@ -23,6 +23,9 @@ struct BatchTopKOptions {
           "EMA decay of the inference threshold, per step");
     AuxKOptions::fields(self.aux, visit);
   }
+
+  void check(Findings& findings) const;
+  void check(Findings& findings, const RunLength& run) const;
 };
 
 /// Bussmann et al. 2024, "BatchTopK Sparse Autoencoders", arXiv 2412.06410:

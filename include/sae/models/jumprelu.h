@@ -1,20 +1,27 @@
 // JumpReLU sparse autoencoder: every latent has a threshold of its own, which is trained.
 #pragma once
 
+#include <array>
 #include <memory>
-#include <string>
 
 #include "sae/models/autoencoder.h"
 #include "sae/models/sparsity.h"
 
 namespace sae {
 
+enum class SparsityLoss { kL0, kTanh, kTarget };
+constexpr auto names_of(SparsityLoss) { return std::array{"l0", "tanh", "target"}; }
+
+/// What is trained: the threshold or its logarithm.
+enum class ThresholdAs { kValue, kLog };
+constexpr auto names_of(ThresholdAs) { return std::array{"value", "log"}; }
+
 struct JumpReluOptions {
   AutoencoderOptions base;
   SparsityOptions sparsity;
-  std::string sparsity_loss = "l0";
+  SparsityLoss sparsity_loss = SparsityLoss::kL0;
   double threshold_init = 0.01;
-  std::string threshold_as = "value";
+  ThresholdAs threshold_as = ThresholdAs::kValue;
   double bandwidth = 0.05;
   double tanh_scale = 4;
   double preact_coefficient = 0;
@@ -23,10 +30,10 @@ struct JumpReluOptions {
   static void fields(Self& self, Visit&& visit) {
     AutoencoderOptions::fields(self.base, visit);
     SparsityOptions::fields(self.sparsity, visit);
-    visit("sparsity_loss", self.sparsity_loss, one_of({"l0", "tanh", "target"}),
+    visit("sparsity_loss", self.sparsity_loss, any,
           "l0: L0; tanh: sum tanh(c f |W|); target: (L0 / target_l0 - 1)^2");
     visit("threshold_init", self.threshold_init, above(0), "initial threshold of every latent");
-    visit("threshold_as", self.threshold_as, one_of({"value", "log"}),
+    visit("threshold_as", self.threshold_as, any,
           "what is trained: the threshold, or its logarithm (which Adam moves much more slowly)");
     visit("bandwidth", self.bandwidth, above(0),
           "width of the rectangle in the straight-through estimator");
@@ -34,6 +41,9 @@ struct JumpReluOptions {
     visit("preact_coefficient", self.preact_coefficient, at_least(0),
           "weight of relu(threshold - h) |W| over dead latents; 0: off");
   }
+
+  void check(Findings& findings) const;
+  void check(Findings& findings, const RunLength& run) const;
 };
 
 /// Rajamanoharan et al. 2024, "Jumping Ahead", arXiv 2407.14435. With H the step function, K(u) = 1
@@ -64,7 +74,7 @@ class JumpRelu : public Autoencoder {
   SelectionRule inference_rule(std::int64_t batch) const override;
   at::Tensor activate(const Codes& preactivations) const override;
   Losses penalties(const Forward& pass, Step step) const override;
-  bool needs_totals() const override { return options_.sparsity_loss == "target"; }
+  bool needs_totals() const override { return options_.sparsity_loss == SparsityLoss::kTarget; }
   void observe_more(const BatchStatistics& batch, Step step) override;
   void fold_more(double scale) override;
 

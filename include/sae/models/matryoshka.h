@@ -18,6 +18,9 @@ struct MatryoshkaOptions {
     visit("widths", self.widths, at_least(1),
           "prefix sizes, ascending, the last d_sae; []: d_sae / 32, / 8, / 2 and d_sae");
   }
+
+  void check(Findings& findings) const;
+  void check(Findings& findings, const RunLength& run) const;
 };
 
 /// The prefix sizes that the option `widths` means; ConfigError for any others than it describes.

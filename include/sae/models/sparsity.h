@@ -26,6 +26,10 @@ struct SparsityOptions {
     visit("target_rate", self.target_rate, between(0, 1),
           "largest relative change of lambda in one step while steering");
   }
+
+  /// `steers`: whether target_l0 moves lambda.
+  void check(Findings& findings, std::int64_t d_sae, bool steers) const;
+  void check(Findings& findings, const RunLength& run) const;
 };
 
 /// lambda(step), and the controller behind `target_l0`. With L the L0 of a step and L* the target:

@@ -22,6 +22,9 @@ struct StandardOptions {
     visit("resample_every", self.resample_every, at_least(1),
           "steps between resampling of dead latents; null: never");
   }
+
+  void check(Findings& findings) const;
+  void check(Findings& findings, const RunLength& run) const;
 };
 
 ///     f = relu(h)

@@ -19,6 +19,9 @@ struct TopKOptions {
     visit("k", self.k, at_least(1), "latents kept per token");
     AuxKOptions::fields(self.aux, visit);
   }
+
+  void check(Findings& findings) const;
+  void check(Findings& findings, const RunLength& run) const;
 };
 
 /// Gao et al. 2024, "Scaling and evaluating sparse autoencoders", arXiv 2406.04093, section 2.3:

@@ -11,6 +11,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
+
 #include "sae/sparse/codes.h"
 #include "sae/sparse/encoder_weights.h"
 #include "sae/sparse/select.h"
@@ -22,6 +24,7 @@ enum class Screening {
   kOn,    ///< on every CPU, also where it only costs time; not with float64 weights, nor on a GPU
   kOff
 };
+constexpr auto names_of(Screening) { return std::array{"auto", "on", "off"}; }
 
 /// Whether kAuto screens at all on this machine.
 bool screens_by_default();

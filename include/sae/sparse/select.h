@@ -9,6 +9,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <variant>
 
@@ -18,6 +19,7 @@ namespace sae {
 
 /// How patterns are stored: by the measured density, or always one way (tests, benchmarks).
 enum class Storage { kAuto, kSparse, kDense };
+constexpr auto names_of(Storage) { return std::array{"auto", "sparse", "dense"}; }
 
 /// Share of kept entries above which the dense path is faster, on the given device and for weights
 /// [F, D]. Measured for the CPU with `scripts/bench_density.py`; the GPU's value is a guess.

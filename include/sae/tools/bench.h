@@ -25,7 +25,7 @@ struct BenchOptions {
   std::int64_t steps = 10;  ///< timed, after warm-up
   std::string data;  ///< store that every step takes its batch from; empty: a world in memory
   Storage storage = Storage::kAuto;
-  std::string screening = "auto";
+  Screening screening = Screening::kAuto;
   std::string device = "auto";
   int threads = 0;  ///< < 1: all cores
 };

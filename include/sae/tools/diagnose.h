@@ -1,6 +1,7 @@
 // What went wrong in a run, found in what the run itself wrote, and what to change.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
@@ -62,9 +63,12 @@ struct DiagnoseOptions {
     visit("retained", self.retained, between(0, 1),
           "the mask leaves less than this share of the latents");
   }
+
+  void check(Findings& findings) const;
 };
 
 enum class CheckState { kClear, kFired, kSkipped };
+constexpr auto names_of(CheckState) { return std::array{"clear", "fired", "skipped"}; }
 
 /// One check. `evidence` holds the numbers that decided, under the names of metrics.jsonl where
 /// they come from there, and the limits they were held against.

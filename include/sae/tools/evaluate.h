@@ -20,7 +20,7 @@ struct EvaluateArguments {
   int threads = -1;               ///< < 1: all cores
 
   std::vector<std::string> suites;    ///< of suite_names(), or "all": those there is data for
-  std::vector<std::string> controls;  ///< of control_names(), or "all"
+  std::vector<std::string> controls;  ///< names of Control, or "all"
   std::int64_t repeats = 1;           ///< evaluation seeds of the suites that draw numbers
 };
 

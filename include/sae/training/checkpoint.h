@@ -28,6 +28,8 @@ struct CheckpointOptions {
     visit("keep_checkpoints", self.keep_checkpoints, at_least(1),
           "checkpoints kept; older ones are deleted");
   }
+
+  void check(Findings& findings, const RunLength& run) const;
 };
 
 /// Writes the trainer's state under `folder` (".../checkpoints"), then deletes all but the newest

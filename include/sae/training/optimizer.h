@@ -27,6 +27,8 @@ struct AdamOptions {
     visit("clip_norm", self.clip_norm, at_least(0),
           "largest global norm of the gradient, larger ones are scaled down; 0: off");
   }
+
+  void check(Findings& findings) const;
 };
 
 /// Adam (Kingma and Ba 2015) over all parameters of an autoencoder. With unit-norm decoder rows the

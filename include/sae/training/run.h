@@ -15,6 +15,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "sae/base/notice.h"
 #include "sae/config/config_node.h"
 #include "sae/data/data.h"
 #include "sae/evaluation/evaluation.h"
@@ -29,16 +30,18 @@ struct RunBasics {
   std::int64_t seed = 0;
   std::string device = "auto";
   std::int64_t threads = 0;
-  std::string precision = "fp32";
+  Precision precision = Precision::kFp32;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("seed", self.seed, at_least(0), "initialisation, order of the data and masks follow it");
     visit("device", self.device, non_empty, "auto, cpu, cuda or cuda:N");
     visit("threads", self.threads, at_least(0), "CPU threads; 0: all cores");
-    visit("precision", self.precision, one_of({"fp32", "bf16"}),
+    visit("precision", self.precision, any,
           "bf16: dense products under autocast; weights stay fp32");
   }
+
+  void check(Findings& findings) const;
 };
 
 /// The train group: the trainer's options and when to save.
@@ -51,6 +54,9 @@ struct RunTrainOptions {
     TrainOptions::fields(self.train, visit);
     CheckpointOptions::fields(self.checkpoint, visit);
   }
+
+  void check(Findings& findings) const;
+  void check(Findings& findings, const RunLength& run) const;
 };
 
 /// A configuration: {seed, device, threads, precision, model {}, data {}, train {}, eval {}}.
@@ -60,9 +66,11 @@ struct RunOptions {
   ConfigNode data;   ///< checked; see open_data
   RunTrainOptions train;
   EvalOptions eval;
+  std::vector<Notice> notices;  ///< what is probably not meant so
 };
 
-/// Reads all of it strictly. `model.d_in` may be left out: it is then the data's.
+/// Reads all of it strictly, ConfigError for options that contradict each other or the data.
+/// `model.d_in` may be left out: it is then the data's.
 RunOptions read_run(const ConfigNode& document);
 /// Every option explicit.
 nlohmann::ordered_json resolve_run(const RunOptions& options);

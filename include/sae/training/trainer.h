@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -19,6 +20,18 @@
 
 namespace sae {
 
+/// To which mean squared norm inputs are scaled while training.
+enum class InputNorm { kNone, kUnit, kSqrtD };
+constexpr auto names_of(InputNorm) { return std::array{"none", "unit", "sqrt_d"}; }
+
+/// Where b_dec starts.
+enum class BDecInit { kGeometricMedian, kMean, kZero };
+constexpr auto names_of(BDecInit) { return std::array{"geometric_median", "mean", "zero"}; }
+
+/// kBf16 runs dense products under autocast; weights stay float32.
+enum class Precision { kFp32, kBf16 };
+constexpr auto names_of(Precision) { return std::array{"fp32", "bf16"}; }
+
 struct TrainOptions {
   std::optional<std::int64_t> steps;
   std::optional<std::int64_t> tokens;
@@ -26,12 +39,12 @@ struct TrainOptions {
   std::int64_t accumulate = 1;
   ScheduleOptions schedule;
   AdamOptions adam;
-  std::string input_norm = "none";
-  std::string b_dec_init = "geometric_median";
+  InputNorm input_norm = InputNorm::kNone;
+  BDecInit b_dec_init = BDecInit::kGeometricMedian;
   std::int64_t calibration_tokens = 8192;
   std::int64_t log_every = 100;
   double divergence = 1e4;
-  std::string screening = "auto";
+  Screening screening = Screening::kAuto;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -43,22 +56,24 @@ struct TrainOptions {
         "parts a batch is computed in, one after the other, to save memory; changes nothing else");
     ScheduleOptions::fields(self.schedule, visit);
     AdamOptions::fields(self.adam, visit);
-    visit("input_norm", self.input_norm, one_of({"none", "unit", "sqrt_d"}),
+    visit("input_norm", self.input_norm, any,
           "scale inputs to mean squared norm 1 or D while training; folded into the saved SAE");
-    visit("b_dec_init", self.b_dec_init, one_of({"geometric_median", "mean", "zero"}),
-          "where b_dec starts");
+    visit("b_dec_init", self.b_dec_init, any, "where b_dec starts");
     visit("calibration_tokens", self.calibration_tokens, at_least(1),
           "first tokens of the data, from which input scale and b_dec are found");
     visit("log_every", self.log_every, at_least(1), "steps between logged metrics");
     visit("divergence", self.divergence, above(1),
           "stop when the error exceeds this many times the mean squared norm of the batch");
     visit(
-        "screening", self.screening, one_of({"auto", "on", "off"}),
+        "screening", self.screening, any,
         "screened encoder (same results up to rounding): where measured faster, everywhere, never");
   }
 
   /// Number of steps that `steps` or `tokens` asks for; ConfigError unless exactly one is given.
   std::int64_t total_steps() const;
+
+  void check(Findings& findings) const;
+  void check(Findings& findings, const RunLength& run) const;
 };
 
 /// What a step reports. Values are filled on steps that are logged, and are otherwise empty.
@@ -83,10 +98,9 @@ struct BatchPass;  // src/training/batch_pass.h
 /// finite or the error exceeds `divergence`; the parameters are of no use then.
 class Trainer {
  public:
-  /// The autoencoder must be initialised and on its device. `precision`: "fp32" or "bf16", which
-  /// runs dense products under autocast.
+  /// The autoencoder must be initialised and on its device.
   Trainer(std::shared_ptr<Autoencoder> sae, TrainOptions options, std::uint64_t seed = 0,
-          std::string precision = "fp32");
+          Precision precision = Precision::kFp32);
 
   const std::shared_ptr<Autoencoder>& autoencoder() const { return sae_; }
   const TrainOptions& options() const { return options_; }

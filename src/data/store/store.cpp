@@ -11,10 +11,28 @@
 #include "data/store/manifest.h"
 #include "data/store/shard.h"
 #include "sae/base/error.h"
+#include "sae/config/findings.h"
 
 namespace sae {
 
 namespace fs = std::filesystem;
+
+void StoreOptions::check(Findings& findings) const {
+  const StoreOptions defaults;
+  if (!held_out_path) {
+    if (held_out == 0) {
+      findings.error(
+          "held_out",
+          "got 0 without a held_out_path, expected > 0: there is nothing to evaluate on");
+    }
+    return;
+  }
+  if (held_out != defaults.held_out) findings.unused("held_out", "with held_out_path");
+  if (split_seed != defaults.split_seed) findings.unused("split_seed", "with held_out_path");
+  if (*held_out_path == path) {
+    findings.warn("held_out_path", "is what is trained on: nothing is held out");
+  }
+}
 
 struct ActivationStore::Impl {
   fs::path path;

@@ -7,8 +7,8 @@
 
 #include "data/world/parts.h"
 #include "kernels/normal.h"
-#include "sae/base/error.h"
 #include "sae/base/rng.h"
+#include "sae/base/text.h"
 #include "sae/data/world.h"
 
 namespace sae {
@@ -16,13 +16,6 @@ namespace {
 
 Rng part_stream(const WorldTables& tables, WorldPart part) {
   return {tables.seed, Stream::kWorld, static_cast<std::uint64_t>(part)};
-}
-
-Rule rule_named(const std::string& name) {
-  if (name == "none") return Rule::kNone;
-  if (name == "compete") return Rule::kCompete;
-  if (name == "choose") return Rule::kChoose;
-  throw ConfigError("rule: '" + name + "'; none, compete or choose");
 }
 
 /// Breadth-first until the levels are full or the features run out.
@@ -100,19 +93,7 @@ void set_rates(const WorldOptions& options, WorldTables& tables) {
     if (fixed) tables.rate[i] = *fixed;
   }
   tables.proposal = tables.rate;
-  for (std::size_t p = 0; p < n; ++p) {
-    set_children(options, p, tables);
-    if (tables.rule != Rule::kChoose) continue;
-    double sum = 0;
-    for (std::int64_t k = 0; k < tables.child_count[p]; ++k) {
-      sum += tables.proposal[static_cast<std::size_t>(tables.first_child[p] + k)];
-    }
-    if (sum > 1 + 1e-9) {
-      throw ConfigError("rule: the children of feature " + std::to_string(p) +
-                        " would be chosen with a total probability of " + std::to_string(sum) +
-                        "; set child_rate, fewer children, or rule compete");
-    }
-  }
+  for (std::size_t p = 0; p < n; ++p) set_children(options, p, tables);
 }
 
 void set_magnitudes(const WorldOptions& options, WorldTables& tables) {
@@ -167,14 +148,33 @@ double win_share(std::span<const double> chance, std::size_t self) {
 
 }  // namespace
 
-WorldTables make_tables(const WorldOptions& given) {
-  const WorldOptions options = resolve(given);
+WorldTables make_rates(const WorldOptions& options) {
   WorldTables tables;
   tables.seed = static_cast<std::uint64_t>(options.seed);
-  tables.rule = rule_named(*options.rule);
+  tables.rule = *options.rule;
   tables.scale_children = *options.scale_children;
   lay_out_trees(options, tables);
   set_rates(options, tables);
+  return tables;
+}
+
+std::string overfull_children(const WorldTables& tables) {
+  if (tables.rule != Rule::kChoose) return "";
+  for (std::size_t p = 0; p < tables.rate.size(); ++p) {
+    const auto first = tables.proposal.begin() + tables.first_child[p];
+    const double sum = std::accumulate(first, first + tables.child_count[p], 0.0);
+    if (sum > 1 + 1e-9) {
+      return "the children of feature " + std::to_string(p) +
+             " would be chosen with a total probability of " + shortest(sum) +
+             "; set child_rate, fewer children, or rule compete";
+    }
+  }
+  return "";
+}
+
+WorldTables make_tables(const WorldOptions& given) {
+  const WorldOptions options = resolve(given);
+  WorldTables tables = make_rates(options);
   set_magnitudes(options, tables);
   set_loadings(options, tables);
   return tables;

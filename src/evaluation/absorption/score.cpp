@@ -3,8 +3,11 @@
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <string>
 #include <vector>
 
+#include "sae/base/text.h"
+#include "sae/config/findings.h"
 #include "sae/evaluation/absorption.h"
 
 namespace sae {
@@ -69,13 +72,23 @@ double old_fraction(double projection, const Projections& sums) {
 
 }  // namespace
 
+void AbsorptionOptions::check(Findings& findings) const {
+  if (end_lr > lr) {
+    findings.warn("end_lr", "got " + shortest(end_lr) + ", above lr " + shortest(lr) +
+                                ": the learning rate grows");
+  }
+  if (version == AbsorptionVersion::kSaeBench032 && a_max) {
+    findings.unused("a_max", "with version '" + name_of(version) + "'");
+  }
+}
+
 AbsorptionRules absorption_rules(const AbsorptionOptions& options) {
   AbsorptionRules rules;
-  if (options.version == "saebench-0.3.2") {
+  if (options.version == AbsorptionVersion::kSaeBench032) {
     rules.old_fraction = true;
     rules.min_probe_f1 = -std::numeric_limits<double>::infinity();
     rules.min_classes = 0;
-  } else if (options.version == "paper-table8") {
+  } else if (options.version == AbsorptionVersion::kPaperTable8) {
     rules.tau_pa = 0;
     rules.tau_ps = -1;
     rules.a_max = kAll;

@@ -15,6 +15,7 @@
 #include "base/stages.h"
 #include "sae/base/device.h"
 #include "sae/base/error.h"
+#include "sae/base/text.h"
 #include "sae/data/data.h"
 #include "sae/models/architectures.h"
 #include "sae/training/run.h"
@@ -154,15 +155,16 @@ BenchResult measure(const BenchCase& one, const BenchOptions& options) {
   train.steps = options.steps + kWarmUp + 1;
   train.batch = one.batch;
   train.screening = options.screening;
-  train.b_dec_init = "mean";
+  train.b_dec_init = BDecInit::kMean;
   train.schedule.lr = 1e-7;  // the state stays the one that is to be measured
   Trainer trainer(sae, train);
   sae->set_encoding({options.storage, sae->encoding().screening});
   const at::Tensor first = batches.next(one.batch);
   trainer.calibrate(first);
   keep_l0(*sae, one, first.to(device));
-  result.screened = options.screening != "off" && options.storage != Storage::kDense &&
-                    device.is_cpu() && (options.screening == "on" || screens_by_default());
+  result.screened = options.screening != Screening::kOff && options.storage != Storage::kDense &&
+                    device.is_cpu() &&
+                    (options.screening == Screening::kOn || screens_by_default());
   for (int i = 0; i < kWarmUp; ++i) trainer.step(batches.next(one.batch));
 
   std::vector<double> times;
@@ -199,18 +201,20 @@ BenchResult measure(const BenchCase& one, const BenchOptions& options) {
   return result;
 }
 
-std::string fixed(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
-}
-
 }  // namespace
 
 BenchResult bench(const BenchCase& one, const BenchOptions& options) {
   if (one.d_in < 1 || one.d_sae < 1 || one.batch < 1 || !(one.l0 > 0) || options.steps < 1) {
     throw ConfigError(
         "bench: got a shape or number of steps below 1, expected D,F,K,B like 768,16384,32,4096");
+  }
+  if (one.l0 > static_cast<double>(one.d_sae)) {
+    throw ConfigError("bench: got K " + trimmed(one.l0, 3) + " of F " + std::to_string(one.d_sae) +
+                      " latents, expected K at most F");
+  }
+  if (options.storage == Storage::kDense && options.screening == Screening::kOn) {
+    throw ConfigError(
+        "bench: got screening on with dense storage, which is never screened; leave out one");
   }
   // A thread of its own, so that no buffer of an earlier case is left.
   BenchResult result;

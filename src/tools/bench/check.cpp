@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <string>
 
 #include "config/fields_json.h"
+#include "sae/base/text.h"
 #include "sae/models/architectures.h"
 #include "sae/tools/bench.h"
 
@@ -15,7 +15,7 @@ struct Recorded {
   std::string arch;
   std::int64_t d = 0, n = 0, batch = 0;
   double k = 0;
-  std::string screening = "auto";
+  Screening screening = Screening::kAuto;
   double gemms_per_step = 0;
 
   template <class Self, class Visit>
@@ -25,7 +25,7 @@ struct Recorded {
     visit("n", self.n, at_least(1), "F");
     visit("k", self.k, above(0), "K");
     visit("batch", self.batch, at_least(1), "B");
-    visit("screening", self.screening, one_of({"auto", "on", "off"}), "train.screening");
+    visit("screening", self.screening, any, "train.screening");
     visit("gemms_per_step", self.gemms_per_step, above(0), "as measured when it was recorded");
   }
 };
@@ -39,12 +39,6 @@ struct RecordedBasics {
   }
 };
 
-std::string two_digits(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f", value);
-  return text;
-}
-
 }  // namespace
 
 bool check_bench(const std::string& path, const BenchOptions& options_in,
@@ -55,7 +49,7 @@ bool check_bench(const std::string& path, const BenchOptions& options_in,
   bool good = true;
   for (std::size_t i = 0; i < cases.size(); ++i) {
     const auto recorded = read_fields<Recorded>(cases.at(i));
-    if (recorded.screening == "on" && !screens_by_default()) continue;
+    if (recorded.screening == Screening::kOn && !screens_by_default()) continue;
     BenchOptions options = options_in;
     options.screening = recorded.screening;
     const BenchCase one{recorded.arch, recorded.d, recorded.n, recorded.k, recorded.batch};
@@ -65,8 +59,8 @@ bool check_bench(const std::string& path, const BenchOptions& options_in,
       const BenchResult result = bench(one, options);
       got = std::min(got, result.fastest_step_s / result.gemm_s);
     }
-    report(one.architecture + ", screening " + options.screening + ": " + two_digits(got) +
-           " GEMMs a step, at most " + two_digits(most) + (got > most ? ": too slow" : ""));
+    report(one.architecture + ", screening " + name_of(options.screening) + ": " + fixed(got, 2) +
+           " GEMMs a step, at most " + fixed(most, 2) + (got > most ? ": too slow" : ""));
     good = good && got <= most;
   }
   return good;

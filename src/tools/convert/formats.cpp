@@ -41,12 +41,7 @@ const SaeFormat& sae_format(const std::string& name) {
     if (format.name == name) return format;
     names.push_back(format.name);
   }
-  const std::string nearest = nearest_name(name, names);
-  std::string all;
-  for (const std::string& one : names) all += (all.empty() ? "" : ", ") + one;
-  throw ConfigError(
-      "format '" + name + "': unknown; " +
-      (nearest.empty() ? "expected one of " + all : "did you mean '" + nearest + "'?"));
+  throw ConfigError("format: " + expected_one_of(name, names));
 }
 
 const SaeFormat& detect_format(const fs::path& path) {

@@ -6,7 +6,9 @@
 #include <stdexcept>
 
 #include "config/fields_json.h"
+#include "sae/base/text.h"
 #include "sae/config/config_node.h"
+#include "sae/config/findings.h"
 #include "sae/metrics/metric_values.h"
 #include "tools/diagnose/checks.h"
 #include "tools/diagnose/record.h"
@@ -16,34 +18,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-const char* name_of(CheckState state) {
-  switch (state) {
-    case CheckState::kClear:
-      return "clear";
-    case CheckState::kFired:
-      return "fired";
-    case CheckState::kSkipped:
-      return "skipped";
-  }
-  return "";
-}
-
-/// `text` broken at blanks into lines of at most `width` columns behind `indent`.
-std::string wrapped(const std::string& text, const std::string& indent, std::size_t width = 80) {
+/// `text` in lines of at most 80 columns behind `indent`.
+std::string paragraph(const std::string& text, const std::string& indent) {
   std::string out;
-  std::string line = indent;
-  std::size_t begin = 0;
-  while (begin < text.size()) {
-    const std::size_t end = std::min(text.find(' ', begin), text.size());
-    const bool first = line.size() == indent.size();
-    if (!first && line.size() + 1 + end - begin > width) {
-      out += line + "\n";
-      line = indent;
-    }
-    line += (line.size() == indent.size() ? "" : " ") + text.substr(begin, end - begin);
-    begin = end + 1;
-  }
-  return out + line + "\n";
+  for (const std::string& line : wrapped(text, 80 - indent.size())) out += indent + line + "\n";
+  return out;
 }
 
 std::string evidence_line(const Check& check) {
@@ -57,6 +36,12 @@ std::string evidence_line(const Check& check) {
 }
 
 }  // namespace
+
+void DiagnoseOptions::check(Findings& findings) const {
+  if (masked_least > masked_most) {
+    findings.at_most("masked_least", masked_least, masked_most, "masked_most");
+  }
+}
 
 std::int64_t Diagnosis::fired() const {
   return std::count_if(checks.begin(), checks.end(),
@@ -120,16 +105,16 @@ std::string to_text(const Diagnosis& diagnosis) {
       std::to_string(fired) + " of " + std::to_string(diagnosis.checks.size()) + " checks fired\n";
   for (const Check& check : diagnosis.checks) {
     if (check.state != CheckState::kFired) continue;
-    text += "\n" + check.name + "\n" + wrapped(check.found, "  ") +
-            wrapped("evidence: " + evidence_line(check), "  ") +
-            wrapped("change: " + check.change, "  ");
+    text += "\n" + check.name + "\n" + paragraph(check.found, "  ") +
+            paragraph("evidence: " + evidence_line(check), "  ") +
+            paragraph("change: " + check.change, "  ");
   }
   for (const CheckState state : {CheckState::kClear, CheckState::kSkipped}) {
     std::string lines;
     for (const Check& check : diagnosis.checks) {
-      if (check.state == state) lines += wrapped(check.name + ": " + check.found, "  ");
+      if (check.state == state) lines += paragraph(check.name + ": " + check.found, "  ");
     }
-    if (!lines.empty()) text += std::string("\n") + name_of(state) + "\n" + lines;
+    if (!lines.empty()) text += "\n" + name_of(state) + "\n" + lines;
   }
   return text;
 }

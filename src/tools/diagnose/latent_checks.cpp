@@ -13,7 +13,7 @@ namespace {
 std::string how_to_revive(const RunRecord& run) {
   std::string change;
   const auto add = [&](const std::string& text) { change += (change.empty() ? "" : "; ") + text; };
-  if (run.mask && run.mask->draw == "bernoulli") {
+  if (run.mask && run.mask->draw == MaskDraw::kBernoulli) {
     add("the mask is too aggressive: lower model.mask.threshold (" + brief(run.mask->threshold) +
         ") or model.mask.relaxed_threshold (" + brief(run.mask->relaxed_threshold) + ")");
   }
@@ -49,7 +49,7 @@ MeasuredL0 l0_of(const RunRecord& run) {
 /// How many latents nested prefixes make dense by design: the shortest prefix serves every token,
 /// so of its latents as many as a token has, L0, fire on a large share of all. 0 without nesting.
 double nested_allowance(const RunRecord& run, double l0) {
-  if (run.mask && run.mask->draw == "nested") return l0;  // its prefixes have any length
+  if (run.mask && run.mask->draw == MaskDraw::kNested) return l0;  // its prefixes have any length
   if (!run.model.contains("widths")) return 0;
   const auto shortest =
       static_cast<double>(matryoshka_widths(run.model["widths"].get<std::vector<std::int64_t>>(),

@@ -60,7 +60,7 @@ Check check_mask_share(const RunRecord& run, const DiagnoseOptions& limits) {
   const double theta = median(series(rows, "mask.theta"));
   const bool nothing = masked <= limits.masked_least;
   // A nested draw keeps few latents on most steps, and all of them on some.
-  const bool collapsed = mask.draw == "bernoulli" && masked >= limits.masked_most;
+  const bool collapsed = mask.draw == MaskDraw::kBernoulli && masked >= limits.masked_most;
   Check check{
       "mask_share",
       fired_if(nothing || collapsed),
@@ -140,7 +140,7 @@ Check check_mask_importance(const RunRecord& run, const DiagnoseOptions& limits)
 }
 
 Check check_mask_theta(const RunRecord& run, const DiagnoseOptions& limits) {
-  if (run.mask->draw != "bernoulli") {
+  if (run.mask->draw != MaskDraw::kBernoulli) {
     return skipped("mask_theta", "a nested draw has no threshold");
   }
   std::vector<double> theta = theta_of_one_part(run);
@@ -166,7 +166,7 @@ Check check_mask_theta(const RunRecord& run, const DiagnoseOptions& limits) {
 }
 
 Check check_mask_retention(const RunRecord& run, const DiagnoseOptions& limits) {
-  if (run.mask->paths != "masked") {
+  if (run.mask->paths != MaskPaths::kMasked) {
     return skipped("mask_retention", "the unmasked reconstruction is trained too");
   }
   const std::vector<MetricsRow> rows = masked_rows(run);
@@ -186,7 +186,7 @@ Check check_mask_retention(const RunRecord& run, const DiagnoseOptions& limits) 
               ""};
   if (fired) {
     check.change =
-        run.mask->draw == "nested"
+        run.mask->draw == MaskDraw::kNested
             ? "too few latents are left to reconstruct from: raise model.mask.min_keep "
               "(" +
                   brief(run.mask->min_keep) + ") or set model.mask.paths=both"

@@ -58,7 +58,7 @@ Check check_unfinished(const RunRecord& run) {
   }
   const double lr = value_in(run.rows.back().values, "lr");
   check.evidence.emplace_back("lr", lr);
-  if (run.train.schedule.lr_decay != "none" && lr >= run.train.schedule.lr) {
+  if (run.train.schedule.lr_decay != LrDecay::kNone && lr >= run.train.schedule.lr) {
     check.found += "; the learning rate had not begun to fall";
   }
   check.change = "go on with: sae train " + (run.folder / "config.json").string() + " --out " +

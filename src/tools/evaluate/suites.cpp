@@ -28,11 +28,9 @@ std::vector<std::string> chosen(const std::vector<std::string>& given, const std
       continue;
     }
     if (std::find(known.begin(), known.end(), name) == known.end()) {
-      std::string list;
-      for (const std::string& one : known) list += one + ", ";
-      const std::string near = nearest_name(name, known);
-      throw ConfigError(option + ": got '" + name + "', expected one of " + list + "all" +
-                        (near.empty() ? "" : "; did you mean '" + near + "'?"));
+      std::vector<std::string> names = known;
+      names.emplace_back("all");
+      throw ConfigError(option + ": " + expected_one_of(name, names));
     }
     out.push_back(name);
   }
@@ -65,7 +63,8 @@ std::vector<SubjectOutcome> evaluate_suites(const EvaluateArguments& arguments) 
   const bool all = std::find(given.begin(), given.end(), "all") != given.end();
   const auto suites = chosen(given, "--suite", suite_names(),
                              all ? possible_suites(inputs) : std::vector<std::string>{});
-  const auto controls = chosen(arguments.controls, "--controls", control_names(), control_names());
+  const auto all_controls = choice_names<Control>();
+  const auto controls = chosen(arguments.controls, "--controls", all_controls, all_controls);
   if (suites.empty()) {
     throw ConfigError("--suite all: there is no data for any suite; give some with --data");
   }
@@ -82,7 +81,8 @@ std::vector<SubjectOutcome> evaluate_suites(const EvaluateArguments& arguments) 
   if (controls.empty()) return subjects;
   const ControlBasis basis{inputs.shared_sae(), &inputs.model(), inputs.sample(),
                            static_cast<std::uint64_t>(inputs.absorption.seed)};
-  for (const std::string& name : controls) evaluate_subject(name, *make_control(name, basis));
+  for (const std::string& name : controls)
+    evaluate_subject(name, *make_control(*choice_named<Control>(name), basis));
   return subjects;
 }
 

@@ -1,0 +1,20 @@
+// What is found from the first activations: the scale of the inputs and where b_dec starts.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "sae/training/trainer.h"
+
+namespace sae {
+
+/// What the rows of x [N, D] are multiplied with, so that their mean squared norm is 1 or D; 1 if
+/// they are all zero.
+double input_scale(InputNorm norm, const at::Tensor& x);
+
+/// b_dec [D] for the scaled activations x [N, D].
+at::Tensor initial_b_dec(BDecInit how, const at::Tensor& x);
+
+/// Weiszfeld's algorithm: the point with the least summed distance to the rows of x [N, D].
+at::Tensor geometric_median(const at::Tensor& x);
+
+}  // namespace sae

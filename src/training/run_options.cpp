@@ -1,0 +1,121 @@
+// Reading a run's configuration, and what in it contradicts itself, the run's length or the data.
+#include "training/run_options.h"
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "config/fields_json.h"
+#include "sae/base/error.h"
+#include "sae/base/text.h"
+#include "sae/models/architectures.h"
+#include "sae/training/run.h"
+
+namespace sae {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// A group of the document; an empty one if it has none.
+ConfigNode group_of(const ConfigNode& document, const char* name) {
+  if (document.has(name)) return document.at(name);
+  return config_from_json(Json{{name, Json::object()}}, document.place()).at(name);
+}
+
+/// What the data are too few for.
+Findings check_size(const RunTrainOptions& options, const ConfigNode& node, std::int64_t tokens) {
+  const TrainOptions& train = options.train;
+  Findings findings(node);
+  const auto too_many = [&](const char* key, std::int64_t got, const char* so) {
+    findings.warn(key, "got " + std::to_string(got) + ", the data have about " +
+                           std::to_string(tokens) + " tokens to train on: " + so);
+  };
+  if (train.batch > tokens) {
+    too_many("batch", train.batch, "a batch has some more than once; lower it");
+  }
+  if (train.calibration_tokens > tokens &&
+      train.calibration_tokens != TrainOptions{}.calibration_tokens) {
+    too_many("calibration_tokens", train.calibration_tokens, "some count more than once");
+  }
+  return findings;
+}
+
+/// Everything that can be said before the data are opened. Throws the first error.
+std::vector<Notice> check_run(const RunOptions& options, const ConfigNode& document) {
+  const ConfigNode train = group_of(document, "train");
+  findings_of(options.train, train).require();
+  const RunLength length{options.train.train.total_steps(), options.train.train.batch};
+  Findings findings = findings_of(options.basics, document);
+  findings.add(check_data(options.data));
+  findings.require();
+  const std::optional<DataSize> size = data_size(options.data);
+  const bool known = size || !wants_width(options.model);
+  findings.add(check_model(
+      size || !known ? complete_model(options.model, size ? size->d_in : 1) : options.model,
+      length));
+  findings.add(findings_of(options.train, train, length));
+  findings.add(findings_of(options.eval, group_of(document, "eval"), length));
+  if (size && size->tokens) findings.add(check_size(options.train, train, *size->tokens));
+  findings.require();
+  return findings.notices();
+}
+
+}  // namespace
+
+bool wants_width(const ConfigNode& model) {
+  return !model.has("d_in") || model.at("d_in").is_null();
+}
+
+ConfigNode complete_model(const ConfigNode& model, std::int64_t d_in) {
+  if (wants_width(model)) {
+    return with_value(model, "d_in", config_from_json(Json{{"d_in", d_in}}, "data").at("d_in"),
+                      "data");
+  }
+  const ConfigNode given = model.at("d_in");
+  if (given.json() != Json(d_in)) {
+    given.fail("got " + given.got() + ", the data has width " + std::to_string(d_in) +
+               "; leave d_in out to take the data's");
+  }
+  return model;
+}
+
+void RunBasics::check(Findings& findings) const {
+  const std::string wrong = wrong_device_name(device);
+  if (!wrong.empty()) findings.error("device", wrong);
+}
+
+void RunTrainOptions::check(Findings& findings) const { train.check(findings); }
+
+void RunTrainOptions::check(Findings& findings, const RunLength& run) const {
+  train.check(findings, run);
+  checkpoint.check(findings, run);
+}
+
+RunOptions read_run(const ConfigNode& document) {
+  require_command(document, "train");
+  auto basics = read_fields<RunBasics>(document.without({"model", "data", "train", "eval"}));
+  auto train = read_fields<RunTrainOptions>(group_of(document, "train"));
+  auto eval = read_fields<EvalOptions>(group_of(document, "eval"));
+  RunOptions options{std::move(basics), document.at("model"), document.at("data"),
+                     std::move(train),  std::move(eval),      {}};
+  resolve_data(options.data);
+  if (!options.model.is_object()) {
+    options.model.fail("got " + options.model.got() + ", expected an object");
+  }
+  resolve_model(wants_width(options.model) ? complete_model(options.model, 1) : options.model);
+  options.notices = check_run(options, document);
+  return options;
+}
+
+Json resolve_run(const RunOptions& options) {
+  Json config = write_fields(options.basics);
+  const bool open = wants_width(options.model);
+  config["model"] = resolve_model(open ? complete_model(options.model, 1) : options.model);
+  if (open) config["model"]["d_in"] = nullptr;
+  config["data"] = resolve_data(options.data);
+  config["train"] = write_fields(options.train);
+  config["eval"] = write_fields(options.eval);
+  return config;
+}
+
+}  // namespace sae
