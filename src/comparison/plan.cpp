@@ -10,6 +10,7 @@
 
 #include "comparison/memory.h"
 #include "config/fields_json.h"
+#include "sae/base/device.h"
 #include "sae/base/text.h"
 #include "sae/models/architectures.h"
 
@@ -102,9 +103,12 @@ void add_notice(ComparisonPlan& plan, const Notice& notice) {
 /// The configuration of one member and everything the grid varies about it.
 class Expansion {
  public:
-  Expansion(ComparisonPlan& plan, const ConfigNode& member, const MemberBasics& basics,
-            ConfigNode config, std::vector<Axis> axes)
+  /// `labels`: of the members of the runs so far, by what the runs are.
+  Expansion(ComparisonPlan& plan, std::map<std::string, std::string>& labels,
+            const ConfigNode& member, const MemberBasics& basics, ConfigNode config,
+            std::vector<Axis> axes)
       : plan_(plan),
+        labels_(labels),
         member_(member),
         basics_(basics),
         config_(std::move(config)),
@@ -146,7 +150,7 @@ class Expansion {
     for (const Member& member : plan_.members) {
       if (member.label == label) return;
     }
-    const Json model = resolve_run(read_run(config))["model"];
+    const Json model = resolve_run(read_recorded_run(config))["model"];
     plan_.members.push_back({label, model["architecture"].get<std::string>(),
                              !model.value("mask", Json()).is_null(), ""});
   }
@@ -159,10 +163,17 @@ class Expansion {
     std::replace(folder.begin(), folder.end(), ' ', '-');
     std::erase_if(folder, [](char c) { return c == '(' || c == ')' || c == '/'; });
     plan_.runs.push_back({folder, label, point, read_run(seeded), 0});
-    for (const Notice& notice : plan_.runs.back().options.notices) add_notice(plan_, notice);
+    const PlannedRun& run = plan_.runs.back();
+    for (const Notice& notice : run.options.notices) add_notice(plan_, notice);
+    const auto [same, is_new] = labels_.emplace(resolve_run(run.options).dump(), label);
+    if (!is_new) {
+      add_notice(plan_, warning(member_.place() + ": '" + label + "' is the same as '" +
+                                same->second + "'"));
+    }
   }
 
   ComparisonPlan& plan_;
+  std::map<std::string, std::string>& labels_;
   const ConfigNode& member_;
   const MemberBasics& basics_;
   ConfigNode config_;
@@ -240,8 +251,9 @@ CompareEvaluation read_evaluation(ComparisonPlan& plan, const ConfigNode& node) 
 namespace {
 
 /// The member's part of the grid, added to the plan.
-void plan_member(ComparisonPlan& plan, const ConfigNode& document, const ConfigNode& member,
-                 const MemberBasics& basics, const std::vector<Axis>& common) {
+void plan_member(ComparisonPlan& plan, std::map<std::string, std::string>& labels,
+                 const ConfigNode& document, const ConfigNode& member, const MemberBasics& basics,
+                 const std::vector<Axis>& common) {
   const bool own_levels = !basics.levels.empty();
   if (own_levels && basics.level.empty()) {
     member.at("levels").fail("got levels without a \"level\", the path that they are written to");
@@ -259,7 +271,7 @@ void plan_member(ComparisonPlan& plan, const ConfigNode& document, const ConfigN
   const ConfigNode config =
       member.has("config") ? merged_runs(document.at("base"), member.at("config"), plan.notices)
                            : document.at("base");
-  Expansion(plan, member, basics, config, std::move(axes)).run();
+  Expansion(plan, labels, member, basics, config, std::move(axes)).run();
 }
 
 /// What looks wrong with the comparison as a whole.
@@ -272,12 +284,22 @@ void check_plan(ComparisonPlan& plan, const ConfigNode& document, bool any_level
     add_notice(plan, warning(document.at("base").place("seed") +
                              ": is not used: the runs' seeds are those of \"seeds\""));
   }
+  if (document.at("base").has("device") && !plan.basics.devices.empty()) {
+    add_notice(plan, warning(document.at("base").place("device") + ": is not used with devices"));
+  }
 }
 
 }  // namespace
 
 void CompareBasics::check(Findings& findings) const {
   if (seeds.empty()) findings.error("seeds", "got an empty list, expected seeds");
+  for (const std::string& device : devices) {
+    const std::string wrong = wrong_device_name(device);
+    if (!wrong.empty()) findings.error("devices", wrong);
+  }
+  if (std::set<std::string>(devices.begin(), devices.end()).size() < devices.size()) {
+    findings.error("devices", "one stands there twice, expected distinct devices");
+  }
 }
 
 void CompareEvaluation::check(Findings& findings) const {
@@ -311,6 +333,7 @@ ComparisonPlan plan_comparison(const ConfigNode& document) {
   }
   const std::vector<Axis> common = read_axes(document);
   std::set<std::string> names;
+  std::map<std::string, std::string> labels;
   bool any_level = false;
   for (const ConfigNode& member : elements_of(members)) {
     const auto basics = read_fields<MemberBasics>(member.without({"config", "axes"}));
@@ -318,7 +341,7 @@ ComparisonPlan plan_comparison(const ConfigNode& document) {
       member.at("name").fail("got \"" + basics.name + "\" a second time, expected distinct names");
     }
     any_level = any_level || (!basics.level.empty() && basics.levels.empty());
-    plan_member(plan, document, member, basics, common);
+    plan_member(plan, labels, document, member, basics, common);
   }
   check_plan(plan, document, any_level);
   std::set<std::string> folders;

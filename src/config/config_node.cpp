@@ -67,7 +67,7 @@ const Entry::Pointer* Entry::find(std::string_view key) const {
 }
 
 std::string join_path(const std::string& parent, std::string_view key) {
-  const std::string shown = quoted(key);
+  const std::string shown = sae::quoted(key);
   return (parent.empty() ? "" : parent + ".") + shown.substr(1, shown.size() - 2);
 }
 
@@ -127,7 +127,7 @@ Json ConfigNode::json() const { return to_json(*entry_); }
 std::string ConfigNode::got() const {
   if (is_object()) return "an object";
   if (is_array()) return "an array";
-  if (entry_->scalar.is_string()) return quoted(entry_->scalar.get_ref<const std::string&>());
+  if (entry_->scalar.is_string()) return sae::quoted(entry_->scalar.get_ref<const std::string&>());
   if (entry_->text.empty()) return entry_->scalar.dump();
   return entry_->text.size() <= kMaxQuoted ? entry_->text
                                            : entry_->text.substr(0, kMaxQuoted) + "...";

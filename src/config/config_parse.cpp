@@ -203,17 +203,17 @@ class Builder {
 
 /// The file beside `file` that was probably meant, as the end of a sentence.
 std::string meant_file(const std::filesystem::path& file) {
-  const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
+  const std::filesystem::path folder = file.parent_path();
   std::vector<std::string> names;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator(folder.empty() ? "." : folder, error)) {
     if (entry.path().extension() == ".json") names.push_back(entry.path().filename().string());
   }
   std::sort(names.begin(), names.end());
   const std::string name = file.filename().string();
-  std::string near = nearest_name(name.ends_with(".json") ? name : name + ".json", names);
-  if (near.empty()) return "";
-  return "; did you mean '" + (file.has_parent_path() ? folder / near : near).string() + "'?";
+  const std::string near = nearest_name(name.ends_with(".json") ? name : name + ".json", names);
+  return near.empty() ? "" : "; did you mean '" + (folder / near).string() + "'?";
 }
 
 }  // namespace

@@ -56,7 +56,7 @@ Entry::Pointer& item_for(Entry& entry, const std::string& key, const ConfigNode&
   std::size_t index = 0;
   const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), index);
   if (error != std::errc() || end != key.data() + key.size() || index >= entry.items.size()) {
-    throw ConfigError(name + ": " + where + " has no element " + quoted(key) +
+    throw ConfigError(name + ": " + where + " has no element " + sae::quoted(key) +
                       ", expected an index below " + std::to_string(entry.items.size()));
   }
   return entry.items[index].second;

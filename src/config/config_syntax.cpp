@@ -1,8 +1,8 @@
 #include "config/config_syntax.h"
 
 #include <algorithm>
-#include <cstdint>
 
+#include "base/utf8.h"
 #include "sae/base/text.h"
 
 namespace sae {
@@ -93,27 +93,6 @@ class Scanner {
   bool comments_;
 };
 
-/// Bytes of the UTF-8 sequence at the front of `text`; 0 if there is none.
-std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
-  };
-  const unsigned first = byte(0);
-  const std::size_t length = first < 0x80   ? 1
-                             : first < 0xC2 ? 0
-                             : first < 0xE0 ? 2
-                             : first < 0xF0 ? 3
-                             : first < 0xF5 ? 4
-                                            : 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  const bool overlong = (first == 0xE0 && byte(1) < 0xA0) || (first == 0xF0 && byte(1) < 0x90);
-  const bool surrogate = first == 0xED && byte(1) >= 0xA0;
-  const bool too_high = first == 0xF4 && byte(1) >= 0x90;
-  return overlong || surrogate || too_high ? 0 : length;
-}
-
 /// The value of \uXXXX at the front of `text`, or -1.
 int unicode_escape(std::string_view text) {
   if (text.size() < 6 || !text.starts_with("\\u")) return -1;
@@ -152,7 +131,10 @@ Flaw string_flaw(std::string_view text, std::size_t begin) {
       return {i, "a control character in a string", escape + " in its place"};
     }
     const bool escaped = rest.front() == '\\';
-    const std::size_t length = escaped ? escape_length(rest) : utf8_length(rest);
+    const Utf8Head character = utf8_head(rest);
+    const std::size_t length = escaped           ? escape_length(rest)
+                               : character.whole ? character.bytes
+                                                 : 0;
     if (length == 0 && escaped) {
       const std::size_t end = rest.size() > 1 && rest[1] == 'u' ? 6 : 2;
       return {i, std::string(rest.substr(0, end)),

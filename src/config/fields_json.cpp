@@ -112,7 +112,7 @@ std::string complaint(const FieldDoc& doc, const std::string& value) {
   if (!choice) return "";
   const std::vector<std::string>& names = choice->names;
   if (std::find(names.begin(), names.end(), value) != names.end()) return "";
-  return out_of_range(doc, quoted(value)) + did_you_mean(value, names);
+  return out_of_range(doc, sae::quoted(value)) + did_you_mean(value, names);
 }
 
 std::string complaint(const FieldDoc& doc, const Json& value) {

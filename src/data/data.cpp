@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "config/fields_json.h"
+#include "data/store/manifest.h"
 #include "sae/base/error.h"
 #include "sae/data/store.h"
 
@@ -73,6 +74,18 @@ Data open_store(const StoreFields& fields, std::uint64_t run_seed) {
   return data;
 }
 
+/// From the manifest alone, where there is one.
+DataSize size_of_store(const std::filesystem::path& path) {
+  if (!std::filesystem::is_directory(path)) {
+    const ActivationStore store(path, /*verify_checksums=*/false);
+    return {store.d_in(), store.size()};
+  }
+  const StoreManifest manifest = read_store_manifest(path / "manifest.json");
+  std::int64_t tokens = 0;
+  for (const StoreManifest::File& file : manifest.files) tokens += file.tokens;
+  return {manifest.d_in, tokens};
+}
+
 }  // namespace
 
 Json resolve_data(const ConfigNode& data) {
@@ -100,9 +113,10 @@ std::optional<DataSize> data_size(const ConfigNode& data) try {
   const auto fields = read_fields<StoreFields>(rest);
   const auto& options = fields.get<StoreOptions>();
   if (!std::filesystem::exists(options.path)) return {};
-  const ActivationStore store(options.path, /*verify_checksums=*/false);
+  DataSize size = size_of_store(options.path);
   const double share = options.held_out_path ? 1 : 1 - options.held_out;
-  return DataSize{store.d_in(), std::llround(share * static_cast<double>(store.size()))};
+  size.tokens = std::llround(share * static_cast<double>(*size.tokens));
+  return size;
 } catch (const DataError&) {
   return {};
 }

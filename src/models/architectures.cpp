@@ -107,19 +107,22 @@ ConfigNode switched(const ConfigNode& before, const ConfigNode& after,
   const Architecture* former = architecture_of(before);
   const Architecture* current = architecture_of(after);
   if (!former || !current || former == current) return after;
-  std::vector<std::string> gone;
+  std::vector<std::string> gone, absent;
   for (const FieldDoc& option : former->options) {
-    if (!before.has(option.name) || !after.has(option.name)) continue;
-    const ConfigNode value = after.at(option.name);
-    const bool kept =
-        value.entry() == before.at(option.name).entry() && !value.place().starts_with("--set ");
-    if (kept && is_own_option(option, *current)) gone.push_back(option.name);
+    if (!is_own_option(option, *current)) continue;
+    if (!after.has(option.name)) {
+      absent.push_back(option.name);  // perhaps removed by a --set before
+    } else if (before.has(option.name) &&
+               after.at(option.name).entry() == before.at(option.name).entry() &&
+               !after.at(option.name).place().starts_with("--set ")) {
+      gone.push_back(option.name);
+    }
   }
-  if (gone.empty()) return after;
+  if (gone.empty()) return after.without(absent);
   notices.push_back({Notice::Kind::kNote, after.place("architecture") + ": '" + current->name +
                                               "' in place of '" + former->name + "', without its " +
                                               joined(gone)});
-  return after.without(gone);
+  return after.without(absent).without(gone);
 }
 
 ConfigNode with_sets(ConfigNode document, const std::vector<std::string>& assignments,

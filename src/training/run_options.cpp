@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "config/fields_json.h"
+#include "sae/base/device.h"
 #include "sae/base/error.h"
 #include "sae/base/text.h"
 #include "sae/models/architectures.h"
@@ -40,6 +41,20 @@ Findings check_size(const RunTrainOptions& options, const ConfigNode& node, std:
   return findings;
 }
 
+/// What one group of options makes of another.
+Findings check_groups(const RunOptions& options, const ConfigNode& document) {
+  Findings findings(document);
+  if (options.train.train.screening == Screening::kOn &&
+      options.basics.device.starts_with("cuda")) {
+    findings.unused("train.screening", "on a GPU");
+  }
+  if (options.data.string_at("kind") != "synthetic" &&
+      write_fields(options.eval.truth) != write_fields(TruthOptions{})) {
+    findings.unused("eval.truth", "with data whose true features are not known");
+  }
+  return findings;
+}
+
 /// Everything that can be said before the data are opened. Throws the first error.
 std::vector<Notice> check_run(const RunOptions& options, const ConfigNode& document) {
   const ConfigNode train = group_of(document, "train");
@@ -49,12 +64,14 @@ std::vector<Notice> check_run(const RunOptions& options, const ConfigNode& docum
   findings.add(check_data(options.data));
   findings.require();
   const std::optional<DataSize> size = data_size(options.data);
-  const bool known = size || !wants_width(options.model);
+  const bool open = wants_width(options.model);
   findings.add(check_model(
-      size || !known ? complete_model(options.model, size ? size->d_in : 1) : options.model,
-      length));
+      open ? complete_model(options.model, size ? size->d_in : 1) : options.model, length));
+  findings.require();
+  if (size) complete_model(options.model, size->d_in);  // throws for another width
   findings.add(findings_of(options.train, train, length));
   findings.add(findings_of(options.eval, group_of(document, "eval"), length));
+  findings.add(check_groups(options, document));
   if (size && size->tokens) findings.add(check_size(options.train, train, *size->tokens));
   findings.require();
   return findings.notices();
@@ -91,7 +108,7 @@ void RunTrainOptions::check(Findings& findings, const RunLength& run) const {
   checkpoint.check(findings, run);
 }
 
-RunOptions read_run(const ConfigNode& document) {
+RunOptions read_recorded_run(const ConfigNode& document) {
   require_command(document, "train");
   auto basics = read_fields<RunBasics>(document.without({"model", "data", "train", "eval"}));
   auto train = read_fields<RunTrainOptions>(group_of(document, "train"));
@@ -103,6 +120,11 @@ RunOptions read_run(const ConfigNode& document) {
     options.model.fail("got " + options.model.got() + ", expected an object");
   }
   resolve_model(wants_width(options.model) ? complete_model(options.model, 1) : options.model);
+  return options;
+}
+
+RunOptions read_run(const ConfigNode& document) {
+  RunOptions options = read_recorded_run(document);
   options.notices = check_run(options, document);
   return options;
 }

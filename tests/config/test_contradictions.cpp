@@ -193,6 +193,11 @@ TEST(Contradictions, AreFoundWithTheLineOfTheOption) {
             "lines.json:2: model.k: got 30, expected at most 24, which is d_sae");
 }
 
+TEST(Contradictions, OfARunThatWasMadeAreLetPass) {
+  const ConfigNode document = with_set(with_set(sound("topk"), "model.k=60"), "model.d_in=3");
+  EXPECT_EQ(read_recorded_run(document).model.at("k").json(), 60);
+}
+
 TEST(Contradictions, WithTheSizeOfTheDataAreWarnings) {
   const TemporaryFolder folder;
   const std::string store = (folder.path() / "acts").string();

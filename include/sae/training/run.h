@@ -72,6 +72,8 @@ struct RunOptions {
 /// Reads all of it strictly, ConfigError for options that contradict each other or the data.
 /// `model.d_in` may be left out: it is then the data's.
 RunOptions read_run(const ConfigNode& document);
+/// The same of a run that has been made: what contradicts itself may have been let pass then.
+RunOptions read_recorded_run(const ConfigNode& document);
 /// Every option explicit.
 nlohmann::ordered_json resolve_run(const RunOptions& options);
 

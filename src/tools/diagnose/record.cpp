@@ -36,7 +36,7 @@ void read_configuration(RunRecord& run) {
       throw DataError(path.string() +
                       ": is no run's configuration; expected the folder that sae train made");
     }
-    const RunOptions options = read_run(config);
+    const RunOptions options = read_recorded_run(config);
     run.model = config.at("model").json();
     run.model.at("d_in").get<double>();  // written by every run, though read_run can do without
     run.train = options.train.train;
