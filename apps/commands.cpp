@@ -138,6 +138,10 @@ class TrainProgress {
   sae::Progress shown_;
 };
 
+void print_notice(const sae::Notice& notice) {
+  notice.kind == sae::Notice::Kind::kNote ? log_note(notice.text) : log_warning(notice.text);
+}
+
 int stopped(const std::string& how_to_go_on) {
   log_warning("stopped; everything is saved. Go on with: " + how_to_go_on);
   return kStoppedBySignal + stop_signal;
@@ -169,7 +173,11 @@ void add_train(CLI::App& app, Common& common, std::function<int()>& action) {
           sae::train(options, out, given->resume,
                      {.on_step = [&](const sae::StepReport& report,
                                      std::int64_t total) { progress.update(report, total); },
-                      .should_stop = [] { return stop_signal != 0; }});
+                      .should_stop = [] { return stop_signal != 0; },
+                      .on_notice =
+                          [&](const sae::Notice& notice) {
+                            if (!common.quiet) print_notice(notice);
+                          }});
       progress.clear();
       if (!outcome.finished) {
         return stopped(given->config.command_line("train") + " --out " + shell_word(out.string()) +
@@ -224,7 +232,7 @@ void add_compare(CLI::App& app, Common& common, std::function<int()>& action) {
                  draw_progress(line, "evaluated", done, total);
                },
            .should_stop = [] { return stop_signal != 0; },
-           .on_warning = [](const std::string& text) { log_warning(text); }});
+           .on_notice = [&](const sae::Notice& notice) { print_notices({notice}, common); }});
       line.clear();
       if (!outcome.finished) return stopped(command_line + " --out " + shell_word(out.string()));
       if (common.json) {

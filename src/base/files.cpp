@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <system_error>
 #include <vector>
 
@@ -171,6 +172,19 @@ void create_output_folder(const std::filesystem::path& folder) {
     throw ConfigError(folder.string() + ": cannot write here: " + error.message() +
                       "; choose another --out");
   }
+}
+
+void replace_folder(const fs::path& from, const fs::path& to) {
+  sync_recursively(from);
+  fs::path gone = from;
+  if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
+    gone = parent_of(to) / (".old-" + to.filename().string());
+    fs::remove_all(gone);
+    if (rename(to.c_str(), gone.c_str()) != 0) fail_write(to, errno);
+    if (rename(from.c_str(), to.c_str()) != 0) fail_write(to, errno);
+  }
+  sync(parent_of(to));
+  fs::remove_all(gone);
 }
 
 void remove_stale_staging(const fs::path& parent) {

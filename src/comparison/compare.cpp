@@ -10,13 +10,16 @@
 
 #include "base/parallel.h"
 #include "comparison/evaluation.h"
+#include "comparison/preflight.h"
 #include "comparison/training.h"
 #include "comparison/waves.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
+#include "sae/base/folder_lock.h"
 #include "sae/base/machine.h"
 #include "sae/base/version.h"
 #include "sae/report/report.h"
+#include "training/run_record.h"
 #include "training/run_summary.h"
 
 namespace sae {
@@ -37,13 +40,11 @@ Json read_json(const fs::path& path) {
 /// it is evaluated.
 Json identity(Json settings) {
   for (const char* key : {"jobs", "memory", "devices", "evaluate"}) settings.erase(key);
-  if (!settings["base"].is_object()) return settings;
-  settings["base"].erase("threads");
-  settings["base"].erase("device");
+  if (settings["base"].is_object()) settings["base"] = run_identity(settings["base"]);
   return settings;
 }
 
-/// A folder for this comparison: new, or one that it was started in before.
+/// A folder for this comparison, which exists: new, or one that it was started in before.
 void claim_folder(const ComparisonPlan& plan, const fs::path& folder) {
   const fs::path record = folder / "comparison.json";
   if (fs::exists(record)) {
@@ -53,11 +54,10 @@ void claim_folder(const ComparisonPlan& plan, const fs::path& folder) {
     }
     throw ConfigError(folder.string() + ": holds another comparison; choose another --out");
   }
-  remove_stale_staging(folder);  // of a process killed between the next two lines
-  if (fs::exists(folder) && !fs::is_empty(folder)) {
+  if (!is_fresh(folder)) {
     throw ConfigError(folder.string() + ": exists and is no comparison; choose another --out");
   }
-  create_output_folder(folder);
+  remove_stale_staging(folder);  // of a process killed before the next line was done
   write_file_atomically(record, plan.settings + "\n");
 }
 
@@ -107,6 +107,7 @@ void report_progress(const std::vector<Entrant>& entrants, const CompareHooks& h
 
 CompareOutcome compare(const ComparisonPlan& plan, const fs::path& folder,
                        const std::string& command, const CompareHooks& hooks) {
+  const FolderLock lock(folder);
   claim_folder(plan, folder);
   std::vector<Entrant> entrants;
   for (const PlannedRun& run : plan.runs) {
@@ -124,16 +125,21 @@ CompareOutcome compare(const ComparisonPlan& plan, const fs::path& folder,
     report_progress(entrants, hooks);
     return !(hooks.should_stop && hooks.should_stop());
   };
-  const std::vector<Group> groups = make_groups(entrants);
-  for (const Group& group : groups) {
-    if (evaluator) evaluator->check_input(group.data.d_in);
+  const auto tell = [&](const Notice& notice) {
+    if (hooks.on_notice) hooks.on_notice(notice);
+  };
+  ComparisonData data;
+  for (const Notice& notice :
+       check_before_training(folder, entrants, evaluator ? &*evaluator : nullptr, data)) {
+    tell(notice);
   }
+  const std::vector<Group> groups = make_groups(entrants, data);
   const std::string warning = check_memory(plan, groups);
-  if (!warning.empty() && hooks.on_warning) hooks.on_warning(warning);
+  if (!warning.empty()) tell({Notice::Kind::kWarning, warning});
   if (!train_in_waves(plan, groups, threads, after_chunk)) return {};
   CompareOutcome outcome{true, gather(plan, entrants, command)};
   if (evaluator &&
-      !evaluate_runs(plan, *evaluator, entrants, folder, threads, hooks, outcome.result)) {
+      !evaluate_runs(plan, *evaluator, entrants, data, folder, threads, hooks, outcome.result)) {
     return {};
   }
   write_file_atomically(folder / "results.json", to_json(outcome.result) + "\n");

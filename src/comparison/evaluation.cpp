@@ -13,6 +13,7 @@
 #include "sae/base/device.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
+#include "sae/base/folder_lock.h"
 #include "sae/base/sha256.h"
 #include "sae/data/labelled.h"
 #include "sae/evaluation/controls.h"
@@ -41,21 +42,16 @@ RunEvaluator::Record record_of(const std::vector<SuiteOutcome>& outcomes) {
 class SuitesOfRuns {
  public:
   SuitesOfRuns(const ComparisonPlan& plan, const RunEvaluator& evaluator,
-               const std::vector<Entrant>& entrants, const CompareHooks& hooks)
+               const std::vector<Entrant>& entrants, ComparisonData& data,
+               const CompareHooks& hooks)
       : plan_(plan),
         options_(*plan.evaluation),
         evaluator_(evaluator),
         entrants_(entrants),
+        data_(data),
         hooks_(hooks) {
     for (std::size_t i = 0; i < entrants.size(); ++i) {
-      const Entrant& one = entrants[i];
-      if (!one.failure.empty()) continue;
-      jobs_.push_back({i, std::nullopt});
-      const RunOptions& options = one.plan->options;
-      const std::string key = data_key(*one.plan);
-      if (!data_.contains(key)) {
-        data_[key] = open_data(options.data, static_cast<std::uint64_t>(options.basics.seed));
-      }
+      if (entrants[i].failure.empty()) jobs_.push_back({i, std::nullopt});
     }
     add_controls();
   }
@@ -109,7 +105,7 @@ class SuitesOfRuns {
     std::int64_t most = 0;
     for (const Job& job : jobs_) {
       const RunOptions& options = entrants_[job.run].plan->options;
-      const Data& data = data_.at(data_key(*entrants_[job.run].plan));
+      const Data& data = data_.of(*entrants_[job.run].plan);
       const std::int64_t parameters = least_memory(options, data) / 4;
       const std::int64_t d_sae = resolve_run(options)["model"]["d_sae"].get<std::int64_t>();
       const double l0 = result.runs[job.run].metrics.at("l0");
@@ -122,10 +118,11 @@ class SuitesOfRuns {
 
   RunEvaluator::Record evaluate(const Job& job, const fs::path& folder) const {
     const Entrant& one = entrants_[job.run];
-    const Data& data = data_.at(data_key(*one.plan));
+    const Data& data = data_.of(*one.plan);
     const SaeFolder loaded = load_sae(one.folder / "sae");
     loaded.sae->to(parse_device(one.plan->options.basics.device));
     if (!job.control) {
+      const FolderLock lock(one.folder);
       return evaluator_.evaluate(*loaded.sae, data, one.plan->options.eval,
                                  one.folder / "evaluation.json");
     }
@@ -161,9 +158,9 @@ class SuitesOfRuns {
   const CompareEvaluation& options_;
   const RunEvaluator& evaluator_;
   const std::vector<Entrant>& entrants_;
+  ComparisonData& data_;
   const CompareHooks& hooks_;
   std::vector<Job> jobs_;
-  std::map<std::string, Data> data_;
 };
 
 }  // namespace
@@ -186,7 +183,7 @@ RunEvaluator::RunEvaluator(CompareEvaluation options) : options_(std::move(optio
 
 void RunEvaluator::check_input(std::int64_t d_in) const {
   if (absorption_) check_width(absorption_->words(), d_in);
-  if (!tasks_.empty()) check_width(read_labelled(tasks_.front()), d_in);
+  for (const fs::path& task : tasks_) check_width(read_labelled(task), d_in);
 }
 
 std::int64_t RunEvaluator::memory(std::int64_t d_in, std::int64_t d_sae, double l0) const {
@@ -204,11 +201,16 @@ std::int64_t RunEvaluator::memory(std::int64_t d_in, std::int64_t d_sae, double 
   return static_cast<std::int64_t>(bytes + task);
 }
 
-std::optional<RunEvaluator::Record> RunEvaluator::recorded(const fs::path& place) const {
+std::optional<RunEvaluator::Record> RunEvaluator::recorded(const fs::path& place,
+                                                           const Data& data) const {
   if (!fs::exists(place)) return std::nullopt;
   try {
     const Json json = Json::parse(read_file(place));
     if (json.at("settings") != settings_) return std::nullopt;
+    if (json.contains("data") && data.fingerprint &&
+        !same_content(fingerprint_from_json(json.at("data")), *data.fingerprint)) {
+      return std::nullopt;
+    }
     const Json& own = json.at("comparison");
     Record record{metric_values_from_json(own.at("metrics")), {}};
     for (const auto& [metric, classes] : own.at("by_class").items()) {
@@ -222,7 +224,7 @@ std::optional<RunEvaluator::Record> RunEvaluator::recorded(const fs::path& place
 
 RunEvaluator::Record RunEvaluator::evaluate(const Autoencoder& sae, const Data& data,
                                             const EvalOptions& eval, const fs::path& place) const {
-  if (auto before = recorded(place)) return *std::move(before);
+  if (auto before = recorded(place, data)) return *std::move(before);
   SubjectOutcome subject;
   subject.name = "sae";
   subject.suites.push_back(core_suite(sae, data, eval, options_.core));
@@ -233,6 +235,7 @@ RunEvaluator::Record RunEvaluator::evaluate(const Autoencoder& sae, const Data& 
   const Record record = record_of(subject.suites);
   Json json = to_json({subject});
   json["settings"] = settings_;
+  if (data.fingerprint) json["data"] = to_json(*data.fingerprint);
   Json& own = json["comparison"];
   own["metrics"] = to_json(record.metrics);
   own["by_class"] = Json::object();
@@ -244,9 +247,10 @@ RunEvaluator::Record RunEvaluator::evaluate(const Autoencoder& sae, const Data& 
 }
 
 bool evaluate_runs(const ComparisonPlan& plan, const RunEvaluator& evaluator,
-                   const std::vector<Entrant>& entrants, const fs::path& folder,
-                   std::size_t threads, const CompareHooks& hooks, ComparisonResult& result) {
-  return SuitesOfRuns(plan, evaluator, entrants, hooks).run(folder, threads, result);
+                   const std::vector<Entrant>& entrants, ComparisonData& data,
+                   const fs::path& folder, std::size_t threads, const CompareHooks& hooks,
+                   ComparisonResult& result) {
+  return SuitesOfRuns(plan, evaluator, entrants, data, hooks).run(folder, threads, result);
 }
 
 }  // namespace sae

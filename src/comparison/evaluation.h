@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "comparison/preflight.h"
 #include "comparison/training.h"
 #include "sae/comparison/compare.h"
 #include "sae/data/data.h"
@@ -21,7 +22,7 @@ class RunEvaluator {
   /// threads the caller computes on.
   explicit RunEvaluator(CompareEvaluation options);
 
-  /// DataError unless autoencoders of this input width can be evaluated.
+  /// DataError unless autoencoders of this input width can be evaluated. Reads every task.
   void check_input(std::int64_t d_in) const;
 
   struct Record {
@@ -33,12 +34,12 @@ class RunEvaluator {
   /// latents.
   std::int64_t memory(std::int64_t d_in, std::int64_t d_sae, double l0) const;
 
-  /// What `place` holds, if it was evaluated so; else evaluates and writes it.
+  /// What `place` holds, if it was evaluated so and on these data; else evaluates and writes it.
   Record evaluate(const Autoencoder& sae, const Data& data, const EvalOptions& eval,
                   const std::filesystem::path& place) const;
 
  private:
-  std::optional<Record> recorded(const std::filesystem::path& place) const;
+  std::optional<Record> recorded(const std::filesystem::path& place, const Data& data) const;
 
   CompareEvaluation options_;
   std::vector<std::filesystem::path> tasks_;
@@ -49,7 +50,8 @@ class RunEvaluator {
 /// The suites of every finished run of `entrants`, which `result.runs` follows, and of the
 /// controls, added to `result`. False if it was told to stop.
 bool evaluate_runs(const ComparisonPlan& plan, const RunEvaluator& evaluator,
-                   const std::vector<Entrant>& entrants, const std::filesystem::path& folder,
-                   std::size_t threads, const CompareHooks& hooks, ComparisonResult& result);
+                   const std::vector<Entrant>& entrants, ComparisonData& data,
+                   const std::filesystem::path& folder, std::size_t threads,
+                   const CompareHooks& hooks, ComparisonResult& result);
 
 }  // namespace sae

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/parallel.h"
+#include "comparison/preflight.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
 #include "sae/training/checkpoint.h"
@@ -168,17 +169,14 @@ Entrant make_entrant(const PlannedRun& run, const std::filesystem::path& folder)
   return entrant;
 }
 
-std::vector<Group> make_groups(std::vector<Entrant>& entrants) {
+std::vector<Group> make_groups(std::vector<Entrant>& entrants, ComparisonData& data) {
   std::vector<Group> groups;
   std::map<std::string, std::size_t> known;
   for (Entrant& entrant : entrants) {
     if (entrant.over()) continue;
     const auto [place, is_new] = known.emplace(data_key(*entrant.plan), groups.size());
     if (is_new) {
-      const RunOptions& options = entrant.plan->options;
-      groups.push_back({open_data(options.data, static_cast<std::uint64_t>(options.basics.seed)),
-                        options.train.train.batch,
-                        {}});
+      groups.push_back({data.of(*entrant.plan), entrant.plan->options.train.train.batch, {}});
     }
     groups[place->second].entrants.push_back(&entrant);
   }

@@ -44,8 +44,10 @@ std::string data_key(const PlannedRun& run);
 /// The run and what its folder says about how it went before.
 Entrant make_entrant(const PlannedRun& run, const std::filesystem::path& folder);
 
+class ComparisonData;
+
 /// The runs that are still to be trained.
-std::vector<Group> make_groups(std::vector<Entrant>& entrants);
+std::vector<Group> make_groups(std::vector<Entrant>& entrants, ComparisonData& data);
 
 /// Trains `wave`, some runs of the group, on `threads` threads, and saves their results, or their
 /// checkpoints if `after_chunk` says stop (false, and so is what this returns). What goes wrong

@@ -9,6 +9,8 @@
 #include "config/fields_json.h"
 #include "data/store/manifest.h"
 #include "sae/base/error.h"
+#include "sae/base/sha256.h"
+#include "sae/base/text.h"
 #include "sae/data/store.h"
 
 namespace sae {
@@ -25,6 +27,25 @@ std::uint64_t stream_seed(const StreamOptions& options, std::uint64_t run_seed) 
   return options.stream_seed ? static_cast<std::uint64_t>(*options.stream_seed) : run_seed;
 }
 
+DataIdentity identity_of(const WorldOptions& resolved) {
+  return {"synthetic world " + resolved.preset,
+          std::to_string(*resolved.features) + " features in " + std::to_string(*resolved.d_in) +
+              " dimensions, world seed " + std::to_string(resolved.seed),
+          "sha256:" + sha256_hex(write_fields(resolved).dump())};
+}
+
+DataIdentity identity_of(const ActivationStore& store) {
+  std::string contents =
+      std::to_string(store.size()) + " tokens of width " + std::to_string(store.d_in());
+  for (const char* key : {"model", "hook_name"}) {
+    const auto& source = store.source();
+    if (source.is_object() && source.contains(key) && source[key].is_string()) {
+      contents += ", " + source[key].get<std::string>();
+    }
+  }
+  return {store.path().string(), contents, store.digest()};
+}
+
 Data open_world(const SyntheticFields& fields, std::uint64_t run_seed) {
   auto world = std::make_shared<const World>(fields.get<WorldOptions>());
   const std::uint64_t seed = stream_seed(fields.get<StreamOptions>(), run_seed);
@@ -38,39 +59,73 @@ Data open_world(const SyntheticFields& fields, std::uint64_t run_seed) {
   };
   data.source = std::make_shared<Json>(
       Json{{"kind", "synthetic"}, {"world", write_fields(world->options())}});
+  const DataIdentity identity = identity_of(world->options());
+  data.fingerprint = DataFingerprint{identity, identity};
   return data;
+}
+
+/// A store's rows for training and those for evaluation, which may be of another store.
+struct OpenedStores {
+  std::shared_ptr<const ActivationStore> train;
+  std::shared_ptr<const ActivationStore> held_out;
+
+  OpenedStores(const StoreOptions& options, bool verify) {
+    train = held_out = std::make_shared<const ActivationStore>(options.path, verify);
+    if (!options.held_out_path) return;
+    if (*options.held_out_path != options.path) {
+      held_out = std::make_shared<const ActivationStore>(*options.held_out_path, verify);
+    }
+    if (held_out->d_in() == train->d_in()) return;
+    throw DataError(*options.held_out_path + ": activations have width " +
+                    std::to_string(held_out->d_in()) + ", those of " + options.path + " have " +
+                    std::to_string(train->d_in()));
+  }
+
+  DataFingerprint fingerprint() const {
+    const DataIdentity identity = identity_of(*train);
+    return {identity, held_out == train ? identity : identity_of(*held_out)};
+  }
+};
+
+std::vector<Notice> about_split(const StoreOptions& options, const StoreSource& held_out) {
+  if (held_out.moved_contexts() == 0) return {};
+  return {{Notice::Kind::kNote,
+           options.path + ": has few contexts: at held_out " + trimmed(options.held_out, 6) +
+               " one was moved so that there is something to train and something to evaluate on; " +
+               std::to_string(held_out.size()) + " tokens are held out"}};
 }
 
 Data open_store(const StoreFields& fields, std::uint64_t run_seed) {
   StoreOptions options = fields.get<StoreOptions>();
-  auto store = std::make_shared<const ActivationStore>(options.path, options.verify);
-  auto held_out = store;
+  const OpenedStores stores(options, options.verify);
   Split held_out_split = Split::kHeldOut;
   if (options.held_out_path) {
-    if (*options.held_out_path != options.path) {
-      held_out = std::make_shared<const ActivationStore>(*options.held_out_path, options.verify);
-    }
-    if (held_out->d_in() != store->d_in()) {
-      throw DataError(*options.held_out_path + ": activations have width " +
-                      std::to_string(held_out->d_in()) + ", those of " + options.path + " have " +
-                      std::to_string(store->d_in()));
-    }
     options.held_out = 0;  // all of each
     held_out_split = Split::kTrain;
   }
   const std::uint64_t seed = stream_seed(fields.get<StreamOptions>(), run_seed);
+  StoreOptions unhurried = options;
+  unhurried.prefetch = 0;
+  const auto train =
+      std::make_shared<const StoreSource>(stores.train, options, Split::kTrain, seed);
+  const auto held_out =
+      std::make_shared<const StoreSource>(stores.held_out, unhurried, held_out_split, /*seed=*/0);
+  if (options.verify) {
+    stores.train->require_finite();
+    stores.held_out->require_finite();
+  }
   Data data;
-  data.d_in = store->d_in();
-  data.train = [store, options, seed] {
-    return std::make_unique<StoreSource>(store, options, Split::kTrain, seed);
-  };
-  data.held_out = [held_out, held_out_split, options] {
-    StoreOptions unhurried = options;
-    unhurried.prefetch = 0;
-    return std::make_unique<StoreSource>(held_out, unhurried, held_out_split, /*seed=*/0);
-  };
-  data.source = std::make_shared<Json>(Json{
-      {"kind", "store"}, {"store", store->source().is_null() ? Json() : Json(store->source())}});
+  data.d_in = stores.train->d_in();
+  data.train = [train] { return train->another(); };
+  data.held_out = [held_out] { return held_out->another(); };
+  data.train_tokens = train->size();
+  data.held_out_tokens = held_out->size();
+  data.fingerprint = stores.fingerprint();
+  data.notices = about_split(options, *held_out);
+  data.finite_held_out = std::make_shared<std::atomic<std::int64_t>>(0);
+  const nlohmann::json& source = stores.train->source();
+  data.source = std::make_shared<Json>(
+      Json{{"kind", "store"}, {"store", source.is_null() ? Json() : Json(source)}});
   return data;
 }
 
@@ -127,6 +182,33 @@ Data open_data(const ConfigNode& data, std::uint64_t seed) {
     return open_world(read_fields<SyntheticFields>(rest), seed);
   }
   return open_store(read_fields<StoreFields>(rest), seed);
+}
+
+DataFingerprint fingerprint_of(const ConfigNode& data) {
+  const ConfigNode rest = data.without({"kind"});
+  if (choice_at<DataKind>(data, "kind") == DataKind::kSynthetic) {
+    const DataIdentity identity =
+        identity_of(resolve(read_fields<SyntheticFields>(rest).get<WorldOptions>()));
+    return {identity, identity};
+  }
+  return OpenedStores(read_fields<StoreFields>(rest).get<StoreOptions>(), /*verify=*/false)
+      .fingerprint();
+}
+
+void require_finite_held_out(const Data& data, std::int64_t tokens, std::int64_t batch) {
+  if (data.world) return;
+  tokens = data.held_out_at_most(tokens);
+  if (data.finite_held_out && *data.finite_held_out >= tokens) return;
+  const auto source = data.held_out();
+  for (std::int64_t done = 0; done < tokens; done += batch) {
+    const at::Tensor x = source->next(std::min(batch, tokens - done));
+    if (!at::isfinite(x).all().item<bool>()) {
+      throw DataError("held-out data: " + source->description() + ": one of the activations " +
+                      std::to_string(done) + " to " + std::to_string(done + x.size(0) - 1) +
+                      " has a NaN or infinity; leave it out");
+    }
+  }
+  if (data.finite_held_out) *data.finite_held_out = tokens;
 }
 
 std::vector<std::pair<std::string, std::vector<FieldDoc>>> data_kinds() {

@@ -94,11 +94,11 @@ MetricValues evaluate_reconstruction(const Autoencoder& sae, const Data& data, s
   check_width(sae, data);
   const auto source = data.held_out();
   ReconstructionMetrics metrics(sae.d_sae());
-  for_held_out(tokens, batch, [&](std::int64_t count) {
-    at::Tensor x = source->next(count).to(sae.W_enc.device());
-    if (input_scale != 1) x = x * input_scale;
-    const Codes codes = sae.encode(x);
-    metrics.add(x, sae.decode(codes), codes);
+  for_held_out(data.held_out_at_most(tokens), batch, [&](std::int64_t count) {
+    const at::Tensor x = source->next(count).to(sae.W_enc.device());
+    const Codes codes = sae.encode(input_scale == 1 ? x : x * input_scale);
+    const at::Tensor x_hat = sae.decode(codes);
+    metrics.add(x, input_scale == 1 ? x_hat : x_hat / input_scale, codes);
   });
   return metrics.values();
 }
@@ -135,10 +135,11 @@ Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions&
     result.parents = std::move(measured.parents);
   } else {
     const auto source = data.held_out();
-    for_held_out(options.tokens, options.batch,
+    for_held_out(data.held_out_at_most(options.tokens), options.batch,
                  [&](std::int64_t count) { measure(source->next(count)); });
     result.values = metrics.values();
   }
+  result.tokens = metrics.tokens();
   result.firing = firing_histogram(metrics.firing_frequency(), metrics.tokens());
   return result;
 }

@@ -44,6 +44,22 @@ std::vector<fs::path> checkpoints_in(const fs::path& folder) {
 
 }  // namespace
 
+Json to_json(const std::vector<Replanned>& replanned) {
+  Json list = Json::array();
+  for (const Replanned& one : replanned) {
+    list.push_back({{"step", one.step}, {"before", one.before}});
+  }
+  return list;
+}
+
+std::vector<Replanned> replanned_from_json(const Json& list) {
+  std::vector<Replanned> replanned;
+  for (const Json& one : list) {
+    replanned.push_back({one.at("step").get<std::int64_t>(), one.at("before").get<std::int64_t>()});
+  }
+  return replanned;
+}
+
 void CheckpointOptions::check(Findings& findings, const RunLength& run) const {
   if (checkpoint_every > run.steps && checkpoint_every != CheckpointOptions{}.checkpoint_every) {
     findings.warn("checkpoint_every", "got " + std::to_string(checkpoint_every) + ", the run has " +
@@ -73,7 +89,8 @@ std::int64_t checkpoint_step(const fs::path& checkpoint) {
   return step;
 }
 
-void save_checkpoint(const fs::path& folder, const Trainer& trainer, std::int64_t keep) {
+void save_checkpoint(const fs::path& folder, const Trainer& trainer, std::int64_t keep,
+                     const CheckpointRecord& record) {
   const fs::path target = folder / step_folder(trainer.steps_done());
   if (fs::exists(target)) {
     if (is_intact(target)) return;
@@ -82,12 +99,15 @@ void save_checkpoint(const fs::path& folder, const Trainer& trainer, std::int64_
   StagedDirectory staged(target);
   write_safetensors(staged.path() / kFiles[0], state_of(*trainer.autoencoder()));
   write_safetensors(staged.path() / kFiles[1], trainer.optimizer_state());
-  const Json state{{"format", "sae-checkpoint"},
-                   {"version", 1},
-                   {"sae", kVersion},
-                   {"libtorch", kTorchVersion},
-                   {"step", trainer.steps_done()},
-                   {"input_scale", trainer.input_scale()}};
+  Json state{{"format", "sae-checkpoint"},
+             {"version", 1},
+             {"sae", kVersion},
+             {"libtorch", kTorchVersion},
+             {"step", trainer.steps_done()},
+             {"input_scale", trainer.input_scale()}};
+  if (record.planned_steps > 0) state["planned_steps"] = record.planned_steps;
+  if (record.data) state["data"] = to_json(*record.data);
+  if (!record.replanned.empty()) state["replanned"] = to_json(record.replanned);
   write_file_atomically(staged.path() / kFiles[2], state.dump(2) + "\n");
   Json files = Json::object();
   for (const char* name : kFiles) {
@@ -113,11 +133,12 @@ std::optional<fs::path> newest_checkpoint(const fs::path& folder) {
   return std::nullopt;
 }
 
-void load_checkpoint(const fs::path& checkpoint, Trainer& trainer) {
+CheckpointRecord load_checkpoint(const fs::path& checkpoint, Trainer& trainer) {
   const at::NoGradGuard no_grad;
   const std::string place = (checkpoint / "state.json").string();
   std::int64_t step = 0;
   double input_scale = 0;
+  CheckpointRecord record;
   try {
     const Json state = Json::parse(read_file(place));
     if (state.at("format") != "sae-checkpoint" || state.at("version") != 1) {
@@ -126,6 +147,11 @@ void load_checkpoint(const fs::path& checkpoint, Trainer& trainer) {
     }
     step = state.at("step").get<std::int64_t>();
     input_scale = state.at("input_scale").get<double>();
+    record.planned_steps = state.value("planned_steps", std::int64_t{0});
+    if (state.contains("data")) record.data = fingerprint_from_json(state.at("data"));
+    if (state.contains("replanned")) {
+      record.replanned = replanned_from_json(state.at("replanned"));
+    }
   } catch (const nlohmann::json::exception& error) {
     throw DataError(place + ": " + error.what());
   }
@@ -142,6 +168,7 @@ void load_checkpoint(const fs::path& checkpoint, Trainer& trainer) {
   load_state(*trainer.autoencoder(), SafetensorsFile(checkpoint / kFiles[0]));
   for (std::size_t i = 0; i < moments.size(); ++i) moments[i].second.copy_(stored[i]);
   trainer.restore(step, input_scale);
+  return record;
 }
 
 }  // namespace sae

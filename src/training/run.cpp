@@ -2,23 +2,26 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <set>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "base/parallel.h"
-#include "config/fields_json.h"
 #include "metrics/event_writer.h"
 #include "sae/base/device.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
-#include "sae/base/version.h"
+#include "sae/base/text.h"
 #include "sae/metrics/metric_values.h"
 #include "sae/models/architectures.h"
 #include "sae/models/sae_folder.h"
+#include "training/disk_room.h"
+#include "training/run_notices.h"
 #include "training/run_options.h"
+#include "training/run_record.h"
 #include "training/run_summary.h"
 
 namespace sae {
@@ -28,71 +31,74 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
-/// What must agree for a run to be continued: everything but where it is computed.
-Json identity(Json config) {
-  config.erase("device");
-  config.erase("threads");
-  return config;
-}
-
-/// The first path at which two configurations differ, for a message.
-std::string first_difference(const Json& a, const Json& b, const std::string& path = "") {
-  if (a == b) return "";
-  if (a.is_object() && b.is_object()) {
-    std::set<std::string> keys;
-    for (const auto& item : a.items()) keys.insert(item.key());
-    for (const auto& item : b.items()) keys.insert(item.key());
-    for (const std::string& key : keys) {
-      const Json left = a.value(key, Json());
-      const Json right = b.value(key, Json());
-      const std::string found =
-          first_difference(left, right, path.empty() ? key : path + "." + key);
-      if (!found.empty()) return found;
+/// What a run that was finished before came to, from its summary; nothing if it is to go on.
+std::optional<RunOutcome> finished_before(const RunOptions& options, const fs::path& folder,
+                                          const RunHooks& hooks) {
+  std::optional<DataFingerprint> data;
+  try {
+    if (recorded_data(folder)) data = fingerprint_of(options.data);
+  } catch (const DataError& error) {
+    if (hooks.on_notice) {
+      hooks.on_notice(
+          {Notice::Kind::kNote,
+           folder.string() + ": is finished; its data cannot be looked at: " + error.what()});
     }
   }
-  return path + " is " + a.dump() + " there and " + b.dump() + " here";
-}
-
-void require_same(const fs::path& folder, const Json& before, const Json& config) {
-  const std::string difference = first_difference(identity(before), identity(config));
-  if (difference.empty()) return;
-  throw ConfigError(folder.string() + ": is a run of another configuration: " + difference +
-                    "; choose another --out");
-}
-
-bool is_fresh(const fs::path& folder) {
-  if (!fs::exists(folder)) return true;
-  if (!fs::is_directory(folder)) {
-    throw ConfigError(folder.string() + ": exists and is no folder; choose another --out");
-  }
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    if (!entry.path().filename().string().starts_with(".")) return false;
-  }
-  return true;
-}
-
-/// What a run that was finished before came to, from its summary.
-RunOutcome finished_before(const RunOptions& options, const fs::path& folder) {
-  const Json before = read_config((folder / "config.json").string()).json();
-  Json config = resolve_run(options);
-  if (config["model"]["d_in"].is_null()) config["model"]["d_in"] = before.at("model").at("d_in");
-  require_same(folder, before, config);
+  require_same_run(folder, resolve_run(options), data);
   RunSummary summary = read_summary(folder);
-  return {true, summary.steps, std::move(summary.metrics)};
+  if (options.train.train.total_steps() > summary.steps) return std::nullopt;
+  return RunOutcome{true, summary.steps, std::move(summary.metrics)};
+}
+
+/// Whether an autoencoder's folder is the result of exactly this configuration.
+bool holds_result_of(const fs::path& result, const Json& config) {
+  try {
+    return Json::parse(read_file(result / "config.json")).at("training") == config;
+  } catch (const std::exception&) {
+    return false;  // damaged: made anew
+  }
+}
+
+[[noreturn]] void fail_exists(const fs::path& folder) {
+  throw ConfigError(folder.string() +
+                    ": exists already; go on with --resume, or choose another --out");
 }
 
 }  // namespace
 
-TrainingRun::TrainingRun(RunOptions options, Data data, fs::path folder, bool resume)
-    : options_(std::move(options)), data_(std::move(data)), folder_(std::move(folder)) {
+void require_trainable(const RunOptions& options, const Data& data) {
+  complete_model(options.model, data.d_in);
+  parse_device(options.basics.device);
+  const EvalOptions& eval = options.eval;
+  require_finite_held_out(
+      data, eval.every > 0 ? std::max(eval.tokens, eval.every_tokens) : eval.tokens, eval.batch);
+}
+
+TrainingRun::TrainingRun(RunOptions options, Data data, fs::path folder, bool resume,
+                         FolderLock lock)
+    : options_(std::move(options)),
+      data_(std::move(data)),
+      folder_(std::move(folder)),
+      lock_(std::move(lock)) {
+  require_trainable(options_, data_);
   options_.model = complete_model(options_.model, data_.d_in);
+  if (!lock_.held()) lock_ = FolderLock(folder_);
+  const bool fresh = is_fresh(folder_);
+  if (!fresh && !resume) fail_exists(folder_);
+  require_room(folder_, bytes_to_write(options_, data_, folder_));
   auto sae = make_autoencoder(options_.model);
   sae->initialise(static_cast<std::uint64_t>(options_.basics.seed));
   sae->to(parse_device(options_.basics.device));
   trainer_ = std::make_unique<Trainer>(std::move(sae), options_.train.train,
                                        static_cast<std::uint64_t>(options_.basics.seed),
                                        options_.basics.precision);
-  open_folder(resume);
+  notices_ = notices_about(options_, data_);
+  if (fresh) {
+    start();
+  } else {
+    go_on();
+  }
+  metrics_ = std::make_unique<MetricsLog>(folder_ / "metrics.jsonl");
   saved_at_ = Clock::now();
 }
 
@@ -104,31 +110,56 @@ bool TrainingRun::is_complete(const fs::path& folder) {
   return fs::exists(folder / "summary.json");
 }
 
-void TrainingRun::open_folder(bool resume) {
-  const Json config = resolved();
-  const fs::path config_path = folder_ / "config.json";
-  if (is_fresh(folder_)) {
-    create_output_folder(folder_);
-    write_file_atomically(config_path, config.dump(2) + "\n");
-  } else if (!resume) {
-    throw ConfigError(folder_.string() +
-                      ": exists already; go on with --resume, or choose another --out");
-  } else {
-    if (!fs::exists(config_path)) {
-      throw ConfigError(folder_.string() + ": exists and is no run; choose another --out");
-    }
-    require_same(folder_, read_config(config_path.string()).json(), config);
-    remove_stale_staging(folder_);
-    const auto checkpoint = newest_checkpoint(folder_ / "checkpoints");
-    if (checkpoint) load_checkpoint(*checkpoint, *trainer_);
-    truncate_metrics_after(folder_ / "metrics.jsonl", trainer_->steps_done());
+void TrainingRun::note(Notice::Kind kind, const std::string& text) {
+  notices_.push_back({kind, folder_.string() + ": " + text});
+}
+
+void TrainingRun::start() {
+  calibrate();  // data that cannot be read leave no folder behind
+  record_run(folder_, resolved(), data_.fingerprint);
+}
+
+void TrainingRun::go_on() {
+  const std::int64_t planned = planned_steps(recorded_config(folder_));
+  const auto known = require_same_run(folder_, resolved(), data_.fingerprint);
+  if (!known && data_.fingerprint) {
+    note(Notice::Kind::kWarning, "does not say which data it was trained on; goes on with " +
+                                     data_.fingerprint->train.name + " as it is now");
   }
-  metrics_ = std::make_unique<MetricsLog>(folder_ / "metrics.jsonl");
+  remove_stale_staging(folder_);
+  CheckpointRecord record;
+  const auto checkpoint = newest_checkpoint(folder_ / "checkpoints");
+  if (checkpoint) {
+    record = load_checkpoint(*checkpoint, *trainer_);
+    replanned_ = record.replanned;
+    replan(record.planned_steps > 0 ? record.planned_steps : planned);
+  } else if (fs::exists(folder_ / "metrics.jsonl")) {
+    note(Notice::Kind::kNote, "has no checkpoint to go on from; it is trained from the beginning");
+  }
+  truncate_metrics_after(folder_ / "metrics.jsonl", trainer_->steps_done());
+  record_run(folder_, resolved(), data_.fingerprint);
+}
+
+void TrainingRun::replan(std::int64_t planned_before) {
+  const std::int64_t done = trainer_->steps_done();
+  const std::int64_t total = trainer_->total_steps();
+  if (planned_before == total || done == 0) return;
+  const ScheduleOptions& schedule = options_.train.train.schedule;
+  const double before = learning_rate(schedule, done - 1, planned_before);
+  if (before == learning_rate(schedule, done - 1, total)) return;  // the same up to here
+  replanned_.push_back({done, planned_before});
+  note(Notice::Kind::kNote,
+       "goes on from step " + std::to_string(done) + " to " + std::to_string(total) + ", where " +
+           std::to_string(planned_before) + " were planned: its learning rate had fallen to " +
+           brief(before) + " and goes on at " + brief(learning_rate(schedule, done, total)) +
+           ", so that it is not what a run planned for " + std::to_string(total) +
+           " steps would be");
 }
 
 void TrainingRun::calibrate() {
   if (trainer_->calibrated()) return;
-  trainer_->calibrate(data_.train()->next(options_.train.train.calibration_tokens));
+  const std::int64_t wanted = options_.train.train.calibration_tokens;
+  trainer_->calibrate(data_.train()->next(std::min(wanted, data_.train_tokens.value_or(wanted))));
 }
 
 StepReport TrainingRun::step(const at::Tensor& x) {
@@ -164,41 +195,65 @@ void TrainingRun::log(const StepReport& report) {
 
 void TrainingRun::save_checkpoint() {
   sae::save_checkpoint(folder_ / "checkpoints", *trainer_,
-                       options_.train.checkpoint.keep_checkpoints);
+                       options_.train.checkpoint.keep_checkpoints,
+                       {trainer_->total_steps(), data_.fingerprint, replanned_});
   saved_at_ = Clock::now();
 }
 
 Evaluation TrainingRun::finish() {
   const Json config = resolved();
   const fs::path result = folder_ / "sae";
+  const fs::path next = folder_ / ".sae-next";  // in place of one of fewer steps
+  const bool replaces = fs::exists(result) && !holds_result_of(result, config);
+  const fs::path place = replaces ? next : result;
+  fs::remove_all(next);
   // A kill between this and the summary leaves a complete sae/ of these very parameters.
-  if (!fs::exists(result)) {
-    save_sae(result, *trainer_->autoencoder(), config["model"], trainer_->input_scale(),
-             {{"source", *data_.source}, {"training", config}});
+  if (!fs::exists(place)) {
+    Json provenance{{"source", *data_.source}, {"training", config}};
+    if (data_.fingerprint) provenance["data"] = to_json(*data_.fingerprint);
+    save_sae(place, *trainer_->autoencoder(), config["model"], trainer_->input_scale(), provenance);
   }
-  const SaeFolder saved = load_sae(result);
+  const SaeFolder saved = load_sae(place);
   saved.sae->to(trainer_->autoencoder()->W_enc.device());
   Evaluation evaluation = evaluate(*saved.sae, data_, options_.eval);
-  const Json summary{{"format", "sae-summary"},
-                     {"version", 1},
-                     {"seed", options_.basics.seed},
-                     {"steps", trainer_->steps_done()},
-                     {"tokens", trainer_->steps_done() * options_.train.train.batch},
-                     {"metrics", to_json(evaluation.values)},
-                     {"firing", to_json(evaluation.firing)},
-                     {"wall_s", wall_s_},
-                     {"sae", kVersion},
-                     {"libtorch", kTorchVersion}};
-  write_file_atomically(folder_ / "summary.json", summary.dump(2) + "\n");
+  if (replaces) replace_folder(next, result);
+  write_summary(evaluation);
   return evaluation;
+}
+
+void TrainingRun::write_summary(const Evaluation& evaluation) const {
+  RunSummary summary;
+  summary.seed = options_.basics.seed;
+  summary.steps = trainer_->steps_done();
+  summary.tokens = trainer_->steps_done() * options_.train.train.batch;
+  summary.distinct_tokens = summary.tokens;
+  if (data_.train_tokens) {
+    summary.distinct_tokens = std::min(summary.tokens, *data_.train_tokens);
+    summary.passes = static_cast<double>(summary.tokens) / static_cast<double>(*data_.train_tokens);
+  }
+  summary.held_out_tokens = evaluation.tokens;
+  summary.metrics = evaluation.values;
+  summary.firing = evaluation.firing;
+  summary.wall_s = wall_s_;
+  summary.data = data_.fingerprint;
+  summary.replanned = replanned_;
+  sae::write_summary(folder_, summary);
 }
 
 RunOutcome train(const RunOptions& options, const fs::path& folder, bool resume,
                  const RunHooks& hooks) {
-  if (resume && TrainingRun::is_complete(folder)) return finished_before(options, folder);
+  if (resume && TrainingRun::is_complete(folder)) {
+    if (auto outcome = finished_before(options, folder, hooks)) return *std::move(outcome);
+  }
+  // Before the data, so that a second process is refused at once.
+  FolderLock lock(folder);
+  if (!resume && !is_fresh(folder)) fail_exists(folder);
   use_threads(options.basics.threads);
   TrainingRun run(options, open_data(options.data, static_cast<std::uint64_t>(options.basics.seed)),
-                  folder, resume);
+                  folder, resume, std::move(lock));
+  if (hooks.on_notice) {
+    for (const Notice& notice : run.notices()) hooks.on_notice(notice);
+  }
   run.calibrate();
   const std::int64_t batch = options.train.train.batch;
   const auto source = run.data().train();

@@ -23,6 +23,14 @@ ConfigNode group_of(const ConfigNode& document, const char* name) {
   return config_from_json(Json{{name, Json::object()}}, document.place()).at(name);
 }
 
+/// The model group with every option; d_in is null where it is left to the data.
+Json resolve_open_model(const ConfigNode& model) {
+  if (!wants_width(model)) return resolve_model(model);
+  Json resolved = resolve_model(complete_model(model, 1));  // no option depends on it
+  resolved["d_in"] = nullptr;
+  return resolved;
+}
+
 /// What the data are too few for.
 Findings check_size(const RunTrainOptions& options, const ConfigNode& node, std::int64_t tokens) {
   const TrainOptions& train = options.train;
@@ -33,10 +41,6 @@ Findings check_size(const RunTrainOptions& options, const ConfigNode& node, std:
   };
   if (train.batch > tokens) {
     too_many("batch", train.batch, "a batch has some more than once; lower it");
-  }
-  if (train.calibration_tokens > tokens &&
-      train.calibration_tokens != TrainOptions{}.calibration_tokens) {
-    too_many("calibration_tokens", train.calibration_tokens, "some count more than once");
   }
   return findings;
 }
@@ -119,7 +123,7 @@ RunOptions read_recorded_run(const ConfigNode& document) {
   if (!options.model.is_object()) {
     options.model.fail("got " + options.model.got() + ", expected an object");
   }
-  resolve_model(wants_width(options.model) ? complete_model(options.model, 1) : options.model);
+  resolve_open_model(options.model);
   return options;
 }
 
@@ -131,9 +135,7 @@ RunOptions read_run(const ConfigNode& document) {
 
 Json resolve_run(const RunOptions& options) {
   Json config = write_fields(options.basics);
-  const bool open = wants_width(options.model);
-  config["model"] = resolve_model(open ? complete_model(options.model, 1) : options.model);
-  if (open) config["model"]["d_in"] = nullptr;
+  config["model"] = resolve_open_model(options.model);
   config["data"] = resolve_data(options.data);
   config["train"] = write_fields(options.train);
   config["eval"] = write_fields(options.eval);

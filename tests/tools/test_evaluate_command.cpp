@@ -11,6 +11,7 @@
 #include "sae/tools/evaluate.h"
 #include "support/labelled_testing.h"
 #include "support/run_testing.h"
+#include "support/store_testing.h"
 #include "support/temporary_folder.h"
 
 namespace sae {
@@ -144,6 +145,26 @@ TEST_F(EvaluateCommand, LabelsAreEvaluatedWhereTheTrainingDataIsGone) {
   EXPECT_EQ(complaint(given), "none");
   given.suites = {"all"};
   EXPECT_NE(complaint(given).find("gone"), std::string::npos) << "core needs the data";
+}
+
+TEST_F(EvaluateCommand, HeldOutDataOfTheTrainingThatBecameOthersAreRefusedUnlessGiven) {
+  Json config = tiny_config({{"architecture", "topk"}, {"d_sae", 9}, {"k", 2}}, 5);
+  config["data"] = {{"kind", "store"}, {"path", path("acts")}, {"held_out", 0.3}};
+  write_normal_store(path("acts"), 60, 1);
+  train(tiny_run(config), path("run"), false);
+  EvaluateArguments given = arguments({"core"});
+  given.path = path("run");
+  EXPECT_EQ(complaint(given), "none");
+  write_normal_store(path("acts"), 50, 2);
+  EXPECT_NE(complaint(given).find("data: " + path("run") + "/sae: was trained on other data: " +
+                                  path("acts") + " was 60 tokens"),
+            std::string::npos)
+      << complaint(given);
+  given.suites = {};
+  EXPECT_THROW(evaluate_path(given), DataError);
+  given.suites = {"core"};
+  given.data = {path("acts")};
+  EXPECT_EQ(complaint(given), "none");
 }
 
 TEST_F(EvaluateCommand, SaysWhatIsMissingOrWrong) {

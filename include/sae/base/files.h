@@ -72,6 +72,11 @@ class StagedDirectory {
 /// Creates a folder for results; ConfigError if nothing can be written there.
 void create_output_folder(const std::filesystem::path& folder);
 
+/// Puts the folder `from` in the place of the folder `to` beside it, whose contents go: at any
+/// moment `to` is the old or the new one. (Where the file system cannot exchange names, there is an
+/// instant with neither; `to` is then left as `.old-<name>`.)
+void replace_folder(const std::filesystem::path& from, const std::filesystem::path& to);
+
 /// Removes every `.tmp-*-<pid>` in `parent` that no running process is writing.
 void remove_stale_staging(const std::filesystem::path& parent);
 
@@ -87,6 +92,9 @@ class MappedFile {
   const std::filesystem::path& path() const { return path_; }
   std::string_view bytes() const { return {data_, size_}; }
 
+  /// Device, inode, size, and modification time in seconds and nanoseconds, when it was mapped.
+  const std::array<std::int64_t, 5>& identity() const { return identity_; }
+
   /// Throws DataError if the file under this path is no longer the one that was mapped, or has
   /// changed size or modification time. Costs one stat call.
   void check_unchanged() const;
@@ -101,7 +109,7 @@ class MappedFile {
   std::filesystem::path path_;
   const char* data_ = nullptr;
   std::size_t size_ = 0;
-  std::array<std::int64_t, 5> identity_{};  ///< device, inode, size, mtime s, mtime ns
+  std::array<std::int64_t, 5> identity_{};
 };
 
 }  // namespace sae

@@ -10,6 +10,7 @@
 #include <functional>
 #include <string>
 
+#include "sae/base/notice.h"
 #include "sae/comparison/plan.h"
 #include "sae/results/results.h"
 
@@ -22,8 +23,7 @@ struct CompareHooks {
   /// After every evaluation of a run or a control.
   std::function<void(std::int64_t done, std::int64_t total)> on_evaluation = {};
   std::function<bool()> should_stop = {};
-  /// What a person should know before it starts.
-  std::function<void(const std::string& text)> on_warning = {};
+  NoticeHandler on_notice = {};  ///< before the first step of any run
 };
 
 struct CompareOutcome {
@@ -34,8 +34,12 @@ struct CompareOutcome {
 /// Trains what has not been trained yet, evaluates what has not been evaluated so yet, and writes
 /// results and report. Runs whose data agree are trained on the same batches, in waves of as many
 /// runs as fit into memory, each batch drawn once a wave; several devices share the runs. Neither
-/// changes a result. A run that diverges is recorded as failed and does not stop the others.
-/// ConfigError if `folder` holds another comparison.
+/// changes a result. A run that diverges is recorded as failed and does not stop the others. What a
+/// run or its evaluation could fail for at its end is looked at before the first step of any.
+///
+/// ConfigError if `folder` holds another comparison or is written by another process; DataError if
+/// runs that are kept in it were trained on other data than the others are, or than the data are
+/// now.
 CompareOutcome compare(const ComparisonPlan& plan, const std::filesystem::path& folder,
                        const std::string& command, const CompareHooks& hooks = {});
 

@@ -1,6 +1,8 @@
 // The data of a run: where batches, held-out activations and ground truth come from.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -10,11 +12,13 @@
 #include <utility>
 #include <vector>
 
+#include "sae/base/notice.h"
 #include "sae/config/config_node.h"
 #include "sae/config/field_docs.h"
 #include "sae/config/fields.h"
 #include "sae/config/findings.h"
 #include "sae/data/activations.h"
+#include "sae/data/fingerprint.h"
 #include "sae/data/world.h"
 
 namespace sae {
@@ -38,6 +42,19 @@ struct Data {
   std::function<std::unique_ptr<ActivationSource>()> held_out;
   std::shared_ptr<const World> world;  ///< of synthetic data; else null
   std::shared_ptr<const nlohmann::ordered_json> source;
+
+  std::optional<std::int64_t> train_tokens;     ///< how many there are; none: they never end
+  std::optional<std::int64_t> held_out_tokens;  ///< likewise; beyond them the same come again
+  std::optional<DataFingerprint> fingerprint;   ///< none: a program's own source
+  std::vector<Notice> notices;                  ///< how the data were divided, if it is remarkable
+
+  /// How many of the held-out tokens are known to be finite, see require_finite_held_out.
+  std::shared_ptr<std::atomic<std::int64_t>> finite_held_out;
+
+  /// `wanted` held-out tokens, or all there are if they are fewer.
+  std::int64_t held_out_at_most(std::int64_t wanted) const {
+    return held_out_tokens ? std::min(wanted, *held_out_tokens) : wanted;
+  }
 };
 
 /// The data group of a configuration: {"kind": "synthetic" | "store", ...}.
@@ -54,8 +71,16 @@ struct DataSize {
 /// None for a store that is not there or cannot be read, of which opening it says more.
 std::optional<DataSize> data_size(const ConfigNode& data);
 
-/// Opens it. `seed` is the run's.
+/// Opens it, divides it and, with `verify`, reads every value of a store that fits into memory.
+/// `seed` is the run's. DataError for data that cannot be trained or evaluated on to the end.
 Data open_data(const ConfigNode& data, std::uint64_t seed);
+
+/// What it is known by. Of stores no more is read than that takes.
+DataFingerprint fingerprint_of(const ConfigNode& data);
+
+/// Reads the first `tokens` held-out activations, `batch` at a time, unless that was done before.
+/// DataError if one is not finite: what is evaluated at the end is looked at before the beginning.
+void require_finite_held_out(const Data& data, std::int64_t tokens, std::int64_t batch);
 
 /// The kinds and their options, for `sae config`.
 std::vector<std::pair<std::string, std::vector<FieldDoc>>> data_kinds();

@@ -70,6 +70,15 @@ class ActivationStore {
   /// Activations of rows [first, first + count).
   at::Tensor rows(std::int64_t first, std::int64_t count) const;
 
+  /// Throws DataError as `rows` does if any row of the store has a NaN or Inf. Reads every value,
+  /// once a process, or nothing of a store that is larger than half of memory.
+  void require_finite() const;
+
+  /// What the store is known by, wherever it lies: "sha256:..." of the shards' checksums, as the
+  /// manifest has them, and their sizes; of a bare file its content's (file_facts.h). The
+  /// manifest's provenance has no part in it.
+  std::string digest() const;
+
   /// The same with NaN and Inf let through, for looking at damaged data.
   at::Tensor unchecked_rows(std::int64_t first, std::int64_t count) const;
 
@@ -94,8 +103,11 @@ enum class Split { kTrain, kHeldOut };
 /// expectation, the same as for a perfect shuffle. It is computed, not stored, so seek is O(1) and
 /// a store of any size costs no index memory.
 ///
-/// Split: whole contexts, chosen by a hash of (split_seed, context); single tokens if the store has
-/// no contexts. Throws DataError if a split comes out empty.
+/// Split: whole contexts, each held out with probability `held_out` by a hash of (split_seed,
+/// context); single tokens if the store has no contexts. With `held_out` above 0 neither side comes
+/// out empty: if chance holds out none or all, the one context nearest to the other side goes
+/// there. Throws DataError, with a remedy, where there is nothing to divide: a single context or
+/// token, or the held-out side at `held_out` 0.
 class StoreSource : public ActivationSource {
  public:
   StoreSource(std::shared_ptr<const ActivationStore> store, const StoreOptions& options,
@@ -110,15 +122,23 @@ class StoreSource : public ActivationSource {
 
   std::int64_t size() const;  ///< tokens of this split: one epoch
 
+  /// Contexts that were moved to this or the other side so that neither is empty: 0 or 1.
+  std::int64_t moved_contexts() const;
+
+  /// Another source of the same activations, from the beginning, without dividing the store anew.
+  std::unique_ptr<StoreSource> another() const;
+
   /// The row of the store that is handed out at `position`.
   std::int64_t row_at(std::int64_t position) const;
 
  private:
   struct Impl;
+  explicit StoreSource(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 
-/// Writes a store. The folder appears when `finish` has succeeded and not before.
+/// Writes a store. The folder appears when `finish` has succeeded and not before; until then no
+/// other process can write one of this name (ConfigError).
 class StoreWriter {
  public:
   /// `dtype` is at::kFloat, at::kHalf or at::kBFloat16. `source` is the manifest's provenance.

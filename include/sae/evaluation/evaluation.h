@@ -39,18 +39,21 @@ struct Evaluation {
   /// absorption_full_macro, absorption_fraction, absorption_fraction_macro, absorption_parents,
   /// absorption_cosine, hedging_cosine, partial_absorption.
   MetricValues values;
+  std::int64_t tokens = 0;  ///< that it rests on, all distinct
   FiringHistogram firing;
   std::vector<ParentTruth> parents;  ///< per parent feature, on synthetic data
 };
 
-/// Reconstruction metrics of the first `tokens` held-out activations, each times `input_scale`.
+/// Reconstruction metrics of the first `tokens` held-out activations (of all, if they are fewer),
+/// in their own units, for an autoencoder that takes activations times `input_scale`.
 MetricValues evaluate_reconstruction(const Autoencoder& sae, const Data& data, std::int64_t tokens,
                                      std::int64_t batch, double input_scale = 1);
 
 /// What else looks at the batches of an evaluation: activations, reconstructions, codes.
 using BatchVisitor = std::function<void(const at::Tensor&, const at::Tensor&, const Codes&)>;
 
-/// Everything, for an autoencoder that takes raw activations.
+/// Everything, for an autoencoder that takes raw activations. No activation counts twice: where
+/// fewer than `options.tokens` are held out, it rests on all there are.
 Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions& options,
                     const BatchVisitor& visit = {});
 

@@ -1,15 +1,18 @@
 // Checkpoints: everything that training needs to go on as if it had never stopped.
 //
 // checkpoints/step-00012000/ holds sae.safetensors (parameters and statistics),
-// optimizer.safetensors (both moments), state.json and, written last, MANIFEST.json with size and
-// SHA-256 of the others. The folder is written aside, fsynced and renamed, so what has its name is
-// complete.
+// optimizer.safetensors (both moments), state.json (step, input scale, the run's record) and,
+// written last, MANIFEST.json with size and SHA-256 of the others. The folder is written aside,
+// fsynced and renamed, so what has its name is complete.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <vector>
 
+#include "sae/data/fingerprint.h"
 #include "sae/training/trainer.h"
 
 namespace sae {
@@ -32,10 +35,29 @@ struct CheckpointOptions {
   void check(Findings& findings, const RunLength& run) const;
 };
 
+/// A run that was given more steps when its learning rate had begun to fall: its schedule was made
+/// anew from there.
+struct Replanned {
+  std::int64_t step = 0;    ///< steps done by then
+  std::int64_t before = 0;  ///< steps that had been planned
+};
+
+/// What a run has to know of its past to go on, beside the trainer's state.
+struct CheckpointRecord {
+  std::int64_t planned_steps = 0;       ///< that the schedule was made for; 0: not known
+  std::optional<DataFingerprint> data;  ///< that it was trained on
+  std::vector<Replanned> replanned;
+};
+
+/// [{"step": 60, "before": 60}, ...]
+nlohmann::ordered_json to_json(const std::vector<Replanned>& replanned);
+/// nlohmann's exceptions for anything else.
+std::vector<Replanned> replanned_from_json(const nlohmann::ordered_json& list);
+
 /// Writes the trainer's state under `folder` (".../checkpoints"), then deletes all but the newest
 /// `keep` and whatever claims a later step. If writing fails the older checkpoints are still there.
-void save_checkpoint(const std::filesystem::path& folder, const Trainer& trainer,
-                     std::int64_t keep);
+void save_checkpoint(const std::filesystem::path& folder, const Trainer& trainer, std::int64_t keep,
+                     const CheckpointRecord& record = {});
 
 /// Whether the files of `checkpoint` have the sizes and checksums that its manifest states.
 bool is_intact(const std::filesystem::path& checkpoint);
@@ -43,8 +65,9 @@ bool is_intact(const std::filesystem::path& checkpoint);
 /// The newest intact checkpoint in `folder`; nothing if there is none.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& folder);
 
-/// Brings the trainer to the state of `checkpoint`. DataError if it belongs to another model.
-void load_checkpoint(const std::filesystem::path& checkpoint, Trainer& trainer);
+/// Brings the trainer to the state of `checkpoint` and returns the record that was saved with it.
+/// DataError if it belongs to another model.
+CheckpointRecord load_checkpoint(const std::filesystem::path& checkpoint, Trainer& trainer);
 
 /// The step that a checkpoint's folder name states.
 std::int64_t checkpoint_step(const std::filesystem::path& checkpoint);

@@ -1,10 +1,13 @@
 // A training run: one configuration, one folder.
 //
 //     config.json      the resolved configuration: every option, no default left implicit
+//     data.json        what the data were, by their content
 //     metrics.jsonl    one object per logged step;  events.out.tfevents.*  the same for TensorBoard
 //     checkpoints/     see checkpoint.h
 //     sae/             the result, see sae_file.h
-//     summary.json     final metrics, wall time, versions, seed; written last
+//     summary.json     final metrics, the tokens they rest on, wall time, versions; written last
+//
+// One process writes it at a time (folder_lock.h), always about the same data (fingerprint.h).
 #pragma once
 
 #include <chrono>
@@ -14,7 +17,9 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
+#include "sae/base/folder_lock.h"
 #include "sae/base/notice.h"
 #include "sae/config/config_node.h"
 #include "sae/data/data.h"
@@ -77,6 +82,10 @@ RunOptions read_recorded_run(const ConfigNode& document);
 /// Every option explicit.
 nlohmann::ordered_json resolve_run(const RunOptions& options);
 
+/// Throws what training these options on these data would fail for at any time: a width other than
+/// the data's (ConfigError), a device that is not there, held-out data that are not finite.
+void require_trainable(const RunOptions& options, const Data& data);
+
 class EventWriter;  // src/metrics/event_writer.h
 
 /// One run in its folder. Drive it with batches from `data().train()`, in order, starting at
@@ -84,15 +93,25 @@ class EventWriter;  // src/metrics/event_writer.h
 class TrainingRun {
  public:
   /// A new folder, or with `resume` one that may exist: it goes on from its newest checkpoint, as
-  /// if it had never stopped. ConfigError if the folder exists without `resume`, or holds a run of
-  /// another configuration.
-  TrainingRun(RunOptions options, Data data, std::filesystem::path folder, bool resume);
+  /// if it had never stopped. It may be given more steps than it was planned for: where its
+  /// learning rate had not begun to fall that is as if they had been planned from the beginning;
+  /// else the schedule is made anew from here, and notices() and summary say so. What only the end
+  /// needs is looked at before: held-out data, room on the disk.
+  ///
+  /// ConfigError if the folder exists without `resume`, holds a run of another configuration or of
+  /// more steps, or is written by another process; DataError if it was trained on other data.
+  /// `lock` is that of the folder, if the caller holds it.
+  TrainingRun(RunOptions options, Data data, std::filesystem::path folder, bool resume,
+              FolderLock lock = {});
   ~TrainingRun();
 
   Trainer& trainer() { return *trainer_; }
   const Data& data() const { return data_; }
   const std::filesystem::path& folder() const { return folder_; }
   bool finished() const { return trainer_->finished(); }
+
+  /// What its numbers rest on and what was left out, known before the first step.
+  const std::vector<Notice>& notices() const { return notices_; }
 
   /// Input scale and b_dec, if they have not been found yet, from the beginning of the data.
   void calibrate();
@@ -102,19 +121,27 @@ class TrainingRun {
 
   void save_checkpoint();
 
-  /// Final evaluation, sae/ and summary.json. Returns what the summary says.
+  /// Final evaluation, sae/ and summary.json. Returns what the summary says. Those of a run that
+  /// had been finished with fewer steps are kept until the new ones are complete.
   Evaluation finish();
 
   static bool is_complete(const std::filesystem::path& folder);
 
  private:
-  void open_folder(bool resume);
+  void start();
+  void go_on();
+  void replan(std::int64_t planned_before);
+  void note(Notice::Kind kind, const std::string& text);
   void log(const StepReport& report);
+  void write_summary(const Evaluation& evaluation) const;
   nlohmann::ordered_json resolved() const;
 
   RunOptions options_;
   Data data_;
   std::filesystem::path folder_;
+  FolderLock lock_;
+  std::vector<Notice> notices_;
+  std::vector<Replanned> replanned_;
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<MetricsLog> metrics_;
   std::unique_ptr<EventWriter> events_;
@@ -125,6 +152,7 @@ class TrainingRun {
 struct RunHooks {
   std::function<void(const StepReport&, std::int64_t total_steps)> on_step;
   std::function<bool()> should_stop;  ///< asked after every step
+  NoticeHandler on_notice;            ///< before the first step
 };
 
 struct RunOutcome {
@@ -134,7 +162,7 @@ struct RunOutcome {
 };
 
 /// Trains to the end, or until the hook says stop. With `resume`, a run that is finished stays as
-/// it is and its outcome is returned.
+/// it is and its outcome is returned, unless more steps are asked for.
 RunOutcome train(const RunOptions& options, const std::filesystem::path& folder, bool resume,
                  const RunHooks& hooks = {});
 

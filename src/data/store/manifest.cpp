@@ -3,9 +3,9 @@
 #include <cctype>
 
 #include "base/strict_json.h"
+#include "data/store/file_facts.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
-#include "sae/base/sha256.h"
 
 namespace sae {
 
@@ -92,7 +92,7 @@ void check_shard(const Shard& shard, const StoreManifest& manifest, const StoreM
   }
   if (shard.rows != file.tokens) throw DataError(found + std::to_string(file.tokens) + " tokens");
   if (shard.dtype != dtype) throw DataError(found + "dtype " + manifest.dtype);
-  if (verify && !file.sha256.empty() && sha256_hex(shard.file->bytes()) != file.sha256) {
+  if (verify && !file.sha256.empty() && sha256_of(*shard.file) != file.sha256) {
     throw DataError(shard.name() + ": damaged: its SHA-256 is not the one in the manifest");
   }
 }

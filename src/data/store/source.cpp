@@ -5,96 +5,17 @@
 #include <deque>
 #include <exception>
 #include <mutex>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "base/permutation.h"
-#include "sae/base/error.h"
+#include "data/store/split.h"
 #include "sae/base/rng.h"
 #include "sae/data/store.h"
 
 namespace sae {
-namespace {
-
-/// The rows of one split, by number.
-class SplitRows {
- public:
-  SplitRows(const ActivationStore& store, const StoreOptions& options, Split split) {
-    if (!(options.held_out >= 0 && options.held_out < 1) || options.prefetch < 0) {
-      throw std::invalid_argument("StoreOptions: held_out must be in [0, 1), prefetch at least 0");
-    }
-    if (options.held_out > 0 && store.has_context()) {
-      choose_contexts(store, options, split);
-    } else {
-      choose_tokens(store.size(), options, split);
-    }
-    if (size_ == 0) {
-      throw DataError(store.path().string() + ": no token is " +
-                      (split == Split::kTrain ? "left for training" : "held out") + " of " +
-                      std::to_string(store.size()) + " at held_out " +
-                      std::to_string(options.held_out));
-    }
-  }
-
-  std::int64_t size() const { return size_; }
-
-  std::int64_t operator[](std::int64_t i) const {
-    if (tokens_)
-      return static_cast<std::int64_t>((*tokens_)(static_cast<std::uint64_t>(first_ + i)));
-    const auto after = std::upper_bound(runs_.begin(), runs_.end(), i,
-                                        [](auto wanted, auto& run) { return wanted < run.number; });
-    return std::prev(after)->row + (i - std::prev(after)->number);
-  }
-
- private:
-  /// Consecutive rows of the split.
-  struct Run {
-    std::int64_t number;  ///< which row of the split is its first
-    std::int64_t row;     ///< which row of the store that is
-  };
-
-  // A permutation's first rows are held out, the others are for training: no list is kept.
-  void choose_tokens(std::int64_t size, const StoreOptions& options, Split split) {
-    tokens_.emplace(static_cast<std::uint64_t>(size),
-                    static_cast<std::uint64_t>(options.split_seed), Stream::kSplit, 0);
-    const auto held = static_cast<std::int64_t>(options.held_out * static_cast<double>(size) + 0.5);
-    first_ = split == Split::kTrain ? held : 0;
-    size_ = split == Split::kTrain ? size - held : held;
-  }
-
-  void choose_contexts(const ActivationStore& store, const StoreOptions& options, Split split) {
-    constexpr std::int64_t kChunk = 1 << 20;
-    std::optional<std::int32_t> current;
-    bool inside = false;  // whether the current context belongs to the split
-    for (std::int64_t first = 0; first < store.size(); first += kChunk) {
-      const std::int64_t count = std::min(kChunk, store.size() - first);
-      const at::Tensor context = store.context(first, count);
-      const auto* ids = context.data_ptr<std::int32_t>();
-      for (std::int64_t i = 0; i < count; ++i) {
-        if (current != ids[i]) {
-          current = ids[i];
-          Rng rng(static_cast<std::uint64_t>(options.split_seed), Stream::kSplit,
-                  static_cast<std::uint32_t>(ids[i]));
-          const bool held = rng.uniform() < options.held_out;
-          const bool was_inside = inside;
-          inside = held == (split == Split::kHeldOut);
-          if (inside && !was_inside) runs_.push_back({size_, first + i});
-        }
-        if (inside) ++size_;
-      }
-    }
-  }
-
-  std::vector<Run> runs_;
-  std::optional<Permutation> tokens_;
-  std::int64_t first_ = 0;
-  std::int64_t size_ = 0;
-};
-
-}  // namespace
 
 struct StoreSource::Impl {
   struct Batch {
@@ -102,13 +23,14 @@ struct StoreSource::Impl {
     std::exception_ptr error;
   };
 
-  Impl(std::shared_ptr<const ActivationStore> from, const StoreOptions& options, Split which,
-       std::uint64_t order_seed)
+  Impl(std::shared_ptr<const ActivationStore> from, Split which, std::uint64_t order_seed,
+       std::shared_ptr<const SplitRows> chosen, std::size_t batches_ahead)
       : store(std::move(from)),
         split(which),
         seed(order_seed),
-        rows(*store, options, which),
-        depth(static_cast<std::size_t>(options.prefetch)) {}
+        rows_of_split(std::move(chosen)),
+        rows(*rows_of_split),
+        depth(batches_ahead) {}
 
   ~Impl() {
     {
@@ -189,7 +111,8 @@ struct StoreSource::Impl {
   const std::shared_ptr<const ActivationStore> store;
   const Split split;
   const std::uint64_t seed;
-  const SplitRows rows;
+  const std::shared_ptr<const SplitRows> rows_of_split;  ///< shared by sources of one split
+  const SplitRows& rows;
   const std::size_t depth;
   std::int64_t position = 0;
 
@@ -207,12 +130,22 @@ struct StoreSource::Impl {
 
 StoreSource::StoreSource(std::shared_ptr<const ActivationStore> store, const StoreOptions& options,
                          Split split, std::uint64_t seed)
-    : impl_(std::make_unique<Impl>(std::move(store), options, split, seed)) {}
+    : impl_(std::make_unique<Impl>(store, split, seed,
+                                   std::make_shared<const SplitRows>(*store, options, split),
+                                   static_cast<std::size_t>(options.prefetch))) {}
+
+StoreSource::StoreSource(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 StoreSource::~StoreSource() = default;
 
+std::unique_ptr<StoreSource> StoreSource::another() const {
+  return std::unique_ptr<StoreSource>(new StoreSource(std::make_unique<Impl>(
+      impl_->store, impl_->split, impl_->seed, impl_->rows_of_split, impl_->depth)));
+}
+
 std::int64_t StoreSource::d_in() const { return impl_->store->d_in(); }
 std::int64_t StoreSource::size() const { return impl_->rows.size(); }
+std::int64_t StoreSource::moved_contexts() const { return impl_->rows.moved_contexts(); }
 std::int64_t StoreSource::position() const { return impl_->position; }
 
 at::Tensor StoreSource::next(std::int64_t count) {

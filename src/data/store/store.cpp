@@ -8,14 +8,33 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "data/store/file_facts.h"
 #include "data/store/manifest.h"
 #include "data/store/shard.h"
 #include "sae/base/error.h"
+#include "sae/base/sha256.h"
 #include "sae/config/findings.h"
 
 namespace sae {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+/// The first row with a NaN or infinity; -1 if there is none.
+std::int64_t first_bad_row(const Shard& shard) {
+  std::vector<float> row(static_cast<std::size_t>(shard.width));
+  for (std::int64_t i = 0; i < shard.rows; ++i) {
+    if (!shard.read_row(i, row.data())) return i;
+  }
+  return -1;
+}
+
+DataError not_finite(const std::string& place) {
+  return DataError(place + " has a NaN or infinity; leave such rows out (sae inspect counts them)");
+}
+
+}  // namespace
 
 void StoreOptions::check(Findings& findings) const {
   const StoreOptions defaults;
@@ -36,7 +55,8 @@ void StoreOptions::check(Findings& findings) const {
 
 struct ActivationStore::Impl {
   fs::path path;
-  std::vector<Shard> shards;  ///< none empty
+  std::vector<Shard> shards;         ///< none empty
+  std::vector<std::string> claimed;  ///< their SHA-256 by the manifest, or ""; none: a bare file
   std::int64_t d_in = 0;
   std::int64_t size = 0;
   std::optional<double> mean_norm;
@@ -78,6 +98,7 @@ struct ActivationStore::Impl {
     for (const auto& entry : manifest.files) {
       Shard shard = open_shard(path / entry.name);
       check_shard(shard, manifest, entry, verify);
+      if (shard.rows > 0) claimed.push_back(entry.sha256);
       add(std::move(shard));
     }
     mean_norm = manifest.mean_norm;
@@ -97,6 +118,18 @@ struct ActivationStore::Impl {
         shard.file->will_need(0, shard.file->bytes().size());
       }
     }
+  }
+
+  std::string digest() const {
+    if (claimed.empty()) return content_digest(*shards[0].file);
+    Sha256 hash;
+    for (std::size_t i = 0; i < shards.size(); ++i) {
+      const Shard& shard = shards[i];
+      hash.update(
+          shard.dtype + " " + std::to_string(shard.rows) + " " + std::to_string(shard.width) + " " +
+          (claimed[i].empty() ? content_digest(*shard.file) : "sha256:" + claimed[i]) + "\n");
+    }
+    return "sha256:" + hash.hex();
   }
 
   at::Tensor integers(std::string_view Shard::*column, const char* name, std::int64_t first,
@@ -176,11 +209,24 @@ at::Tensor ActivationStore::rows(std::span<const std::int64_t> indices) const {
     }
     const std::int64_t row = index - shard->first;
     if (!shard->read_row(row, out + static_cast<std::int64_t>(i) * impl_->d_in)) {
-      throw DataError(place_of(index) + " has a NaN or infinity");
+      throw not_finite(place_of(index));
     }
   }
   return batch;
 }
+
+void ActivationStore::require_finite() const {
+  static FileFacts<std::int64_t> facts;
+  if (impl_->larger_than_memory) return;
+  for (const Shard& shard : impl_->shards) {
+    shard.file->check_unchanged();
+    const std::int64_t row =
+        facts.get(*shard.file, [&](const MappedFile&) { return first_bad_row(shard); });
+    if (row >= 0) throw not_finite(place_of(shard.first + row));
+  }
+}
+
+std::string ActivationStore::digest() const { return impl_->digest(); }
 
 at::Tensor ActivationStore::rows(std::int64_t first, std::int64_t count) const {
   impl_->check_range(first, count);

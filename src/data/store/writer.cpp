@@ -6,6 +6,7 @@
 
 #include "sae/base/error.h"
 #include "sae/base/files.h"
+#include "sae/base/folder_lock.h"
 #include "sae/base/sha256.h"
 #include "sae/data/store.h"
 
@@ -57,6 +58,7 @@ struct StoreWriter::Impl {
     return folder.path() / name;
   }
 
+  FolderLock lock;
   StagedDirectory folder;
   std::int64_t d_in;
   at::ScalarType dtype;
@@ -78,7 +80,8 @@ StoreWriter::StoreWriter(const fs::path& folder, std::int64_t d_in, at::ScalarTy
   if (d_in < 1 || shard_tokens < 1) {
     throw std::invalid_argument("StoreWriter: d_in and shard_tokens must be at least 1");
   }
-  impl_ = std::unique_ptr<Impl>(new Impl{.folder = StagedDirectory(folder),
+  impl_ = std::unique_ptr<Impl>(new Impl{.lock = FolderLock::beside(folder),
+                                         .folder = StagedDirectory(folder),
                                          .d_in = d_in,
                                          .dtype = dtype,
                                          .source = source,

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "sae/base/error.h"
+#include "sae/base/folder_lock.h"
 #include "sae/data/store.h"
 #include "sae/metrics/reconstruction.h"
 #include "sae/models/sae_folder.h"
@@ -117,6 +118,7 @@ ConvertReport convert(const ConvertArguments& arguments) try {
   const at::NoGradGuard no_grad;
   const SaeFormat& to = sae_format(arguments.to);
   const SaeFormat& from = input_format(arguments);
+  const FolderLock lock = FolderLock::beside(arguments.output);
   if (std::filesystem::exists(arguments.output)) {
     throw ConfigError(arguments.output.string() + ": exists already; name a folder to be made");
   }

@@ -11,6 +11,7 @@
 #include "sae/config/config_node.h"
 #include "sae/training/checkpoint.h"
 #include "sae/training/run.h"
+#include "training/run_options.h"
 #include "training/run_summary.h"
 
 namespace sae::diagnose {

@@ -68,7 +68,8 @@ EvaluateInputs::EvaluateInputs(const EvaluateArguments& arguments) : repeats_(ar
     }
   }
   if (!tasks.empty()) tasks_ = labelled_files(tasks);
-  loaded_ = load_sae(sae_folder(arguments.path));
+  folder_ = sae_folder(arguments.path);
+  loaded_ = load_sae(folder_);
   const Json training = loaded_.config->value("training", Json::object());
   has_data_ = !store.empty() || training.contains("data");
   Json groups = {{"data", has_data_ ? data_group(store, training).json() : Json()},
@@ -94,8 +95,25 @@ EvaluateInputs::EvaluateInputs(const EvaluateArguments& arguments) : repeats_(ar
 
 const Data& EvaluateInputs::data() {
   if (!has_data_) data_group("", Json::object());  // says what is missing
-  if (!data_) data_ = open_data(config_from_json(data_group_, "--data"), seed_);
+  if (!data_) {
+    data_ = open_data(config_from_json(data_group_, "--data"), seed_);
+    require_data_of_training();
+  }
   return *data_;
+}
+
+/// Without --data, what is evaluated on is what the training held out: not its like by the same
+/// name.
+void EvaluateInputs::require_data_of_training() const try {
+  const Json& config = *loaded_.config;
+  if (!config.contains("data") || config.at("training").at("data") != data_group_) return;
+  const std::string change =
+      change_of_data(fingerprint_from_json(config.at("data")), *data_->fingerprint);
+  if (change.empty()) return;
+  throw DataError(folder_.string() + ": was trained on other data: " + change +
+                  "; put those data back, or give some to evaluate on with --data");
+} catch (const Json::exception& error) {
+  throw DataError((folder_ / "config.json").string() + ": damaged: " + error.what());
 }
 
 const AbsorptionSuite& EvaluateInputs::words() {

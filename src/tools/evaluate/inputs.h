@@ -41,6 +41,9 @@ class EvaluateInputs {
   at::Tensor sample();                               ///< [n, D] activations to make controls of
 
  private:
+  void require_data_of_training() const;
+
+  std::filesystem::path folder_;
   SaeFolder loaded_;
   bool has_data_ = false;
   std::string words_;

@@ -5,6 +5,7 @@
 #include "sae/base/device.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
+#include "sae/base/folder_lock.h"
 #include "sae/data/vocabulary.h"
 #include "sae/models/sae_folder.h"
 #include "sae/tools/features.h"
@@ -68,6 +69,7 @@ void write_data(const FeaturesData& data, const Json& about, const fs::path& fol
 FeaturesOutcome write_features(const FeaturesArguments& arguments,
                                const std::function<bool(std::int64_t, std::int64_t)>& go_on) {
   use_threads(arguments.threads);
+  const FolderLock lock = FolderLock::beside(arguments.out);
   if (fs::exists(arguments.out)) {
     throw ConfigError(fs::path(arguments.out).string() +
                       ": exists already; name a folder to be made");

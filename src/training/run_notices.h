@@ -1,0 +1,16 @@
+// What a run has to say about its data before it is trained.
+#pragma once
+
+#include <vector>
+
+#include "sae/base/notice.h"
+#include "sae/data/data.h"
+#include "sae/training/run.h"
+
+namespace sae {
+
+/// How many distinct tokens training, calibration and evaluation rest on, where that is not what
+/// the options say, and what is left out.
+std::vector<Notice> notices_about(const RunOptions& options, const Data& data);
+
+}  // namespace sae
