@@ -4,6 +4,7 @@
 #include <string>
 
 #include "command_shared.h"
+#include "log.h"
 #include "sae/tools/convert.h"
 
 namespace sae_cli {
@@ -35,11 +36,18 @@ void add_convert(CLI::App& app, Common& common, std::function<int()>& action) {
   const std::string formats = joined(sae::convert_formats());
   CLI::App* command = app.add_subcommand(
       "convert", "Read and write autoencoders of SAELens, dictionary_learning and others");
-  command->add_option("IN", given->input, "Folder or file to read; may be a run of ours")
+  command
+      ->add_option("IN", given->input,
+                   "Folder or file to read; of ours also a run, finished or not, or a checkpoint")
       ->required();
   command->add_option("OUT", given->output, "Folder to make")->required();
   command->add_option("--to", given->to, "Format to write: " + formats)->required();
   command->add_option("--from", given->from, "Format to read (default: found by the files' names)");
+  command->add_option("--model", given->model,
+                      "Language model that it is for (default: what the files say)");
+  command->add_option("--hook", given->hook,
+                      "Place in that model: blocks.12.hook_resid_post, or a module like "
+                      "layers.12.mlp (default: what the files and their folders' names say)");
   command->add_option("--verify", given->verify,
                       "Activation store to compare both autoencoders on");
   command->add_option("--verify-tokens", given->verify_tokens, "Tokens of it (default: 8192)")
@@ -48,10 +56,16 @@ void add_convert(CLI::App& app, Common& common, std::function<int()>& action) {
   command->footer(
       "Examples:\n"
       "  sae convert runs/topk exported --to saelens --verify acts/heldout\n"
-      "  sae convert downloads/layer_12 sae-12 --to sae");
+      "  sae convert downloads/layer_12 sae-12 --to sae\n"
+      "  sae convert params.npz out --to saelens --model gemma-2-2b --hook "
+      "blocks.12.hook_mlp_out\n\n"
+      "Names of models and hooks are translated into those of the tool; what a format has no "
+      "place\n"
+      "for is said on standard error, kept beside, and found again when it is read by sae.");
   command->callback([given, &common, &action] {
     action = [given, &common] {
       const sae::ConvertReport report = sae::convert(*given);
+      for (const std::string& warning : report.warnings) log_warning(warning);
       print_result(common, sae::to_json(report), [&] {
         std::printf("%s: %s from %s, written for %s\n", given->output.c_str(),
                     report.function.c_str(), report.from.c_str(), report.to.c_str());

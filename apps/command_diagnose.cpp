@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "command_shared.h"
+#include "log.h"
 #include "sae/tools/diagnose.h"
 
 namespace sae_cli {
@@ -17,7 +18,11 @@ void add_diagnose(CLI::App& app, Common& common, std::function<int()>& action) {
   auto given = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand(
       "diagnose", "Say what went wrong in a run, from its own metrics, and what to change");
-  command->add_option("RUN", given->run, "Folder of a run, finished or not")->required();
+  command
+      ->add_option("RUN", given->run,
+                   "Folder of a run, finished or not; of an autoencoder without one (a checkpoint, "
+                   "or what sae convert reads) the weights alone are looked at")
+      ->required();
   command->add_option("--set", given->sets, "Change a limit: dead=0.2; repeatable")
       ->allow_extra_args(false);
   add_output(command, common);
@@ -31,6 +36,7 @@ void add_diagnose(CLI::App& app, Common& common, std::function<int()>& action) {
     action = [given, &common] {
       const sae::Diagnosis diagnosis =
           sae::diagnose_run(given->run, sae::read_diagnose(given->sets));
+      for (const std::string& note : diagnosis.notes) log_warning(note);
       print_result(common, to_json(diagnosis), [&] { std::cout << to_text(diagnosis); });
       std::cout.flush();
       return diagnosis.fired() > 0 ? 1 : 0;

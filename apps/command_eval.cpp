@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "command_shared.h"
+#include "log.h"
 #include "sae/tools/evaluate.h"
 
 namespace sae_cli {
@@ -31,7 +32,11 @@ void print_suites(const std::vector<sae::SubjectOutcome>& subjects) {
 void add_eval(CLI::App& app, Common& common, std::function<int()>& action) {
   auto given = std::make_shared<sae::EvaluateArguments>();
   CLI::App* command = app.add_subcommand("eval", "Evaluate a trained autoencoder");
-  command->add_option("SAE", given->path, "Folder of an autoencoder or of a run")->required();
+  command
+      ->add_option("SAE", given->path,
+                   "Folder of a run, finished or not, of a checkpoint or an autoencoder, or "
+                   "anything that sae convert reads")
+      ->required();
   command
       ->add_option("--data", given->data,
                    "A store, a world's preset, or a data group as JSON (default: held-out data of "
@@ -67,6 +72,7 @@ void add_eval(CLI::App& app, Common& common, std::function<int()>& action) {
     action = [given, &common] {
       given->device = common.device;
       given->threads = common.threads;
+      given->say = log_warning;
       if (given->suites.empty() && given->controls.empty()) {
         const sae::Evaluation result = sae::evaluate_path(*given);
         print_result(common, sae::to_json(result.values), [&] { print_metrics(result.values); });

@@ -14,7 +14,11 @@ void add_features(CLI::App& app, Common& common, std::function<int()>& action) {
   sae::FeaturesOptions& options = given->options;
   CLI::App* command =
       app.add_subcommand("features", "Write pages that show what each latent fires on");
-  command->add_option("SAE", given->sae, "Folder of an autoencoder or of a run")->required();
+  command
+      ->add_option("SAE", given->sae,
+                   "Folder of a run, finished or not, of a checkpoint or an autoencoder, or "
+                   "anything that sae convert reads")
+      ->required();
   command->add_option("--data", given->data, "Activation store, with tokens to show text")
       ->required();
   command->add_option("--out", given->out, "Folder to make")->required();
@@ -36,6 +40,7 @@ void add_features(CLI::App& app, Common& common, std::function<int()>& action) {
     action = [given, &common] {
       given->device = common.device;
       given->threads = common.threads;
+      given->say = log_warning;
       sae::ProgressLine line(sae::progress_style(common.quiet));
       const auto outcome = sae::write_features(*given, token_progress(line));
       line.clear();

@@ -69,6 +69,7 @@
 #include "sae/tools/inspect.h"
 #include "sae/tools/synth.h"
 #include "sae/training/checkpoint.h"
+#include "sae/training/open.h"
 #include "sae/training/optimizer.h"
 #include "sae/training/run.h"
 #include "sae/training/schedule.h"

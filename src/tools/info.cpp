@@ -7,9 +7,9 @@
 #include "sae/base/error.h"
 #include "sae/base/files.h"
 #include "sae/data/store.h"
-#include "sae/models/sae_folder.h"
 #include "sae/results/results.h"
 #include "sae/training/checkpoint.h"
+#include "sae/training/open.h"
 
 namespace sae {
 namespace {
@@ -26,7 +26,8 @@ Json parse(const fs::path& path) {
 }
 
 Json describe_autoencoder(const fs::path& path) {
-  const SaeFolder folder = load_sae(path);
+  const OpenedSae opened = open_sae(path);
+  const SaeFolder& folder = opened.folder;
   std::int64_t parameters = 0;
   for (const at::Tensor& parameter : folder.sae->parameters()) parameters += parameter.numel();
   Json facts{
@@ -34,6 +35,8 @@ Json describe_autoencoder(const fs::path& path) {
       {"d_in", folder.sae->d_in()}, {"d_sae", folder.sae->d_sae()},
       {"parameters", parameters},   {"model", folder.config->at("model")}};
   if (folder.config->contains("source")) facts["source"] = folder.config->at("source");
+  if (opened.format != "sae") facts["format"] = opened.format;
+  if (!opened.notes.empty()) facts["notes"] = opened.notes;
   return facts;
 }
 
@@ -72,6 +75,13 @@ Json describe_comparison(const fs::path& path) {
   return facts;
 }
 
+Json describe_checkpoint(const fs::path& path) {
+  return {{"kind", "checkpoint"},
+          {"step", checkpoint_step(path)},
+          {"complete", is_intact(path)},
+          {"state", parse(path / "state.json")}};
+}
+
 Json describe_store(const fs::path& path) {
   const ActivationStore store(path, /*verify_checksums=*/false);
   Json facts{{"kind", "activation store"},      {"d_in", store.d_in()},
@@ -85,18 +95,24 @@ Json describe_store(const fs::path& path) {
 }  // namespace
 
 Json describe_path(const fs::path& path) try {
-  if (!fs::exists(path)) throw DataError(path.string() + ": no such file or folder");
-  if (fs::is_regular_file(path) || fs::exists(path / "manifest.json")) return describe_store(path);
-  if (fs::exists(path / "comparison.json")) return describe_comparison(path);
-  if (fs::exists(path / "MANIFEST.json")) {
-    return {{"kind", "checkpoint"},
-            {"step", checkpoint_step(path)},
-            {"complete", is_intact(path)},
-            {"state", parse(path / "state.json")}};
-  }
-  if (fs::exists(path / "config.json")) {
-    const Json config = parse(path / "config.json");
-    return config.contains("format") ? describe_autoencoder(path) : describe_run(path);
+  switch (what_is_at(path)) {
+    case PathKind::kNothing:
+      throw DataError(path.string() + ": no such file or folder");
+    case PathKind::kAutoencoder:
+    case PathKind::kForeign:
+      return describe_autoencoder(path);
+    case PathKind::kRun:
+    case PathKind::kUnfinishedRun:
+      return describe_run(path);
+    case PathKind::kCheckpoint:
+      return describe_checkpoint(path);
+    case PathKind::kComparison:
+      return describe_comparison(path);
+    case PathKind::kStore:
+    case PathKind::kFile:
+      return describe_store(path);
+    case PathKind::kUnknown:
+      break;
   }
   throw DataError(path.string() +
                   ": is no run, autoencoder, checkpoint, comparison or activation store");

@@ -133,28 +133,31 @@ std::optional<fs::path> newest_checkpoint(const fs::path& folder) {
   return std::nullopt;
 }
 
-CheckpointRecord load_checkpoint(const fs::path& checkpoint, Trainer& trainer) {
-  const at::NoGradGuard no_grad;
+CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
   const std::string place = (checkpoint / "state.json").string();
-  std::int64_t step = 0;
-  double input_scale = 0;
-  CheckpointRecord record;
   try {
     const Json state = Json::parse(read_file(place));
     if (state.at("format") != "sae-checkpoint" || state.at("version") != 1) {
       throw DataError(place + ": got format " + state.at("format").dump() + " version " +
                       state.at("version").dump() + ", expected \"sae-checkpoint\" version 1");
     }
-    step = state.at("step").get<std::int64_t>();
-    input_scale = state.at("input_scale").get<double>();
-    record.planned_steps = state.value("planned_steps", std::int64_t{0});
-    if (state.contains("data")) record.data = fingerprint_from_json(state.at("data"));
+    CheckpointState out;
+    out.step = state.at("step").get<std::int64_t>();
+    out.input_scale = state.at("input_scale").get<double>();
+    out.record.planned_steps = state.value("planned_steps", std::int64_t{0});
+    if (state.contains("data")) out.record.data = fingerprint_from_json(state.at("data"));
     if (state.contains("replanned")) {
-      record.replanned = replanned_from_json(state.at("replanned"));
+      out.record.replanned = replanned_from_json(state.at("replanned"));
     }
+    return out;
   } catch (const nlohmann::json::exception& error) {
     throw DataError(place + ": " + error.what());
   }
+}
+
+CheckpointRecord load_checkpoint(const fs::path& checkpoint, Trainer& trainer) {
+  const at::NoGradGuard no_grad;
+  const CheckpointState state = read_checkpoint_state(checkpoint);
   // Everything is checked before anything is changed.
   const SafetensorsFile optimizer(checkpoint / kFiles[1]);
   const auto moments = trainer.optimizer_state();
@@ -167,8 +170,8 @@ CheckpointRecord load_checkpoint(const fs::path& checkpoint, Trainer& trainer) {
   }
   load_state(*trainer.autoencoder(), SafetensorsFile(checkpoint / kFiles[0]));
   for (std::size_t i = 0; i < moments.size(); ++i) moments[i].second.copy_(stored[i]);
-  trainer.restore(step, input_scale);
-  return record;
+  trainer.restore(state.step, state.input_scale);
+  return state.record;
 }
 
 }  // namespace sae

@@ -8,11 +8,11 @@
 #include <fstream>
 #include <string>
 
+#include "models/interchange/formats.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
 #include "support/sae_testing.h"
 #include "support/temporary_folder.h"
-#include "tools/convert/formats.h"
 
 namespace sae {
 
@@ -86,6 +86,12 @@ class SpoiltCopy {
     Json json = Json::parse(read_file(path() / file));
     json[key] = value;
     if (value.is_null()) json.erase(key);
+    write(file, json.dump());
+  }
+  /// The same, for which null is a value.
+  void set_value(const std::string& file, const std::string& key, const Json& value) const {
+    Json json = Json::parse(read_file(path() / file));
+    json[key] = value;
     write(file, json.dump());
   }
   void write(const std::string& file, const std::string& bytes) const {

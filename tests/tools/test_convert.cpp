@@ -202,13 +202,76 @@ TEST_F(Convert, TellsOthersWhichModelAndHook) {
   EXPECT_EQ(metadata.at("hook_name"), "blocks.2.hook_resid_post");
 }
 
-TEST_F(Convert, RefusesProvenanceThatIsNotWhatWeWrite) {
+TEST_F(Convert, LeavesOutProvenanceThatIsNotWhatWeWrite) {
   const SpoiltCopy copy("saelens_standard");
   copy.set("cfg.json", "metadata",
            {{"sae_lens_version", "6.0.0"}, {"sae_cpp", {{"source", {{"hook_name", 3}}}}}});
-  expect_refused<DataError>([&] { convert(from_to(copy.path(), path("out"), "saelens")); },
-                            {copy.path().string() + ": damaged: "});
-  EXPECT_FALSE(fs::exists(path("out")));
+  const ConvertReport report = convert(from_to(copy.path(), path("out"), "saelens"));
+  ASSERT_FALSE(report.warnings.empty());
+  EXPECT_EQ(report.warnings[0], "source: hook_name is 3, which is not what it can be; left out");
+  EXPECT_EQ(to_json(report).at("warnings").at(0), report.warnings[0]);
+}
+
+TEST_F(Convert, PutsInWhatTheArgumentsSayOfTheModel) {
+  ConvertArguments arguments =
+      from_to(ConvertGolden("dictionary_learning_topk").folder, path("a"), "saelens");
+  arguments.model = "gpt2-medium";
+  arguments.hook = "transformer.h.11.mlp";
+  const ConvertReport report = convert(arguments);
+  const Json metadata = parsed(path("a") / "cfg.json").at("metadata");
+  EXPECT_EQ(metadata.at("model_name"), "gpt2-medium");
+  EXPECT_EQ(metadata.at("hook_name"), "blocks.11.hook_mlp_out");
+  ASSERT_EQ(report.warnings.size(), 2U);
+  EXPECT_NE(report.warnings[0].find("model is EleutherAI/pythia-14m in "), std::string::npos);
+  EXPECT_NE(report.warnings[0].find(", replaced by gpt2-medium"), std::string::npos);
+  EXPECT_NE(report.warnings[1].find(", replaced by blocks.11.hook_mlp_out"), std::string::npos);
+
+  convert(from_to(path("a"), path("b"), "dictionary_learning"));
+  const Json trainer = parsed(path("b") / "config.json").at("trainer");
+  EXPECT_EQ(trainer.at("lm_name"), "gpt2-medium");
+  EXPECT_EQ(trainer.at("layer"), 11);
+  EXPECT_EQ(trainer.at("submodule_name"), "mlp_out_layer_11");
+}
+
+TEST_F(Convert, ForgetsOfAReplacedHookWhatWasAboutTheOldOne) {
+  const SpoiltCopy copy("saelens_before_6");
+  copy.set("cfg.json", "hook_head_index", 2);
+  copy.set("cfg.json", "hf_hook_name", "transformer.h.7.output");
+  ConvertArguments arguments = from_to(copy.path(), path("a"), "saelens");
+  arguments.hook = "blocks.8.hook_resid_pre";  // the one that the files say
+  EXPECT_TRUE(convert(arguments).warnings.empty());
+  EXPECT_EQ(parsed(path("a") / "cfg.json").at("metadata").at("hook_head_index"), 2);
+  arguments.output = path("b");
+  arguments.hook = "blocks.9.hook_mlp_out";
+  EXPECT_EQ(convert(arguments).warnings.size(), 1U);
+  const Json metadata = parsed(path("b") / "cfg.json").at("metadata");
+  EXPECT_FALSE(metadata.contains("hook_head_index"));
+  EXPECT_FALSE(metadata.contains("hf_hook_name"));
+}
+
+TEST_F(Convert, GuessesNoPlaceThatIsSaid) {
+  const fs::path input = ConvertGolden("gemma_scope/layer_12/width_16/average_l0_5").folder;
+  EXPECT_EQ(convert(from_to(input, path("a"), "sae")).warnings.size(), 1U);
+  ConvertArguments arguments = from_to(input, path("b"), "sae");
+  arguments.hook = "blocks.12.hook_mlp_out";
+  EXPECT_TRUE(convert(arguments).warnings.empty());
+  arguments.output = path("c");
+  arguments.hook = "two words";
+  expect_refused<ConfigError>([&] { convert(arguments); }, {"--hook: got 'two words', expected"});
+}
+
+TEST_F(Convert, TakesUnfinishedRunsAndCheckpoints) {
+  Json config = tiny_config({{"architecture", "jumprelu"}, {"d_sae", 24}}, 40);
+  RunHooks hooks;
+  int steps = 0;
+  hooks.should_stop = [&] { return ++steps == 30; };
+  train(tiny_run(config), path("run"), false, hooks);
+  const ConvertReport report = convert(from_to(path("run"), path("a"), "saelens"));
+  EXPECT_EQ(report.from, "sae");
+  ASSERT_FALSE(report.warnings.empty());
+  EXPECT_NE(report.warnings[0].find("is not finished"), std::string::npos);
+  convert(from_to(path("run") / "checkpoints" / "step-00000030", path("b"), "saelens"));
+  expect_same_file(path("a") / "sae_weights.safetensors", path("b") / "sae_weights.safetensors");
 }
 
 TEST_F(Convert, SaysInOursWhatItWasConvertedFrom) {

@@ -9,6 +9,8 @@
 #include "sae/base/error.h"
 #include "sae/base/rng.h"
 #include "sae/formats/safetensors.h"
+#include "sae/models/architectures.h"
+#include "sae/models/sae_folder.h"
 #include "sae/tools/diagnose.h"
 #include "support/run_testing.h"
 #include "support/temporary_folder.h"
@@ -469,6 +471,46 @@ TEST_F(Diagnose, RefusesWhatIsNoRun) {
   EXPECT_FALSE(says(message(run), "\n"));
   write_text(run / "comparison.json", "{}");
   EXPECT_TRUE(says(message(run), "got a comparison, expected a run"));
+}
+
+TEST_F(Diagnose, LooksAtTheWeightsWhereThereIsNoRecord) {
+  const fs::path golden = fs::path(SAE_SOURCE_DIR) / "tests/golden/convert/saelens_standard";
+  const Diagnosis theirs = diagnose_run(golden);
+  EXPECT_EQ(theirs.checks.size(), 3U);
+  EXPECT_EQ(theirs.check("training").state, CheckState::kSkipped);
+  EXPECT_TRUE(says(theirs.check("training").found, "another tool, which has no record of its"));
+  EXPECT_EQ(theirs.check("zero_rows").state, CheckState::kClear);
+  EXPECT_EQ(theirs.check("twins").state, CheckState::kClear);
+
+  const Json model = resolve_model(
+      config_from_json(Json{{"architecture", "standard"}, {"d_in", 5}, {"d_sae", 20}}, "test"));
+  const auto sae = make_autoencoder(config_from_json(model, "test"));
+  sae->initialise(3);
+  {
+    const at::NoGradGuard no_grad;
+    for (int i = 0; i < 4; ++i) sae->W_enc[i].zero_();
+    for (int i = 0; i < 6; ++i) sae->W_dec[10 + i].copy_(3 * sae->W_dec[9]);
+  }
+  save_sae(path("sae"), *sae, model, 1, Json::object());
+  const Diagnosis ours = diagnose_run(path("sae"));
+  EXPECT_EQ(evidence(ours.check("zero_rows"), "zero_rows"), 0.2);
+  EXPECT_EQ(evidence(ours.check("twins"), "twins"), 7.0 / 20);
+  EXPECT_EQ(ours.fired(), 2);
+}
+
+TEST_F(Diagnose, LooksAtTheWeightsOfACheckpointAndOfARunWithoutMetrics) {
+  RunHooks hooks;
+  int steps = 0;
+  hooks.should_stop = [&] { return ++steps == 20; };
+  train(tiny_run(tiny_config(topk())), path("run"), false, hooks);
+  EXPECT_EQ(diagnose_run(path("run")).checks.size(), 8U);
+  const Diagnosis checkpoint = diagnose_run(path("run/checkpoints/step-00000020"));
+  EXPECT_TRUE(says(checkpoint.check("training").found, "this is a checkpoint"));
+  ASSERT_EQ(checkpoint.notes.size(), 1U);
+  fs::remove(path("run/metrics.jsonl"));
+  const Diagnosis run = diagnose_run(path("run"));
+  EXPECT_TRUE(says(run.check("training").found, "this run has no metrics.jsonl any more"));
+  EXPECT_EQ(run.checks.size(), 3U);
 }
 
 TEST_F(Diagnose, ReadsLimitsStrictly) {

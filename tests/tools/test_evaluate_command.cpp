@@ -8,6 +8,7 @@
 #include "sae/data/labelled.h"
 #include "sae/models/architectures.h"
 #include "sae/models/sae_folder.h"
+#include "sae/tools/convert.h"
 #include "sae/tools/evaluate.h"
 #include "support/labelled_testing.h"
 #include "support/run_testing.h"
@@ -211,6 +212,34 @@ TEST_F(EvaluateCommand, WithoutSuitesItIsWhatTrainingReports) {
   EXPECT_TRUE(evaluate_path(given).values.contains("mcc"));
   given.data = {path("words.safetensors")};
   EXPECT_THROW(evaluate_path(given), ConfigError);
+}
+
+TEST_F(EvaluateCommand, OpensUnfinishedRunsAndOtherToolsAutoencoders) {
+  RunHooks hooks;
+  int steps = 0;
+  hooks.should_stop = [&] { return ++steps == 30; };
+  train(tiny_run(tiny_config({{"architecture", "topk"}, {"d_sae", 24}, {"k", 3}})), path("run"),
+        false, hooks);
+  EvaluateArguments given = arguments({});
+  given.path = path("run");
+  std::vector<std::string> said;
+  given.say = [&](const std::string& line) { said.push_back(line); };
+  given.sets = {"eval.tokens=200"};
+  const Evaluation unfinished = evaluate_path(given);
+  EXPECT_LE(unfinished.values.at("l0"), 3.0);
+  ASSERT_EQ(said.size(), 1U);
+  EXPECT_NE(said[0].find("is not finished"), std::string::npos);
+  given.path = path("run/checkpoints/step-00000030");
+  EXPECT_EQ(evaluate_path(given).values, unfinished.values);
+
+  ConvertArguments arguments;
+  arguments.input = path("run");
+  arguments.output = path("theirs");
+  arguments.to = "saelens";
+  convert(arguments);
+  given.path = path("theirs");
+  EXPECT_NEAR(evaluate_path(given).values.at("mse"), unfinished.values.at("mse"), 1e-4)
+      << "on the data of the training, which is carried along";
 }
 
 }  // namespace

@@ -45,6 +45,17 @@ TEST(Info, TellsRunsAutoencodersCheckpointsAndStoresApart) {
   EXPECT_EQ(store["d_in"], 20);
 }
 
+TEST(Info, DescribesAutoencodersOfOtherTools) {
+  const fs::path golden = fs::path(SAE_SOURCE_DIR) / "tests/golden/convert";
+  const Json facts = describe_path(golden / "sparsify_run/layers.3");
+  EXPECT_EQ(facts["kind"], "autoencoder");
+  EXPECT_EQ(facts["format"], "sparsify");
+  EXPECT_EQ(facts["architecture"], "topk");
+  EXPECT_EQ(facts["d_sae"], 16);
+  EXPECT_EQ(facts["source"]["store"]["hook_name"], "blocks.3.hook_resid_post");
+  EXPECT_EQ(describe_path(golden / "saelens_before_6")["format"], "saelens");
+}
+
 TEST(Info, SaysInOneLineWhatItCannotRead) {
   const TemporaryFolder folder;
   const auto error = [](const fs::path& path) {

@@ -29,10 +29,7 @@ struct SaeFolder {
   std::shared_ptr<const nlohmann::ordered_json> config;  ///< the whole config.json
 };
 
-/// `path` itself, or of a finished run the autoencoder in it; DataError for an unfinished run.
-std::filesystem::path sae_folder(const std::filesystem::path& path);
-
-/// Reads such a folder; DataError if it is anything else.
+/// Reads such a folder; DataError if it is anything else. See training/open.h for other paths.
 SaeFolder load_sae(const std::filesystem::path& folder);
 
 }  // namespace sae

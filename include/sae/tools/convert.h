@@ -11,11 +11,15 @@
 namespace sae {
 
 struct ConvertArguments {
-  std::filesystem::path input;   ///< what `from` reads; a run's folder stands for its autoencoder
+  std::filesystem::path input;   ///< what `from` reads; of ours also a run or a checkpoint
   std::filesystem::path output;  ///< a folder that does not exist yet
   std::string to;                ///< one of convert_formats()
   std::string from = "auto";     ///< one of them, or auto: by the names of the files
-  std::string verify;            ///< an activation store to compare both on; empty: none
+  std::string model;             ///< the language model that it is for; empty: what the files say
+  /// The place in that model, as TransformerLens (blocks.12.hook_resid_post) or as a module
+  /// (layers.12.mlp); empty: what the files say.
+  std::string hook;
+  std::string verify;  ///< an activation store to compare both on; empty: none
   std::int64_t verify_tokens = 8192;
 };
 
@@ -39,6 +43,9 @@ struct ConvertReport {
   std::string function;  ///< how latents are chosen: "topk with k 32"
   std::int64_t d_in = 0;
   std::int64_t d_sae = 0;
+  /// For a person, a line each: what could not be taken of files that only inform, what was
+  /// replaced by `model` and `hook`, and what the format written has no place for.
+  std::vector<std::string> warnings;
   std::optional<Verification> verification;
 };
 

@@ -31,6 +31,8 @@ struct DiagnoseOptions {
   double masked_most = 0.8;
   double cosine = 0.9;
   double retained = 0.5;
+  double twin_cosine = 0.99;
+  double twins = 0.05;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -62,6 +64,10 @@ struct DiagnoseOptions {
           "least held-out cosine of an autoencoder trained under its mask alone, where");
     visit("retained", self.retained, between(0, 1),
           "the mask leaves less than this share of the latents");
+    visit("twin_cosine", self.twin_cosine, between(-1, 1),
+          "two latents whose decoder rows have a larger cosine are twins");
+    visit("twins", self.twins, between(0, 1),
+          "largest share of latents that have a twin, of an autoencoder that is looked at alone");
   }
 
   void check(Findings& findings) const;
@@ -82,17 +88,20 @@ struct Check {
 
 /// unfinished, divergence, loss_spikes, dead_latents, dense_latents, l0_target, l0_width,
 /// held_out_gap; of runs with a mask also mask_share, mask_warmup, mask_importance, mask_theta and
-/// mask_retention: the failures that arXiv 2510.08855 lists.
+/// mask_retention: the failures that arXiv 2510.08855 lists. Of an autoencoder without a record of
+/// its training: training, which is skipped and says what is missing, zero_rows and twins.
 struct Diagnosis {
   std::string run;
   std::vector<Check> checks;
+  std::vector<std::string> notes;  ///< how the weights were opened, if that is news
 
   std::int64_t fired() const;
   const Check& check(const std::string& name) const;  ///< std::invalid_argument: no such check
 };
 
-/// Reads config.json, metrics.jsonl, summary.json and the checkpoints' names, trains and evaluates
-/// nothing. DataError if the folder is no run, has logged nothing, or is damaged.
+/// Of a run it reads config.json, metrics.jsonl, summary.json and the checkpoints' names; of an
+/// autoencoder or checkpoint, whoever wrote it, and of a run without metrics.jsonl the weights. It
+/// trains and evaluates nothing. DataError if the path holds neither, or something damaged.
 Diagnosis diagnose_run(const std::filesystem::path& run, const DiagnoseOptions& options = {});
 
 /// Options of the command line: "dead=0.2" or "diagnose.dead=0.2". ConfigError as elsewhere.

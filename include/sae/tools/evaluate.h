@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,7 @@
 namespace sae {
 
 struct EvaluateArguments {
-  std::string path;  ///< folder of an autoencoder, or of a finished run
+  std::string path;  ///< an autoencoder, run or checkpoint; see training/open.h
   /// A store, preset or JSON data group (none: that of the training), a file of labelled
   /// activations, a folder of such files: at most one of each, in any order.
   std::vector<std::string> data;
@@ -22,6 +23,7 @@ struct EvaluateArguments {
   std::vector<std::string> suites;    ///< of suite_names(), or "all": those there is data for
   std::vector<std::string> controls;  ///< names of Control, or "all"
   std::int64_t repeats = 1;           ///< evaluation seeds of the suites that draw numbers
+  std::function<void(const std::string&)> say;  ///< told how `path` was opened, if that is news
 };
 
 /// Reconstruction, and ground truth where there is one: what training reports at its end.

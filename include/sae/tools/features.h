@@ -92,13 +92,14 @@ using LatentReadings = std::map<std::int64_t, std::vector<LatentReading>>;
 LatentReadings read_latent_readings(const std::filesystem::path& file, std::int64_t d_sae);
 
 struct FeaturesArguments {
-  std::string sae;                     ///< folder of an autoencoder, or of a finished run
+  std::string sae;                     ///< an autoencoder, run or checkpoint; see training/open.h
   std::string data;                    ///< a store
   std::string out;                     ///< folder to make
   std::optional<std::string> results;  ///< file for read_latent_readings
   std::string device;                  ///< empty: auto
   int threads = -1;                    ///< < 1: all cores
   FeaturesOptions options;
+  std::function<void(const std::string&)> say;  ///< told how `sae` was opened, if that is news
 };
 
 struct FeaturesOutcome {

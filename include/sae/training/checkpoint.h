@@ -65,6 +65,15 @@ bool is_intact(const std::filesystem::path& checkpoint);
 /// The newest intact checkpoint in `folder`; nothing if there is none.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& folder);
 
+struct CheckpointState {
+  std::int64_t step = 0;
+  double input_scale = 0;  ///< what activations are multiplied with before they reach the weights
+  CheckpointRecord record;
+};
+
+/// What state.json of a checkpoint says; DataError if it is damaged.
+CheckpointState read_checkpoint_state(const std::filesystem::path& checkpoint);
+
 /// Brings the trainer to the state of `checkpoint` and returns the record that was saved with it.
 /// DataError if it belongs to another model.
 CheckpointRecord load_checkpoint(const std::filesystem::path& checkpoint, Trainer& trainer);

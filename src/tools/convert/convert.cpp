@@ -8,43 +8,64 @@
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <utility>
 
+#include "models/interchange/formats.h"
+#include "models/interchange/hooks.h"
+#include "models/interchange/provenance.h"
 #include "sae/base/error.h"
 #include "sae/base/folder_lock.h"
+#include "sae/base/text.h"
 #include "sae/data/store.h"
 #include "sae/metrics/reconstruction.h"
-#include "sae/models/sae_folder.h"
-#include "tools/convert/formats.h"
+#include "sae/training/open.h"
 
 namespace sae {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr const char* kOwnFormat = "sae";
+
+/// The autoencoder to convert: as a PlainSae, and one of ours also as such.
+struct Input {
+  const SaeFormat* format = nullptr;
+  PlainSae plain;
+  std::shared_ptr<Autoencoder> own;
+};
+
+bool is_ours(PathKind kind) {
+  return kind == PathKind::kAutoencoder || kind == PathKind::kRun ||
+         kind == PathKind::kUnfinishedRun || kind == PathKind::kCheckpoint;
+}
+
 const SaeFormat& input_format(const ConvertArguments& arguments) {
-  const SaeFormat& found = detect_format(arguments.input);
+  const bool ours = is_ours(what_is_at(arguments.input));
+  const SaeFormat& found = ours ? sae_format(kOwnFormat) : detect_format(arguments.input);
   if (arguments.from == "auto") return found;
   const SaeFormat& wanted = sae_format(arguments.from);
-  if (!wanted.detect(arguments.input)) {
+  if (found.name != wanted.name && !wanted.detect(arguments.input)) {
     throw DataError(arguments.input.string() + ": found " + found.contents + " (" + found.name +
                     "), expected " + wanted.contents + " (" + wanted.name + ")");
   }
   return wanted;
 }
 
+Input read_input(const ConvertArguments& arguments) {
+  const SaeFormat& format = input_format(arguments);
+  if (format.name != kOwnFormat) return {&format, format.read(arguments.input), nullptr};
+  OpenedSae opened = open_sae(arguments.input);
+  Input input{&format, plain_of(opened.folder), opened.folder.sae};
+  input.plain.notes.insert(input.plain.notes.begin(), opened.notes.begin(), opened.notes.end());
+  return input;
+}
+
 /// An autoencoder as something that can be run.
 class Runnable {
  public:
   /// One of ours runs as such, so that its own code is what a conversion is judged by.
-  Runnable(const SaeFormat& format, const std::filesystem::path& path, const PlainSae* read) {
-    if (format.name == own_format().name) {
-      const bool run = std::filesystem::exists(path / "sae" / "config.json");
-      own_ = load_sae(run ? path / "sae" : path).sae;
-    } else {
-      plain_ = read != nullptr ? *read : format.read(path);
-    }
-  }
+  explicit Runnable(const Input& input) : own_(input.own), plain_(input.plain) {}
 
   at::Tensor encode(const at::Tensor& x) const {  // [B, D] -> [B, F]
     return own_ ? own_->encode(x).to_dense() : sae::encode(plain_, x);
@@ -106,6 +127,32 @@ Verification verify(const Runnable& in, const Runnable& out, std::int64_t d_in, 
   return result;
 }
 
+void check_name(const char* option, const std::string& name) {
+  if (name == printable(name) && name.find(' ') == std::string::npos) return;
+  throw ConfigError(std::string(option) + ": got '" + printable(name) +
+                    "', expected a name like gpt2 or blocks.8.hook_resid_post");
+}
+
+/// Puts what the arguments say of the language model in place of what the files say, with a note
+/// where that is something else.
+void override_place(PlainSae& plain, const ConvertArguments& arguments) {
+  check_name("--model", arguments.model);
+  check_name("--hook", arguments.hook);
+  const Json before = plain.source;
+  if (!arguments.model.empty()) plain.source["model"] = arguments.model;
+  if (!arguments.hook.empty()) set_hook(plain.source, arguments.hook);
+  for (const char* key : {"model", "hook_name"}) {
+    const std::string old = text_of(before, key);
+    const std::string now = text_of(plain.source, key);
+    const bool hook = std::string_view(key) == "hook_name";
+    if (old.empty() || old == now || (hook && !plain.guess.empty())) continue;
+    plain.notes.push_back(std::string(key) + " is " + printable(old) + " in " +
+                          arguments.input.string() + ", replaced by " + printable(now));
+    if (hook) forget_hook_details(plain);
+  }
+  if (arguments.hook.empty() && !plain.guess.empty()) plain.notes.push_back(plain.guess);
+}
+
 }  // namespace
 
 std::vector<std::string> convert_formats() {
@@ -117,18 +164,24 @@ std::vector<std::string> convert_formats() {
 ConvertReport convert(const ConvertArguments& arguments) try {
   const at::NoGradGuard no_grad;
   const SaeFormat& to = sae_format(arguments.to);
-  const SaeFormat& from = input_format(arguments);
   const FolderLock lock = FolderLock::beside(arguments.output);
   if (std::filesystem::exists(arguments.output)) {
     throw ConfigError(arguments.output.string() + ": exists already; name a folder to be made");
   }
-  const PlainSae plain = from.read(arguments.input);
-  to.write(arguments.output, plain);
-  ConvertReport report{from.name, to.name, describe(plain), plain.d_in(), plain.d_sae(), {}};
+  Input in = read_input(arguments);
+  PlainSae& plain = in.plain;
+  override_place(plain, arguments);
+  ConvertReport report{in.format->name, to.name, describe(plain), plain.d_in(), plain.d_sae(),
+                       plain.notes,     {}};
+  for (std::string& note : to.write(arguments.output, plain)) {
+    report.warnings.push_back(std::move(note));
+  }
   if (!arguments.verify.empty()) {
+    ConvertArguments back;
+    back.input = arguments.output;
+    back.from = to.name;
     report.verification =
-        verify(Runnable(from, arguments.input, &plain), Runnable(to, arguments.output, nullptr),
-               plain.d_in(), plain.d_sae(), arguments);
+        verify(Runnable(in), Runnable(read_input(back)), plain.d_in(), plain.d_sae(), arguments);
   }
   return report;
 } catch (const Json::exception& error) {
@@ -136,11 +189,8 @@ ConvertReport convert(const ConvertArguments& arguments) try {
 }
 
 Json to_json(const ConvertReport& report) {
-  Json json{{"from", report.from},
-            {"to", report.to},
-            {"function", report.function},
-            {"d_in", report.d_in},
-            {"d_sae", report.d_sae}};
+  Json json{{"from", report.from}, {"to", report.to},       {"function", report.function},
+            {"d_in", report.d_in}, {"d_sae", report.d_sae}, {"warnings", report.warnings}};
   if (!report.verification) return json;
   const Verification& result = *report.verification;
   const auto difference = [](const Verification::Difference& largest) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "sae/base/text.h"
+#include "sae/models/autoencoder.h"
 #include "sae/tools/diagnose.h"
 #include "tools/diagnose/record.h"
 
@@ -26,6 +27,10 @@ Check check_mask_warmup(const RunRecord& run, const DiagnoseOptions& limits);
 Check check_mask_importance(const RunRecord& run, const DiagnoseOptions& limits);
 Check check_mask_theta(const RunRecord& run, const DiagnoseOptions& limits);
 Check check_mask_retention(const RunRecord& run, const DiagnoseOptions& limits);
+
+// Of an autoencoder without a record.
+Check check_zero_rows(const Autoencoder& sae, const DiagnoseOptions& limits);
+Check check_twins(const Autoencoder& sae, const DiagnoseOptions& limits);
 
 inline Check skipped(std::string name, std::string why) {
   return {std::move(name), CheckState::kSkipped, std::move(why), {}, ""};

@@ -10,6 +10,8 @@
 #include "sae/config/config_node.h"
 #include "sae/config/findings.h"
 #include "sae/metrics/metric_values.h"
+#include "sae/training/checkpoint.h"
+#include "sae/training/open.h"
 #include "tools/diagnose/checks.h"
 #include "tools/diagnose/record.h"
 
@@ -35,6 +37,38 @@ std::string evidence_line(const Check& check) {
   return text;
 }
 
+/// Why there is no record of training to look at, of what has weights to look at instead; else "".
+std::string missing_record(const std::filesystem::path& path) {
+  const std::string advice = "; sae eval measures it on data";
+  switch (const PathKind kind = what_is_at(path)) {
+    case PathKind::kAutoencoder:
+    case PathKind::kForeign:
+    case PathKind::kCheckpoint:
+      return "this is " + describe(kind) + ", which has no record of its training" + advice;
+    case PathKind::kRun:
+      if (std::filesystem::exists(path / "metrics.jsonl")) return "";
+      return "this run has no metrics.jsonl any more" + advice;
+    case PathKind::kUnfinishedRun:
+      if (std::filesystem::exists(path / "metrics.jsonl") ||
+          !newest_checkpoint(path / "checkpoints")) {
+        return "";
+      }
+      return "this run has no metrics.jsonl any more" + advice;
+    default:
+      return "";  // read_record says what is wrong
+  }
+}
+
+Diagnosis diagnose_weights(const std::filesystem::path& path, const DiagnoseOptions& limits,
+                           const std::string& missing) {
+  OpenedSae opened = open_sae(path);
+  const Autoencoder& sae = *opened.folder.sae;
+  return {path.string(),
+          {diagnose::skipped("training", missing), diagnose::check_zero_rows(sae, limits),
+           diagnose::check_twins(sae, limits)},
+          std::move(opened.notes)};
+}
+
 }  // namespace
 
 void DiagnoseOptions::check(Findings& findings) const {
@@ -57,8 +91,11 @@ const Check& Diagnosis::check(const std::string& name) const {
 
 Diagnosis diagnose_run(const std::filesystem::path& path, const DiagnoseOptions& limits) {
   check_fields(limits, "DiagnoseOptions");
+  if (const std::string missing = missing_record(path); !missing.empty()) {
+    return diagnose_weights(path, limits, missing);
+  }
   const diagnose::RunRecord run = diagnose::read_record(path);
-  Diagnosis diagnosis{path.string(), {diagnose::check_unfinished(run)}};
+  Diagnosis diagnosis{path.string(), {diagnose::check_unfinished(run)}, {}};
   using CheckFunction = Check (*)(const diagnose::RunRecord&, const DiagnoseOptions&);
   for (const CheckFunction check :
        {diagnose::check_divergence, diagnose::check_spikes, diagnose::check_dead,

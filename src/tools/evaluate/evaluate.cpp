@@ -11,8 +11,7 @@
 #include "config/fields_json.h"
 #include "sae/base/device.h"
 #include "sae/base/error.h"
-#include "sae/models/sae_folder.h"
-#include "sae/training/run.h"
+#include "sae/training/open.h"
 #include "tools/evaluate/inputs.h"
 
 namespace sae {
@@ -68,8 +67,12 @@ EvaluateInputs::EvaluateInputs(const EvaluateArguments& arguments) : repeats_(ar
     }
   }
   if (!tasks.empty()) tasks_ = labelled_files(tasks);
-  folder_ = sae_folder(arguments.path);
-  loaded_ = load_sae(folder_);
+  folder_ = arguments.path;
+  OpenedSae opened = open_sae(arguments.path);
+  loaded_ = std::move(opened.folder);
+  if (arguments.say) {
+    for (const std::string& note : opened.notes) arguments.say(note);
+  }
   const Json training = loaded_.config->value("training", Json::object());
   has_data_ = !store.empty() || training.contains("data");
   Json groups = {{"data", has_data_ ? data_group(store, training).json() : Json()},

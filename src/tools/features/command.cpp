@@ -7,9 +7,8 @@
 #include "sae/base/files.h"
 #include "sae/base/folder_lock.h"
 #include "sae/data/vocabulary.h"
-#include "sae/models/sae_folder.h"
 #include "sae/tools/features.h"
-#include "sae/training/run.h"
+#include "sae/training/open.h"
 #include "tools/features/data.h"
 #include "tools/features/page.h"
 
@@ -74,7 +73,11 @@ FeaturesOutcome write_features(const FeaturesArguments& arguments,
     throw ConfigError(fs::path(arguments.out).string() +
                       ": exists already; name a folder to be made");
   }
-  const SaeFolder loaded = load_sae(sae_folder(arguments.sae));
+  const OpenedSae opened = open_sae(arguments.sae);
+  const SaeFolder& loaded = opened.folder;
+  if (arguments.say) {
+    for (const std::string& note : opened.notes) arguments.say(note);
+  }
   const ActivationStore store(arguments.data);
   const std::optional<Vocabulary> vocabulary = vocabulary_of(arguments.data);
   LatentReadings readings;

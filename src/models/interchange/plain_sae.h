@@ -42,12 +42,16 @@ struct PlainSae {
   double mean_k = 0;                 // kBatchTopK: latents per token in training; 0: unknown
   std::vector<std::int64_t> widths;  // kBatchTopK: nested prefixes (Matryoshka), else empty
 
-  /// Where the activations came from, with the keys of a store's manifest: model, layer, site,
-  /// hook_name, dataset, context, ... An empty object if unknown.
+  /// Where the activations came from and how the model was run: with the keys of a store's manifest
+  /// (model, layer, site, hook_name, dataset, context, ...) and those of run_keys(). An empty
+  /// object if unknown.
   nlohmann::ordered_json source = nlohmann::ordered_json::object();
   nlohmann::ordered_json training;  ///< our resolved training configuration, or null
   /// {"format": "saelens", "config": {...}}: the other tool's configuration word for word, or null.
   nlohmann::ordered_json origin;
+  /// What could not be taken of files that only inform, a line each.
+  std::vector<std::string> notes;
+  std::string guess;  ///< says that hook_name is a guess and why; empty if it is none
 
   std::int64_t d_in() const { return W_dec.size(1); }
   std::int64_t d_sae() const { return W_dec.size(0); }

@@ -9,10 +9,12 @@
 #include <utility>
 #include <vector>
 
+#include "models/interchange/formats.h"
+#include "models/interchange/python_json.h"
+#include "models/interchange/saelens_metadata.h"
+#include "models/interchange/tool_config.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
-#include "tools/convert/formats.h"
-#include "tools/convert/tool_config.h"
 
 namespace sae {
 namespace {
@@ -22,25 +24,13 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kConfig = "cfg.json";
 constexpr const char* kWeights = "sae_weights.safetensors";
-/// Readers take a folder without this key, or with a lower version, for one of before 6.0, and drop
-/// its metadata.
-constexpr const char* kVersionKey = "sae_lens_version";
-constexpr const char* kVersionWritten = "6.0.0";
 
-bool detect(const fs::path& path) {
-  return fs::exists(path / kConfig) && fs::exists(path / kWeights);
-}
-
-/// Before 6.0 everything lay at the top level, and a topk was a standard one with another function.
-bool is_old(const ToolConfig& config) {
-  const std::string version =
-      config.string_or(kVersionKey, config.object("metadata").string_or(kVersionKey, "0"));
-  return std::strtol(version.c_str(), nullptr, 10) < 6;
-}
+bool detect(const fs::path& path) { return is_file(path / kConfig) && is_file(path / kWeights); }
 
 std::string architecture_of(const ToolConfig& config) {
   std::string name = config.string_or("architecture", "standard");
-  if (is_old(config)) {
+  if (is_old_saelens(config)) {
+    // A topk was a standard one with another function.
     if (config.flag_or("finetuning_scaling_factor", false)) {
       config.fail(
           "finetuning_scaling_factor is true, expected false: no architecture scales its latents "
@@ -96,7 +86,8 @@ void fold_scale(PlainSae& plain, double scale) {
 void recognise_batch_topk(PlainSae& plain, const std::string& training, const ToolConfig& details) {
   if (training != "batchtopk" && training != "matryoshka_batchtopk") return;
   const bool uniform = (plain.threshold == plain.threshold[0]).all().item<bool>();
-  if (!uniform || !details.has("k") || !(details.number("k") > 0)) return;
+  const Json k = details.json().value("k", Json());
+  if (!uniform || !k.is_number() || !(k.get<double>() > 0)) return;
   if (training == "matryoshka_batchtopk") {
     if (!details.has("matryoshka_widths")) return;
     std::vector<std::int64_t> widths;
@@ -109,7 +100,7 @@ void recognise_batch_topk(PlainSae& plain, const std::string& training, const To
     plain.widths = std::move(widths);
   }
   plain.activation = Activation::kBatchTopK;
-  plain.mean_k = details.number("k");
+  plain.mean_k = k.get<double>();
   plain.threshold = plain.threshold[0].clone();
 }
 
@@ -126,9 +117,9 @@ void read_activation(PlainSae& plain, const std::string& architecture, const Too
   } else if (architecture == "jumprelu") {
     plain.activation = Activation::kJumpRelu;
     plain.threshold = tensors.take("threshold", {d_sae}).clamp_min(0);
-    const ToolConfig metadata = config.object("metadata");
-    recognise_batch_topk(plain, metadata.string_or("training_architecture", ""),
-                         metadata.object("training_architecture_details"));
+    const ToolConfig metadata = config.part("metadata", plain.notes);
+    recognise_batch_topk(plain, metadata.text("training_architecture"),
+                         metadata.part("training_architecture_details", plain.notes));
   } else if (architecture != "standard") {
     // A checkpoint of training, which SAELens itself opens for training only. Its threshold is in
     // units of the decoder's norms if these weigh the latents, and folding has divided them.
@@ -137,26 +128,6 @@ void read_activation(PlainSae& plain, const std::string& architecture, const Too
     plain.threshold = at::full({d_sae}, rescales ? threshold / scale : threshold, at::kFloat);
     recognise_batch_topk(plain, architecture, config);
   }
-}
-
-void read_provenance(PlainSae& plain, const ToolConfig& config, const fs::path& folder) {
-  plain.origin = Json{{"format", "saelens"}, {"config", config.json()}};
-  if (fs::exists(folder / "runner_cfg.json")) {
-    plain.origin["runner"] = ToolConfig(folder / "runner_cfg.json").json();
-  }
-  const ToolConfig metadata = is_old(config) ? config : config.object("metadata");
-  const auto carry = [&](const char* from, const char* to) {
-    if (metadata.has(from)) plain.source[to] = metadata.json().at(from);
-  };
-  carry("model_name", "model");
-  carry("dataset_path", "dataset");
-  carry("context_size", "context");
-  const std::string hook = metadata.string_or("hook_name", metadata.string_or("hook_point", ""));
-  if (!hook.empty()) set_hook(plain.source, hook);
-  const Json own = metadata.object(kOwnKey).json();
-  if (own.empty()) return;
-  plain.origin = nullptr;  // it is one of ours, written by us
-  take_provenance(plain, own);
 }
 
 PlainSae read(const fs::path& folder) {
@@ -179,48 +150,13 @@ PlainSae read(const fs::path& folder) {
     if (!(factor == 1).all().item<bool>()) tensors.fail("scaling_factor is not 1 everywhere");
   }
   tensors.expect_no_more();
-  read_provenance(plain, config, folder);
+  read_saelens_provenance(plain, config, folder);
   return plain;
 }
 
-Json metadata_of(const PlainSae& plain) {
-  Json metadata = Json::object();
-  if (plain.origin.is_object() && plain.origin.value("format", "") == "saelens") {
-    metadata = plain.origin.value("config", Json::object()).value("metadata", Json::object());
-  }
-  metadata[kVersionKey] = kVersionWritten;
-  if (!metadata.contains("sae_lens_training_version")) {
-    metadata["sae_lens_training_version"] = nullptr;
-  }
-  const auto carry = [&](const char* from, const char* to) {
-    if (plain.source.contains(from)) metadata[to] = plain.source[from];
-  };
-  carry("model", "model_name");
-  carry("hook_name", "hook_name");
-  carry("context", "context_size");
-  const std::string dataset = dataset_name(plain.source);
-  if (!dataset.empty()) metadata["dataset_path"] = dataset;
-  if (plain.source.contains("special_tokens")) {
-    const Json& frame = plain.source["special_tokens"];
-    metadata["prepend_bos"] = frame.is_array() && !frame.empty() && !frame[0].empty();
-  }
-  if (plain.source.contains("dropped")) {
-    metadata["exclude_special_tokens"] = !plain.source["dropped"].empty();
-  }
-  if (plain.activation == Activation::kBatchTopK) {
-    metadata["training_architecture"] = plain.widths.empty() ? "batchtopk" : "matryoshka_batchtopk";
-    Json details{{"k", plain.mean_k}};
-    if (!plain.widths.empty()) details["matryoshka_widths"] = plain.widths;
-    metadata["training_architecture_details"] = details;
-  }
-  const Json ours = provenance(plain);
-  if (!ours.empty()) metadata[kOwnKey] = ours;
-  return metadata;
-}
-
-void write(const fs::path& folder, const PlainSae& plain) {
+Notes write(const fs::path& folder, const PlainSae& plain) {
   const bool jumps = plain.threshold.defined();
-  const std::string hook = plain.source.value("hook_name", "");
+  Notes notes;
   Json config{{"architecture", jumps ? "jumprelu" : "standard"},
               {"d_in", plain.d_in()},
               {"d_sae", plain.d_sae()},
@@ -228,14 +164,14 @@ void write(const fs::path& folder, const PlainSae& plain) {
               {"device", "cpu"},
               {"apply_b_dec_to_input", plain.subtracts_b_dec},
               {"normalize_activations", "none"},
-              {"reshape_activations", hook.ends_with("hook_z") ? "hook_z" : "none"}};
+              {"reshape_activations", saelens_reshaping(plain)}};
   if (plain.activation == Activation::kTopK) {
     // Rows of norm 1 make both rules the same, and this one lets SAELens fold them.
     config.update({{"architecture", "topk"},
                    {"k", plain.k},
                    {"rescale_acts_by_decoder_norm", has_unit_decoder(plain)}});
   }
-  config["metadata"] = metadata_of(plain);
+  config["metadata"] = saelens_metadata(plain, notes);
   NamedTensors tensors{{"W_enc", plain.W_enc.t()},
                        {"b_enc", plain.b_enc},
                        {"W_dec", plain.W_dec},
@@ -243,8 +179,9 @@ void write(const fs::path& folder, const PlainSae& plain) {
   if (jumps) tensors.emplace_back("threshold", plain.threshold.expand({plain.d_sae()}));
   StagedDirectory staged(folder);
   write_safetensors(staged.path() / kWeights, tensors);
-  write_file_atomically(staged.path() / kConfig, config.dump(2) + "\n");
+  write_file_atomically(staged.path() / kConfig, dump_python_json(config) + "\n");
   staged.commit();
+  return notes;
 }
 
 }  // namespace

@@ -4,15 +4,19 @@
 
 #include <torch/types.h>
 
+#include <cstdint>
+#include <optional>
 #include <regex>
 #include <string>
 #include <utility>
 
 #include "formats/npz.h"
+#include "models/interchange/formats.h"
+#include "models/interchange/hooks.h"
+#include "models/interchange/provenance.h"
+#include "models/interchange/tool_config.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
-#include "tools/convert/formats.h"
-#include "tools/convert/tool_config.h"
 
 namespace sae {
 namespace {
@@ -25,12 +29,13 @@ constexpr const char* kOwnFile = "sae_cpp.json";
 
 /// The archive that `path`, it or its folder, stands for.
 fs::path weights_of(const fs::path& path) {
-  return fs::is_directory(path) ? path / kWeights : path;
+  std::error_code error;
+  return fs::is_directory(path, error) ? path / kWeights : path;
 }
 
 bool detect(const fs::path& path) {
   const fs::path file = weights_of(path);
-  return file.extension() == ".npz" && fs::is_regular_file(file);
+  return file.extension() == ".npz" && is_file(file);
 }
 
 /// Some copies spell weights in lower case.
@@ -41,23 +46,71 @@ NamedTensors with_upper_case(NamedTensors tensors) {
   return tensors;
 }
 
-void read_provenance(PlainSae& plain, const fs::path& file) {
-  const fs::path own = file.parent_path() / kOwnFile;
-  if (fs::exists(own)) return take_provenance(plain, ToolConfig(own).json());
-  plain.origin = Json{{"format", "gemma_scope"}};
-  // Published files say where they belong by their folders: layer_12/width_16k/average_l0_71.
+/// What published files say by the names of their folders, and those of the hub's cache:
+/// google/gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82/params.npz.
+struct Names {
+  std::string size, tuning, site;  // "2b", "pt", "res"; empty if no folder is called so
+  std::optional<std::int64_t> layer;
+  bool embedding = false;
+};
+
+Names names_of(const fs::path& file) {
+  static const std::regex kRelease(
+      R"((?:models--google--)?gemma-scope-(\d+b)-(pt|it)-(res|mlp|att|transcoders)(?:-.*)?)");
   static const std::regex kLayer(R"(layer_(\d{1,6}))");
-  for (const fs::path& part : fs::absolute(file)) {
+  constexpr std::size_t kLongest = 100;  // std::regex recurses once a character
+  Names names;
+  for (const fs::path& part : fs::absolute(file).lexically_normal()) {
     const std::string name = part.string();
     std::smatch match;
-    if (name.size() < 20 && std::regex_match(name, match, kLayer)) {
-      plain.source["layer"] = std::stoi(match[1]);
+    if (name.size() > kLongest) continue;
+    if (std::regex_match(name, match, kRelease)) {
+      names.size = match[1], names.tuning = match[2], names.site = match[3];
+    } else if (std::regex_match(name, match, kLayer)) {
+      names.layer = std::stoi(match[1]);
     }
+    names.embedding = names.embedding || name == "embedding";
   }
+  return names;
+}
+
+void read_place(PlainSae& plain, const Names& names) {
+  if (!names.size.empty()) {
+    plain.source["model"] = "gemma-2-" + names.size + (names.tuning == "it" ? "-it" : "");
+  }
+  if (names.layer && names.site == "att") {
+    set_hook(plain.source, "blocks." + std::to_string(*names.layer) + ".attn.hook_z");
+  } else if (names.layer) {
+    set_site(plain.source, names.site == "mlp" ? "mlp_out" : "resid_post", *names.layer);
+    if (names.site.empty()) {
+      plain.guess = "no folder is called as a release (gemma-scope-2b-pt-res), so that " +
+                    text_of(plain.source, "hook_name") +
+                    " is a guess; say another place with --hook";
+    }
+  } else if (names.embedding) {
+    set_hook(plain.source, "hook_embed");
+  } else {
+    return;
+  }
+  plain.source["prepend_bos"] = true;  // of all of them, section 3 of the paper
+}
+
+void read_provenance(PlainSae& plain, const fs::path& file) {
+  if (const auto own = ToolConfig::informing(file.parent_path() / kOwnFile, plain.notes)) {
+    take_provenance(plain, own->json());
+    return tidy_source(plain);
+  }
+  plain.origin = Json{{"format", "gemma_scope"}};
+  read_place(plain, names_of(file));
 }
 
 PlainSae read(const fs::path& path) {
   const fs::path file = weights_of(path);
+  if (names_of(file).site == "transcoders") {
+    throw DataError(file.string() +
+                    ": is of a release of transcoders, expected an autoencoder: it predicts other "
+                    "activations");
+  }
   TensorTaker tensors(file.string(), with_upper_case(read_npz(file)));
   const std::vector<std::int64_t> shape = tensors.shape("W_dec", 2);
   const std::int64_t d_sae = shape[0];
@@ -75,7 +128,7 @@ PlainSae read(const fs::path& path) {
   return plain;
 }
 
-void write(const fs::path& folder, const PlainSae& given) {
+Notes write(const fs::path& folder, const PlainSae& given) {
   if (given.activation == Activation::kTopK) {
     throw ConfigError(describe(given) +
                       ": cannot be written for gemma_scope, which knows thresholds only; use "
@@ -96,6 +149,9 @@ void write(const fs::path& folder, const PlainSae& given) {
   const Json ours = provenance(plain);
   if (!ours.empty()) write_file_atomically(staged.path() / kOwnFile, ours.dump(2) + "\n");
   staged.commit();
+  Notes notes;
+  note_what_has_no_place(plain, "gemma_scope", kOwnFile, {}, notes);
+  return notes;
 }
 
 }  // namespace

@@ -7,15 +7,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "formats/torch_file.h"
+#include "models/interchange/formats.h"
+#include "models/interchange/hooks.h"
+#include "models/interchange/provenance.h"
+#include "models/interchange/python_json.h"
+#include "models/interchange/tool_config.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
-#include "tools/convert/formats.h"
-#include "tools/convert/tool_config.h"
 
 namespace sae {
 namespace {
@@ -23,10 +28,11 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
+constexpr const char* kFormat = "dictionary_learning";
 constexpr const char* kConfig = "config.json";
 constexpr const char* kWeights = "ae.pt";
 
-bool detect(const fs::path& path) { return fs::exists(path / kWeights); }
+bool detect(const fs::path& path) { return is_file(path / kWeights); }
 
 NamedTensors read_weights(const fs::path& file) {
   for (const auto& [name, value] : read_torch_file(file)) {
@@ -139,29 +145,42 @@ PlainSae take_class(const std::string& name, TensorTaker& tensors, const ToolCon
   return plain;
 }
 
+/// Their scripts name modules "resid_post_layer_8"; other programs give a module's path. Without
+/// either, their readers take the residual stream.
+void set_place(Json& source, const std::string& submodule, std::optional<std::int64_t> layer) {
+  const std::string site = submodule.empty() ? "resid_post" : site_of_submodule(submodule);
+  if (layer && !site.empty()) {
+    set_site(source, site, *layer);
+  } else if (!submodule.empty()) {
+    set_hook(source, submodule);
+  }
+}
+
 void read_provenance(PlainSae& plain, const ToolConfig& config) {
-  const ToolConfig own = config.object(kOwnKey);
+  const ToolConfig own = config.part(kOwnKey, plain.notes);
   if (!own.json().empty()) {
-    if (own.has("mean_k") && plain.mean_k > 0) plain.mean_k = own.number("mean_k");
-    return take_provenance(plain, own.json());
-  }
-  plain.origin = Json{{"format", "dictionary_learning"}, {"config", config.json()}};
-  const ToolConfig trainer = config.object("trainer");
-  if (trainer.has("lm_name")) plain.source["model"] = trainer.json().at("lm_name");
-  if (trainer.has("layer")) plain.source["layer"] = trainer.json().at("layer");
-  // Their scripts name modules "resid_post_layer_8".
-  const std::string module = trainer.string_or("submodule_name", "");
-  for (const std::string site : {"resid_post", "resid_pre", "mlp_out", "attn_out"}) {
-    if (module.starts_with(site) && plain.source.value("layer", Json()).is_number_integer()) {
-      set_hook(plain.source, "blocks." + plain.source["layer"].dump() + ".hook_" + site);
+    const Json mean_k = own.json().value("mean_k", Json());
+    if (mean_k.is_number() && plain.mean_k > 0 &&
+        std::llround(mean_k.get<double>()) == std::llround(plain.mean_k)) {
+      plain.mean_k = mean_k.get<double>();
     }
+    take_provenance(plain, own.json());
+    return tidy_source(plain);
   }
-  const ToolConfig buffer = config.object("buffer");
-  if (buffer.has("ctx_len")) plain.source["context"] = buffer.json().at("ctx_len");
+  set_origin(plain, kFormat, config);
+  const ToolConfig trainer = config.part("trainer", plain.notes);
+  carry(trainer, "lm_name", plain, "model");
+  set_place(plain.source, trainer.text("submodule_name"), trainer.whole("layer"));
+  if (trainer.text("submodule_name").empty() && plain.source.contains("hook_name")) {
+    plain.guess = trainer.place() + ": no submodule_name, so that " +
+                  text_of(plain.source, "hook_name") + " is a guess; say another place with --hook";
+  }
+  carry(config.part("buffer", plain.notes), "ctx_len", plain, "context");
+  tidy_source(plain);
 }
 
 PlainSae read(const fs::path& folder) {
-  if (!fs::exists(folder / kConfig)) {
+  if (!is_file(folder / kConfig)) {
     throw DataError(folder.string() +
                     ": ae.pt without config.json, expected both: trainer.dict_class there says "
                     "what the weights mean");
@@ -243,22 +262,27 @@ Written to_class(const PlainSae& given) {
   return out;
 }
 
-/// A string of what other programs wrote; empty if it is none.
-std::string text_of(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
 /// The configuration that it was read from, if it was one of theirs.
 Json config_read(const PlainSae& plain) {
-  if (!plain.origin.is_object() || text_of(plain.origin, "format") != "dictionary_learning") {
-    return Json::object();
-  }
-  Json config = plain.origin.value("config", Json::object());
+  Json config = origin_config(plain, kFormat);
   for (const char* group : {"trainer", "buffer"}) {
-    if (config.is_object() && !config.value(group, Json()).is_object()) config.erase(group);
+    if (!config.value(group, Json()).is_object()) config.erase(group);
   }
-  return config.is_object() ? config : Json::object();
+  return config;
+}
+
+std::optional<std::int64_t> layer_of(const Json& object) {
+  const Json layer = object.value("layer", Json());
+  return layer.is_number_integer() ? std::optional(layer.get<std::int64_t>()) : std::nullopt;
+}
+
+/// "resid_post_layer_8"; where their scripts have no such name, the hook's.
+std::string submodule_of(const Json& source) {
+  const std::string site = text_of(source, "site");
+  if (site.empty() || site_of_submodule(site) != site || !source.contains("layer")) {
+    return text_of(source, "hook_name");
+  }
+  return site + "_layer_" + source["layer"].dump();
 }
 
 Json config_of(const PlainSae& plain, const Written& written) {
@@ -269,13 +293,15 @@ Json config_of(const PlainSae& plain, const Written& written) {
                   {"dict_class", written.dict_class},
                   {"activation_dim", plain.d_in()},
                   {"dict_size", plain.d_sae()},
-                  {"device", "cpu"},
-                  {"layer", plain.source.value("layer", Json())},
-                  {"lm_name", plain.source.value("model", Json())}});
-  if (!text_of(plain.source, "site").empty() && plain.source.contains("layer")) {
-    trainer["submodule_name"] =
-        text_of(plain.source, "site") + "_layer_" + plain.source["layer"].dump();
+                  {"device", "cpu"}});
+  const std::string model = hub_name(text_of(plain.source, "model"));
+  trainer["lm_name"] = model.empty() ? Json() : Json(model);
+  Json said{{"model", text_of(trainer, "lm_name")}};
+  set_place(said, text_of(trainer, "submodule_name"), layer_of(trainer));
+  if (text_of(said, "hook_name") != text_of(plain.source, "hook_name")) {
+    trainer["submodule_name"] = submodule_of(plain.source);
   }
+  trainer["layer"] = plain.source.value("layer", Json());
   trainer.erase("k");
   if (plain.k > 0 || plain.mean_k > 0) trainer["k"] = whole_k(plain);
   if (!plain.widths.empty()) trainer["group_sizes"] = groups_of(plain);
@@ -287,18 +313,23 @@ Json config_of(const PlainSae& plain, const Written& written) {
   return config;
 }
 
-void write(const fs::path& folder, const PlainSae& plain) {
+Notes write(const fs::path& folder, const PlainSae& plain) {
   const Written written = to_class(plain);
   StagedDirectory staged(folder);
   write_torch_file(staged.path() / kWeights, written.tensors);
-  write_file_atomically(staged.path() / kConfig, config_of(plain, written).dump(2) + "\n");
+  write_file_atomically(staged.path() / kConfig,
+                        dump_python_json(config_of(plain, written)) + "\n");
   staged.commit();
+  Notes notes;
+  note_what_has_no_place(plain, kFormat, "config.json under sae_cpp", {"model", "hook_name"},
+                         notes);
+  return notes;
 }
 
 }  // namespace
 
 SaeFormat dictionary_learning_format() {
-  return {"dictionary_learning", "a folder with ae.pt and config.json", detect, read, write};
+  return {kFormat, "a folder with ae.pt and config.json", detect, read, write};
 }
 
 }  // namespace sae

@@ -1,4 +1,4 @@
-#include "tools/convert/formats.h"
+#include "models/interchange/formats.h"
 
 #include <algorithm>
 

@@ -68,6 +68,91 @@ TEST(GemmaScope, CarriesProvenanceBesideTheArchive) {
   EXPECT_EQ(again.training, plain.training);
 }
 
+/// A copy of the golden's archive in folders called so.
+fs::path released(const TemporaryFolder& folder, const std::string& names) {
+  fs::create_directories(folder.path() / names);
+  fs::copy(golden().folder / "params.npz", folder.path() / names);
+  return folder.path() / names;
+}
+
+TEST(GemmaScope, KnowsModelAndPlaceByTheNamesOfItsFolders) {
+  struct Release {
+    const char* names;
+    const char* model;
+    const char* hook;
+  };
+  const Release cases[] = {
+      {"gemma-scope-9b-pt-res/layer_20/width_131k/average_l0_11", "gemma-2-9b",
+       "blocks.20.hook_resid_post"},
+      {"gemma-scope-9b-it-res-canonical/layer_9/width_16k/canonical", "gemma-2-9b-it",
+       "blocks.9.hook_resid_post"},
+      {"models--google--gemma-scope-2b-pt-mlp/snapshots/1a2b/layer_0/width_65k/average_l0_7",
+       "gemma-2-2b", "blocks.0.hook_mlp_out"},
+      {"gemma-scope-27b-pt-att/layer_4/width_16k/average_l0_50", "gemma-2-27b",
+       "blocks.4.attn.hook_z"},
+      {"gemma-scope-2b-pt-res/embedding/width_4k/average_l0_21", "gemma-2-2b", "hook_embed"},
+  };
+  for (const Release& one : cases) {
+    const TemporaryFolder folder;
+    const PlainSae plain = read(released(folder, one.names));
+    EXPECT_EQ(plain.source.at("model"), one.model) << one.names;
+    EXPECT_EQ(plain.source.at("hook_name"), one.hook) << one.names;
+    EXPECT_EQ(plain.source.at("prepend_bos"), true);
+    EXPECT_EQ(plain.guess, "") << one.names;
+    saelens_format().write(folder.path() / "out", plain);
+    const Json metadata = Json::parse(read_file(folder.path() / "out" / "cfg.json"))["metadata"];
+    EXPECT_EQ(metadata.at("model_name"), one.model);
+    EXPECT_EQ(metadata.at("hook_name"), one.hook);
+  }
+}
+
+TEST(GemmaScope, SaysWhereThePlaceIsAGuess) {
+  const TemporaryFolder folder;
+  const PlainSae plain = read(released(folder, "downloads/layer_5/width_16k/average_l0_9"));
+  EXPECT_EQ(plain.source.at("hook_name"), "blocks.5.hook_resid_post");
+  EXPECT_FALSE(plain.source.contains("model"));
+  EXPECT_NE(plain.guess.find("blocks.5.hook_resid_post is a guess; say another place with --hook"),
+            std::string::npos);
+  EXPECT_TRUE(read(released(folder, "elsewhere")).source.empty());
+}
+
+TEST(GemmaScope, RefusesTranscodersByTheirRelease) {
+  const TemporaryFolder folder;
+  const fs::path place =
+      released(folder, "gemma-scope-2b-pt-transcoders/layer_3/width_16k/average_l0_9");
+  expect_refused<DataError>([&] { read(place); }, {"params.npz: is of a release of transcoders"});
+}
+
+TEST(GemmaScope, NeedsNothingBesideTheArchive) {
+  for (const char* text : {"{", "[1]", "{\"source\": {\"layer\": -1, \"hook_name\": []}}"}) {
+    const TemporaryFolder folder;
+    const fs::path place = released(folder, "a");
+    std::ofstream(place / "sae_cpp.json") << text;
+    std::ofstream(place / "config.json") << text;
+    const PlainSae plain = read(place);
+    expect_golden(plain, golden(), text);
+    EXPECT_FALSE(plain.notes.empty()) << text;
+    EXPECT_FALSE(plain.source.contains("layer"));
+    EXPECT_NO_THROW(saelens_format().write(folder.path() / "out", plain)) << text;
+  }
+}
+
+TEST(GemmaScope, SaysWhatItHasNoPlaceFor) {
+  const TemporaryFolder folder;
+  PlainSae plain = read(golden().folder);
+  plain.source = {{"model", "gpt2"},
+                  {"hook_name", "blocks.3.hook_resid_post"},
+                  {"prepend_bos", false},
+                  {"seqpos_slice", {nullptr}},
+                  {"hook_head_index", nullptr}};
+  const Notes notes = gemma_scope_format().write(folder.path() / "a", plain);
+  ASSERT_EQ(notes.size(), 1U);
+  EXPECT_EQ(notes[0],
+            "gemma_scope has no place for model \"gpt2\", hook_name \"blocks.3.hook_resid_post\", "
+            "prepend_bos false; kept in sae_cpp.json, which only sae reads");
+  EXPECT_EQ(read(folder.path() / "a").source, plain.source);
+}
+
 TEST(GemmaScope, RefusesTopK) {
   const TemporaryFolder folder;
   const PlainSae plain =

@@ -1,4 +1,4 @@
-#include "tools/convert/tensor_taker.h"
+#include "models/interchange/tensor_taker.h"
 
 #include <torch/types.h>
 

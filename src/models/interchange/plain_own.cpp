@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "models/interchange/plain_sae.h"
 #include "sae/base/error.h"
 #include "sae/models/architectures.h"
 #include "sae/models/batch_topk.h"
@@ -12,7 +13,6 @@
 #include "sae/models/sae_folder.h"
 #include "sae/models/standard.h"
 #include "sae/models/topk.h"
-#include "tools/convert/plain_sae.h"
 
 namespace sae {
 namespace {

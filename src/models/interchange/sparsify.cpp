@@ -2,12 +2,18 @@
 // keeps its own config.json one folder above. Every SAE of theirs is a TopK.
 
 #include <algorithm>
+#include <optional>
+#include <regex>
 #include <string>
+#include <vector>
 
+#include "models/interchange/formats.h"
+#include "models/interchange/hooks.h"
+#include "models/interchange/provenance.h"
+#include "models/interchange/python_json.h"
+#include "models/interchange/tool_config.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
-#include "tools/convert/formats.h"
-#include "tools/convert/tool_config.h"
 
 namespace sae {
 namespace {
@@ -18,9 +24,7 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kConfig = "cfg.json";
 constexpr const char* kWeights = "sae.safetensors";
 
-bool detect(const fs::path& path) {
-  return fs::exists(path / kConfig) && fs::exists(path / kWeights);
-}
+bool detect(const fs::path& path) { return is_file(path / kConfig) && is_file(path / kWeights); }
 
 void refuse_other_functions(const ToolConfig& config) {
   const std::string activation = config.string_or("activation", "topk");
@@ -36,24 +40,43 @@ void refuse_other_functions(const ToolConfig& config) {
   }
 }
 
+/// The configuration of the run, one folder above the hook point. What lies there may be anybody's.
+std::optional<ToolConfig> run_config(const fs::path& hook_point, Notes& notes) {
+  auto config = ToolConfig::informing(hook_point.parent_path() / "config.json", notes);
+  const bool theirs = config && config->json().value("sae", Json()).is_object() &&
+                      (config->has("hookpoints") || config->has("layers"));
+  return theirs ? config : std::nullopt;
+}
+
+/// The folder that is called as the module: with several seeds the one above.
+fs::path hook_point_folder(const fs::path& folder) {
+  fs::path place = fs::absolute(folder).lexically_normal();
+  if (!place.has_filename()) place = place.parent_path();
+  static const std::regex kSeed(R"(seed\d{1,19})");
+  return std::regex_match(place.filename().string(), kSeed) ? place.parent_path() : place;
+}
+
 void read_provenance(PlainSae& plain, const ToolConfig& config, const fs::path& folder) {
-  const Json own = config.object(kOwnKey).json();
-  if (!own.empty()) return take_provenance(plain, own);
-  plain.origin = Json{{"format", "sparsify"}, {"config", config.json()}};
-  const fs::path place = fs::absolute(folder).lexically_normal();
-  const fs::path hook_point = place.has_filename() ? place : place.parent_path();
-  set_hook(plain.source, hook_point.filename().string());
-  const fs::path run_config = hook_point.parent_path() / "config.json";
-  if (!fs::exists(run_config)) return;
-  const ToolConfig run(run_config);
-  if (!run.has("sae") || !run.has("hookpoints")) return;  // somebody else's config.json
-  plain.origin["run"] = run.json();
-  const auto carry = [&](const char* from, const char* to) {
-    if (run.has(from)) plain.source[to] = run.json().at(from);
-  };
-  carry("model", "model");
-  carry("dataset", "dataset");
-  carry("ctx_len", "context");
+  const ToolConfig own = config.part(kOwnKey, plain.notes);
+  if (!own.json().empty()) {
+    take_provenance(plain, own.json());
+    return tidy_source(plain);
+  }
+  set_origin(plain, "sparsify", config);
+  const fs::path hook_point = hook_point_folder(folder);
+  if (const auto run = run_config(hook_point, plain.notes)) {
+    plain.origin["run"] = run->json();
+    carry(*run, "model", plain, "model");
+    carry(*run, "dataset", plain, "dataset");
+    carry(*run, "ctx_len", plain, "context");
+  }
+  const std::string module = hook_point.filename().string();
+  set_hook(plain.source, module);
+  if (!is_transformer_lens_hook(text_of(plain.source, "hook_name")) &&
+      !plain.source.contains("layer")) {
+    plain.source.erase("hook_name");  // a folder of any name
+  }
+  tidy_source(plain);
 }
 
 PlainSae read(const fs::path& folder) {
@@ -77,7 +100,23 @@ PlainSae read(const fs::path& folder) {
   return plain;
 }
 
-void write(const fs::path& folder, const PlainSae& given) {
+/// sparsify says the hook by the folder's name and the model in the run's folder above.
+Notes notes_on(const fs::path& folder, const PlainSae& plain) {
+  Notes notes;
+  std::vector<std::string> placed;
+  const std::string hook_point = hook_point_of(plain.source);
+  if (!hook_point.empty()) {
+    placed.emplace_back("hook_name");
+    if (hook_point_folder(folder).filename() != hook_point) {
+      notes.push_back("sparsify knows where an SAE belongs by the name of its folder: call it " +
+                      hook_point);
+    }
+  }
+  note_what_has_no_place(plain, "sparsify", "cfg.json under sae_cpp", placed, notes);
+  return notes;
+}
+
+Notes write(const fs::path& folder, const PlainSae& given) {
   if (given.activation != Activation::kTopK) {
     throw ConfigError(describe(given) +
                       ": cannot be written for sparsify, which knows topk only; use saelens");
@@ -99,8 +138,9 @@ void write(const fs::path& folder, const PlainSae& given) {
                                                {"encoder.bias", plain.b_enc},
                                                {"W_dec", plain.W_dec},
                                                {"b_dec", plain.b_dec}});
-  write_file_atomically(staged.path() / kConfig, config.dump(2) + "\n");
+  write_file_atomically(staged.path() / kConfig, dump_python_json(config) + "\n");
   staged.commit();
+  return notes_on(folder, plain);
 }
 
 }  // namespace

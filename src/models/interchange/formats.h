@@ -1,15 +1,17 @@
 // The table of formats that `sae convert` reads and writes.
 //
 // To add one: a source with its functions, declared below, and a row in
-// src/tools/convert/formats.cpp.
+// src/models/interchange/formats.cpp.
 #pragma once
 
 #include <filesystem>
 #include <string>
 #include <vector>
 
-#include "tools/convert/plain_sae.h"
-#include "tools/convert/tensor_taker.h"
+#include "models/interchange/plain_sae.h"
+#include "models/interchange/tensor_taker.h"
+#include "models/interchange/tool_config.h"
+#include "sae/models/sae_folder.h"
 
 namespace sae {
 
@@ -20,11 +22,13 @@ struct SaeFormat {
   /// Whether `path` looks like this format. Looks at names and at the JSON only, and throws nothing
   /// for files of other formats.
   bool (*detect)(const std::filesystem::path& path);
-  /// DataError for a damaged file, and for one that means something no PlainSae can.
+  /// DataError for a damaged file, and for one that means something no PlainSae can. What says
+  /// nothing about the function cannot stop it: that costs a note in the PlainSae.
   PlainSae (*read)(const std::filesystem::path& path);
-  /// Makes the folder `folder` (aside, then renamed). ConfigError, before anything is written, for
-  /// what the format cannot express: "topk with k 32: gemma_scope knows thresholds only; ...".
-  void (*write)(const std::filesystem::path& folder, const PlainSae& plain);
+  /// Makes the folder `folder` (aside, then renamed) and returns notes on what the format has no
+  /// place for. ConfigError, before anything is written, for a function that the format cannot
+  /// express: "topk with k 32: gemma_scope knows thresholds only; ...".
+  Notes (*write)(const std::filesystem::path& folder, const PlainSae& plain);
 };
 
 const std::vector<SaeFormat>& sae_formats();
@@ -33,6 +37,11 @@ const std::vector<SaeFormat>& sae_formats();
 const SaeFormat& sae_format(const std::string& name);
 /// The only row that detects `path`; DataError that says what was expected if there is none.
 const SaeFormat& detect_format(const std::filesystem::path& path);
+
+/// An SAE of ours as a PlainSae, and back, as if one had been written and read: the config has
+/// model, source, training and converted_from.
+PlainSae plain_of(const SaeFolder& folder);
+SaeFolder folder_of(const PlainSae& plain);
 
 // One file each: own_format.cpp, saelens.cpp, sparsify.cpp, dictionary_learning.cpp,
 // gemma_scope.cpp.

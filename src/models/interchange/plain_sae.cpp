@@ -1,4 +1,4 @@
-#include "tools/convert/plain_sae.h"
+#include "models/interchange/plain_sae.h"
 
 #include <torch/types.h>
 
