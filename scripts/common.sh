@@ -51,6 +51,7 @@ need_build_tools() {
   has_header CLI/CLI.hpp || missing+=(libcli11-dev)
   has_header spdlog/spdlog.h || missing+=(libspdlog-dev)
   has_header nlohmann/json.hpp || missing+=(nlohmann-json3-dev)
+  has_header zlib.h || missing+=(zlib1g-dev)
   [ "${1:-}" != tests ] || has_header gtest/gtest.h || missing+=(libgtest-dev)
   # For the venv that LibTorch goes into, if it has to.
   find_torch >/dev/null || python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)

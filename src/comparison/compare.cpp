@@ -129,13 +129,13 @@ CompareOutcome compare(const ComparisonPlan& plan, const fs::path& folder,
     if (hooks.on_notice) hooks.on_notice(notice);
   };
   ComparisonData data;
+  const std::vector<Group> groups = make_groups(entrants, data);
+  const std::string warning = check_memory(plan, groups);
+  if (!warning.empty()) tell({Notice::Kind::kWarning, warning});
   for (const Notice& notice :
        check_before_training(folder, entrants, evaluator ? &*evaluator : nullptr, data)) {
     tell(notice);
   }
-  const std::vector<Group> groups = make_groups(entrants, data);
-  const std::string warning = check_memory(plan, groups);
-  if (!warning.empty()) tell({Notice::Kind::kWarning, warning});
   if (!train_in_waves(plan, groups, threads, after_chunk)) return {};
   CompareOutcome outcome{true, gather(plan, entrants, command)};
   if (evaluator &&

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/bytes.h"
 #include "formats/safetensors_header.h"
 #include "sae/base/error.h"
 
@@ -139,10 +140,7 @@ std::pair<std::size_t, std::size_t> text_range(std::string_view file, const std:
                     std::to_string(static_cast<unsigned char>(file[7])) + ", expected 1 to 3");
   }
   const std::size_t begin = version == 1 ? 10 : 12;
-  std::size_t size = 0;
-  for (std::size_t i = std::min(begin, file.size()); i-- > 8;) {
-    size = size << 8 | static_cast<unsigned char>(file[i]);
-  }
+  const std::uint64_t size = file.size() < begin ? 0 : number_at(file, 8, begin - 8);
   if (file.size() < begin || size > file.size() - begin) {
     throw DataError(place + ": npy header is longer than the file; is it truncated?");
   }

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "base/bytes.h"
 #include "sae/base/error.h"
 #include "sae/base/text.h"
 
@@ -133,12 +134,7 @@ std::string_view PickleMachine::take(std::uint64_t size) {
   return taken;
 }
 
-std::uint64_t PickleMachine::number(std::size_t size) {
-  const std::string_view bytes = take(size);
-  std::uint64_t value = 0;
-  for (std::size_t i = size; i-- > 0;) value = value << 8 | static_cast<unsigned char>(bytes[i]);
-  return value;
-}
+std::uint64_t PickleMachine::number(std::size_t size) { return number_at(take(size), 0, size); }
 
 std::string_view PickleMachine::line() {
   const std::size_t end = in_.find('\n', at_);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/bytes.h"
 #include "formats/safetensors_header.h"
 #include "formats/tensor_bytes.h"
 #include "sae/base/error.h"
@@ -57,8 +58,7 @@ std::string header_bytes(const NamedTensors& tensors, const Metadata& metadata) 
   std::string json = header.dump();
   json.append((64 - (8 + json.size()) % 64) % 64, ' ');
   std::string bytes;
-  for (int shift = 0; shift < 64; shift += 8)
-    bytes.push_back(static_cast<char>(json.size() >> shift));
+  put_number(bytes, json.size(), 8);
   return bytes + json;
 }
 

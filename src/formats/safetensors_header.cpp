@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "base/bytes.h"
 #include "sae/base/error.h"
 
 namespace sae {
@@ -148,12 +149,6 @@ bool byte_count(const SafetensorsEntry& entry, std::uint64_t& bytes) {
   return true;
 }
 
-std::uint64_t little_endian(std::string_view bytes) {
-  std::uint64_t value = 0;
-  for (std::size_t i = 8; i-- > 0;) value = value << 8 | static_cast<unsigned char>(bytes[i]);
-  return value;
-}
-
 /// Entries in the order of their bytes must tile the data exactly.
 void check_layout(SafetensorsHeader& header, std::uint64_t start, std::uint64_t file_size,
                   const std::string& place) {
@@ -201,7 +196,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view file, const std::str
     throw DataError(place + ": " + std::to_string(file.size()) +
                     " bytes are too few for a safetensors file");
   }
-  const std::uint64_t size = little_endian(file);
+  const std::uint64_t size = number_at(file, 0, 8);
   if (size > kLargestHeader) {
     throw DataError(place + ": not a safetensors file: header of " + std::to_string(size) +
                     " bytes, at most " + std::to_string(kLargestHeader) + " allowed");

@@ -1,29 +1,26 @@
 #include <limits>
 
+#include "base/bytes.h"
 #include "formats/pickle_machine.h"
 #include "formats/state_pickle.h"
 
 namespace sae {
 namespace {
 
-void put(std::string& to, std::uint64_t value, std::size_t size) {
-  for (std::size_t i = 0; i < size; ++i) to.push_back(static_cast<char>(value >> 8 * i & 0xffU));
-}
-
 void put_integer(std::string& to, std::int64_t value) {
   if (value <= std::numeric_limits<std::int32_t>::max()) {
     to += 'J';  // BININT
-    put(to, static_cast<std::uint64_t>(value), 4);
+    put_number(to, static_cast<std::uint64_t>(value), 4);
   } else {
     to += '\x8a';  // LONG1
-    put(to, 8, 1);
-    put(to, static_cast<std::uint64_t>(value), 8);
+    put_number(to, 8, 1);
+    put_number(to, static_cast<std::uint64_t>(value), 8);
   }
 }
 
 void put_text(std::string& to, std::string_view text) {
   to += 'X';  // BINUNICODE
-  put(to, text.size(), 4);
+  put_number(to, text.size(), 4);
   to += text;
 }
 

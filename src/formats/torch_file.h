@@ -1,4 +1,13 @@
 // Files of torch.save: a dict of tensors read without running its pickle, and written.
+//
+// Why not LibTorch's own torch::pickle_load and pickle_save, tried with 2.11.0:
+// - torch.load(weights_only=True), the default, refuses what pickle_save writes of a dict, for
+//   "Unsupported global: GLOBAL torch.jit._pickle.restore_type_tag";
+// - pickle_load stops at the OrderedDict that Module.state_dict() is, at plain values beside
+// tensors,
+//   and at protocols 3 to 5 (tests/golden/archives: torch.pt, torch_protocol_*.pt);
+// - files made to harm it do: 200,000 nested lists are a segmentation fault, and one memo index of
+//   five bytes asks for 34 GB.
 #pragma once
 
 #include <filesystem>

@@ -1,11 +1,15 @@
 #include "formats/zip.h"
 
+#include <zlib.h>
+
 #include <algorithm>
+#include <limits>
+#include <memory>
+#include <new>
 #include <set>
 #include <utility>
 
-#include "formats/crc32.h"
-#include "formats/inflate.h"
+#include "base/bytes.h"
 #include "formats/zip_format.h"
 #include "sae/base/error.h"
 #include "sae/base/text.h"
@@ -16,15 +20,6 @@ namespace {
 constexpr std::size_t kCentralSize = 46;
 constexpr std::size_t kEndSize = 22;
 constexpr std::size_t kLocator64Size = 20;
-
-/// The little-endian number of `size` bytes at `at`, which the caller has checked.
-std::uint64_t number(std::string_view bytes, std::size_t at, std::size_t size) {
-  std::uint64_t value = 0;
-  for (std::size_t i = size; i-- > 0;) {
-    value = value << 8 | static_cast<unsigned char>(bytes[at + i]);
-  }
-  return value;
-}
 
 struct Directory {
   std::uint64_t begin = 0;
@@ -76,21 +71,21 @@ class Parser {
     if (file_.size() < kEndSize) fail("zip archive without its directory; is it truncated?");
     std::size_t at = file_.size() - kEndSize;
     const std::size_t last = at < kLongestComment ? 0 : at - kLongestComment;
-    while (!starts(at, kEnd) || at + kEndSize + number(file_, at + 20, 2) != file_.size()) {
+    while (!starts(at, kEnd) || at + kEndSize + number_at(file_, at + 20, 2) != file_.size()) {
       if (at-- == last) fail("zip archive without its directory; is it truncated?");
     }
-    Directory found{number(file_, at + 16, 4), number(file_, at + 12, 4),
-                    number(file_, at + 10, 2)};
-    const std::uint64_t disks = number(file_, at + 4, 4);
+    Directory found{number_at(file_, at + 16, 4), number_at(file_, at + 12, 4),
+                    number_at(file_, at + 10, 2)};
+    const std::uint64_t disks = number_at(file_, at + 4, 4);
     std::uint64_t end = at;
     if (at >= kLocator64Size && starts(at - kLocator64Size, kLocator64)) {
-      const std::uint64_t end64 = number(file_, at - kLocator64Size + 8, 8);
+      const std::uint64_t end64 = number_at(file_, at - kLocator64Size + 8, 8);
       if (end64 > at - kLocator64Size || at - kLocator64Size - end64 < kEnd64Size ||
           !starts(end64, kEnd64)) {
         fail("zip archive with a damaged ZIP64 end record");
       }
-      found = {number(file_, end64 + 48, 8), number(file_, end64 + 40, 8),
-               number(file_, end64 + 32, 8)};
+      found = {number_at(file_, end64 + 48, 8), number_at(file_, end64 + 40, 8),
+               number_at(file_, end64 + 32, 8)};
       end = end64;
     } else if (disks != 0) {
       fail("part of a zip archive of several files, expected a whole one");
@@ -108,18 +103,18 @@ class Parser {
   ZipEntry central(std::uint64_t& at, std::uint64_t& local) const {
     if (directory_.end - at < kCentralSize || !starts(at, kCentral))
       fail("zip directory is cut off");
-    const std::uint64_t name_size = number(file_, at + 28, 2);
-    const std::uint64_t extra_size = number(file_, at + 30, 2);
-    const std::uint64_t rest = name_size + extra_size + number(file_, at + 32, 2);
+    const std::uint64_t name_size = number_at(file_, at + 28, 2);
+    const std::uint64_t extra_size = number_at(file_, at + 30, 2);
+    const std::uint64_t rest = name_size + extra_size + number_at(file_, at + 32, 2);
     if (directory_.end - at - kCentralSize < rest) fail("zip directory is cut off");
     ZipEntry entry;
     entry.name = file_.substr(at + kCentralSize, name_size);
-    const std::uint64_t flags = number(file_, at + 8, 2);
-    const std::uint64_t method = number(file_, at + 10, 2);
-    entry.crc = static_cast<std::uint32_t>(number(file_, at + 16, 4));
-    std::uint64_t stored = number(file_, at + 20, 4);
-    entry.size = number(file_, at + 24, 4);
-    local = number(file_, at + 42, 4);
+    const std::uint64_t flags = number_at(file_, at + 8, 2);
+    const std::uint64_t method = number_at(file_, at + 10, 2);
+    entry.crc = static_cast<std::uint32_t>(number_at(file_, at + 16, 4));
+    std::uint64_t stored = number_at(file_, at + 20, 4);
+    entry.size = number_at(file_, at + 24, 4);
+    local = number_at(file_, at + 42, 4);
     read_zip64(entry.name, file_.substr(at + kCentralSize + name_size, extra_size),
                {&entry.size, &stored, &local});
     if ((flags & 1U) != 0) fail_at(entry.name, "is encrypted");
@@ -142,8 +137,8 @@ class Parser {
                   std::initializer_list<std::uint64_t*> values) const {
     std::string_view field;
     while (extra.size() >= 4) {
-      const std::uint64_t id = number(extra, 0, 2);
-      const std::uint64_t size = number(extra, 2, 2);
+      const std::uint64_t id = number_at(extra, 0, 2);
+      const std::uint64_t size = number_at(extra, 2, 2);
       extra.remove_prefix(4);
       if (size > extra.size()) fail_at(name, "has a damaged extra field");
       if (id == kZip64Id) field = extra.substr(0, size);
@@ -152,7 +147,7 @@ class Parser {
     for (std::uint64_t* value : values) {
       if (*value != kIn64) continue;
       if (field.size() < 8) fail_at(name, "has no ZIP64 size");
-      *value = number(field, 0, 8);
+      *value = number_at(field, 0, 8);
       field.remove_prefix(8);
     }
   }
@@ -163,8 +158,8 @@ class Parser {
     if (local > limit || limit - local < kLocalSize || !starts(local, kLocal)) {
       fail_at(name, "is not at its place " + std::to_string(local));
     }
-    const std::uint64_t name_size = number(file_, local + 26, 2);
-    const std::uint64_t header = kLocalSize + name_size + number(file_, local + 28, 2);
+    const std::uint64_t name_size = number_at(file_, local + 26, 2);
+    const std::uint64_t header = kLocalSize + name_size + number_at(file_, local + 28, 2);
     if (limit - local < header || limit - local - header < stored) {
       fail_at(name, "has " + std::to_string(stored) + " bytes, more than the archive");
     }
@@ -179,9 +174,87 @@ class Parser {
   Directory directory_;
 };
 
+/// DEFLATE packs at most 258 bytes into two bits.
+constexpr std::uint64_t kLargestRatio = 1032;
+
+/// zlib's state and what it has read and written; its own counters have 32 bits.
+class Inflater {
+ public:
+  Inflater(std::string_view data, std::string& out) : data_(data), out_(out) {
+    constexpr int kNoHeader = -MAX_WBITS;
+    if (inflateInit2(&stream_, kNoHeader) != Z_OK) throw std::bad_alloc();
+  }
+  Inflater(const Inflater&) = delete;
+  Inflater& operator=(const Inflater&) = delete;
+  ~Inflater() { inflateEnd(&stream_); }
+
+  /// Goes on until the stream ends, `out` is full, or zlib finds a fault.
+  int run() {
+    int state = Z_OK;
+    while (state == Z_OK) {
+      const auto input = piece(data_.size() - read_);
+      const auto room = piece(out_.size() - written_);
+      // zlib asks for bytes that it could change, and does not.
+      stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(data_.data() + read_));
+      stream_.avail_in = input;
+      stream_.next_out = reinterpret_cast<Bytef*>(out_.data() + written_);
+      stream_.avail_out = room;
+      state = inflate(&stream_, Z_NO_FLUSH);
+      read_ += input - stream_.avail_in;
+      written_ += room - stream_.avail_out;
+    }
+    if (state == Z_MEM_ERROR) throw std::bad_alloc();
+    return state;
+  }
+
+  std::size_t written() const { return written_; }
+  bool read_all() const { return read_ == data_.size(); }
+  std::string fault() const { return stream_.msg == nullptr ? "cannot be read" : stream_.msg; }
+
+ private:
+  static uInt piece(std::size_t size) {
+    return static_cast<uInt>(std::min<std::size_t>(size, std::numeric_limits<uInt>::max()));
+  }
+
+  std::string_view data_;
+  std::string& out_;
+  z_stream stream_{};
+  std::size_t read_ = 0;
+  std::size_t written_ = 0;
+};
+
+/// The `size` bytes that `data` was made from. Memory is bounded by what can be packed into `data`,
+/// whatever `size` says.
+std::string inflated(std::string_view data, std::uint64_t size, const std::string& place) {
+  if (size / kLargestRatio > data.size()) {
+    throw DataError(place + ": compressed data of " + std::to_string(data.size()) +
+                    " bytes cannot hold the " + std::to_string(size) + " bytes it claims");
+  }
+  std::string out(static_cast<std::size_t>(size) + 1, '\0');  // one more shows that there is more
+  Inflater inflater(data, out);
+  const int state = inflater.run();
+  const std::string fault = inflater.written() > size   ? "holds more bytes than it should"
+                            : state == Z_BUF_ERROR      ? "ends too early"
+                            : state != Z_STREAM_END     ? "is broken: " + inflater.fault()
+                            : inflater.written() < size ? "holds fewer bytes than it should"
+                            : !inflater.read_all()      ? "goes on after its end"
+                                                        : "";
+  if (!fault.empty()) {
+    throw DataError(place + ": compressed data " + fault + "; is the file damaged?");
+  }
+  out.resize(static_cast<std::size_t>(size));
+  return out;
+}
+
 }  // namespace
 
 bool is_zip(std::string_view file) { return file.starts_with(kLocal) || file.starts_with(kEnd); }
+
+std::uint32_t zip_checksum(std::uint32_t of_before, std::string_view bytes) {
+  if (bytes.empty()) return of_before;  // zlib takes no bytes for the beginning
+  return static_cast<std::uint32_t>(
+      crc32_z(of_before, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+}
 
 std::vector<ZipEntry> parse_zip(std::string_view file, const std::string& place) {
   return Parser(file, place).parse();
@@ -192,10 +265,10 @@ std::string_view zip_contents(const ZipEntry& entry, std::string& buffer,
   const std::string where = place + ": zip entry '" + printable(entry.name) + "'";
   std::string_view contents = entry.data;
   if (entry.deflated) {
-    buffer = inflate(entry.data, entry.size, where);
+    buffer = inflated(entry.data, entry.size, where);
     contents = buffer;
   }
-  if (crc32(0, contents) != entry.crc) {
+  if (zip_checksum(0, contents) != entry.crc) {
     throw DataError(where + " does not have its checksum; is the file damaged?");
   }
   return contents;

@@ -17,6 +17,9 @@ struct ZipEntry {
   bool deflated = false;
 };
 
+/// The CRC-32 of the bytes whose checksum is `of_before`, followed by `bytes`; 0 is that of none.
+std::uint32_t zip_checksum(std::uint32_t of_before, std::string_view bytes);
+
 /// Whether `file` starts like a zip archive.
 bool is_zip(std::string_view file);
 

@@ -75,7 +75,8 @@ RunMemory estimate_memory(const RunOptions& options, const Data& data) {
       kFloat * of.D * (12 * of.widths() * part + 2 * static_cast<double>(train.batch));
   const double calibration = kFloat * 5 * static_cast<double>(train.calibration_tokens) * of.D;
   return {.held = bytes(3 * of.parameters() + 64 * of.F),
-          .working = bytes(std::max({step, calibration, evaluation(of, options)}))};
+          .working =
+              bytes(std::max({2 * of.parameters(), step, calibration, evaluation(of, options)}))};
 }
 
 std::int64_t estimate_evaluation(const RunOptions& options, const Data& data) {

@@ -7,6 +7,7 @@
 //     held     3 * 4 P    parameters and Adam's two moments
 //              64 F       statistics of each latent
 //     working  the most of
+//       opening      4 * 2 P   Adam's moments, as read from a checkpoint
 //       step         4 P + 4 b F m + 4 D (12 b w + 2 B)
 //                    gradients; m matrices [b, F]; x_hat and its errors, for each of w widths
 //       calibration  4 * 5 n D

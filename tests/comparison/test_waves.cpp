@@ -3,6 +3,7 @@
 #include <set>
 
 #include "comparison/memory.h"
+#include "comparison/preflight.h"
 #include "comparison/waves.h"
 #include "sae/base/error.h"
 #include "sae/comparison/compare.h"
@@ -131,7 +132,8 @@ std::int64_t memory_for(std::size_t count, const Json& comparison) {
   const ComparisonPlan plan = plan_of(comparison);
   std::vector<Entrant> entrants;
   for (const PlannedRun& run : plan.runs) entrants.push_back(make_entrant(run, "nowhere"));
-  const std::vector<Group> groups = make_groups(entrants);
+  ComparisonData data;
+  const std::vector<Group> groups = make_groups(entrants, data);
   EXPECT_EQ(groups.size(), 1U);
   std::int64_t bytes = batch_memory(groups.front());
   std::vector<std::int64_t> working;
@@ -209,7 +211,8 @@ TEST_F(Waves, DrawEachBatchOnce) {
   const ComparisonPlan plan = plan_of(one_group(100));
   std::vector<Entrant> entrants;
   for (const PlannedRun& one : plan.runs) entrants.push_back(make_entrant(one, path(one.name)));
-  std::vector<Group> groups = make_groups(entrants);
+  ComparisonData data;
+  std::vector<Group> groups = make_groups(entrants, data);
   std::multiset<std::int64_t> drawn;
   groups.front().data.train = [&drawn, train = groups.front().data.train] {
     return std::make_unique<Counting>(train(), drawn);
@@ -313,8 +316,9 @@ TEST_F(Waves, MemoryAndDevicesMayChangeWhenAComparisonGoesOn) {
 
 TEST_F(Waves, SayBeforehandThatARunExceedsTheMemoryGiven) {
   std::vector<std::string> warnings;
-  const CompareHooks hooks = {
-      .on_warning = [&](const std::string& text) { warnings.push_back(text); }};
+  const CompareHooks hooks = {.on_notice = [&](const Notice& notice) {
+    if (notice.text.starts_with("memory")) warnings.push_back(notice.text);
+  }};
   EXPECT_TRUE(run("enough", one_group(2), hooks));
   EXPECT_TRUE(warnings.empty());
   EXPECT_TRUE(run("little", with(one_group(2), "memory", "50kB"), hooks));

@@ -3,7 +3,6 @@
 
 #include <map>
 
-#include "formats/inflate.h"
 #include "formats/npz.h"
 #include "formats/npz_arrays.h"
 #include "formats/zip.h"
@@ -202,46 +201,65 @@ TEST(Zip, IsNotTalkedIntoMoreMemoryThanItsBytesCanFill) {
             "it claims");
 }
 
-TEST(Inflate, ReadsBlocksWrittenByHand) {
+/// What a deflated entry of these bytes is unpacked to, or the message.
+std::string unpacked(std::string_view data, std::uint64_t size, const std::string& expected = "") {
+  const ZipEntry entry{
+      .name = "x", .data = data, .size = size, .crc = zip_checksum(0, expected), .deflated = true};
+  std::string buffer;
+  try {
+    return std::string(zip_contents(entry, buffer, "a.npz"));
+  } catch (const DataError& error) {
+    return error.what();
+  }
+}
+
+TEST(Zip, UnpacksBlocksWrittenByHand) {
   // A stored block, then one of fixed codes: 'a' (0x61 + 0x30 = 0x91 in 8 bits), end (0000000).
   const std::string stored(
       "\x01\x02\x00\xfd\xff"
       "hi",
       7);
-  EXPECT_EQ(inflate(stored, 2, "x"), "hi");
-  EXPECT_EQ(inflate("\x4b\x04" + std::string(1, '\0'), 1, "x"), "a");
+  EXPECT_EQ(unpacked(stored, 2, "hi"), "hi");
+  EXPECT_EQ(unpacked("\x4b\x04" + std::string(1, '\0'), 1, "a"), "a");
   // zlib's of 1000 letters: a literal and matches of distance 1.
   const std::string run("\x4b\x4c\x1c\x05\xa3\x60\x14\x0c\x77\x00\x00", 11);
-  EXPECT_EQ(inflate(run, 1000, "x"), std::string(1000, 'a'));
+  EXPECT_EQ(unpacked(run, 1000, std::string(1000, 'a')), std::string(1000, 'a'));
+  EXPECT_EQ(unpacked(std::string("\x03\x00", 2), 0), "") << "nothing";
 }
 
-TEST(Inflate, RefusesBrokenStreams) {
-  const auto error = [](std::string_view data, std::uint64_t size) -> std::string {
-    try {
-      inflate(data, size, "x");
-    } catch (const DataError& error) {
-      return error.what();
-    }
-    return "nothing was thrown";
+TEST(Zip, RefusesBrokenStreams) {
+  const auto says = [](const std::string& what) {
+    return "a.npz: zip entry 'x': compressed data " + what + "; is the file damaged?";
   };
   const std::string letter("\x4b\x04\x00", 3);
-  EXPECT_EQ(error("", 0), "x: compressed data ends too early; is the file damaged?");
-  EXPECT_EQ(error(letter, 2),
-            "x: compressed data holds fewer bytes than it should; is the file damaged?");
-  EXPECT_EQ(error(letter, 0),
-            "x: compressed data holds more bytes than it should; is the file damaged?");
-  EXPECT_EQ(error(letter + "x", 1),
-            "x: compressed data goes on after its end; is the file damaged?");
-  EXPECT_EQ(error("\x07", 1),
-            "x: compressed data has a block of unknown type; is the file damaged?");
-  EXPECT_EQ(error(std::string_view("\x01\x02\x00\xfd\xfe"
-                                   "hi",
-                                   7),
-                  2),
-            "x: compressed data has a block of no known size; is the file damaged?");
+  EXPECT_EQ(unpacked("", 0), says("ends too early"));
+  EXPECT_EQ(unpacked(letter.substr(0, 2), 1), says("ends too early"));
+  EXPECT_EQ(unpacked(letter, 2), says("holds fewer bytes than it should"));
+  EXPECT_EQ(unpacked(letter, 0), says("holds more bytes than it should"));
+  EXPECT_EQ(unpacked(letter + "x", 1), says("goes on after its end"));
+  EXPECT_EQ(unpacked("\x07", 1), says("is broken: invalid block type"));
+  const std::string unsized(
+      "\x01\x02\x00\xfd\xfe"
+      "hi",
+      7);
+  EXPECT_EQ(unpacked(unsized, 2), says("is broken: invalid stored block lengths"));
   // A match of length 3 and distance 1 before any byte.
-  EXPECT_EQ(error(std::string_view("\x03\x02\x00", 3), 3),
-            "x: compressed data refers to bytes before its start; is the file damaged?");
+  EXPECT_EQ(unpacked(std::string("\x03\x02\x00", 3), 3),
+            says("is broken: invalid distance too far back"));
+}
+
+TEST(Zip, StopsUnpackingWhereTheSizeIsReached) {
+  // 1032 bytes for each one, whatever the entry claims: it is read no further than it says.
+  std::string bomb("\x4b\x4c\x1c\x05\xa3\x60\x14\x0c\x77\x00\x00", 11);
+  EXPECT_EQ(unpacked(bomb, 10),
+            "a.npz: zip entry 'x': compressed data holds more bytes than it "
+            "should; is the file damaged?");
+}
+
+TEST(Zip, ChecksumsGoOn) {
+  EXPECT_EQ(zip_checksum(0, "123456789"), 0xCBF43926U);
+  EXPECT_EQ(zip_checksum(zip_checksum(zip_checksum(0, "1234"), {}), "56789"), 0xCBF43926U);
+  EXPECT_EQ(zip_checksum(0, {}), 0U);
 }
 
 }  // namespace

@@ -205,5 +205,40 @@ TEST(DictionaryLearning, RefusesPicklesThatRunCodeAndCutFiles) {
   }
 }
 
+TEST(DictionaryLearning, KnowsItsPlaceBySubmoduleAndLayer) {
+  const std::pair<Json, const char*> cases[] = {
+      {{{"submodule_name", "mlp_out_layer_3"}, {"layer", 3}}, "blocks.3.hook_mlp_out"},
+      {{{"submodule_name", "attention_out_layer_9"}, {"layer", 9}}, "blocks.9.hook_attn_out"},
+      {{{"submodule_name", "gpt_neox.layers.5.mlp"}, {"layer", 5}}, "blocks.5.hook_mlp_out"},
+      {{{"layer", 7}}, "blocks.7.hook_resid_post"},
+      {{{"submodule_name", 3}, {"layer", 7}}, "blocks.7.hook_resid_post"},
+      {{{"layer", "last"}}, ""},
+  };
+  for (const auto& [place, hook] : cases) {
+    const SpoiltCopy copy("dictionary_learning_topk");
+    Json trainer = Json::parse(read_file(copy.path() / "config.json")).at("trainer");
+    trainer.erase("submodule_name");
+    trainer.erase("layer");
+    trainer.update(place);
+    copy.set("config.json", "trainer", trainer);
+    const PlainSae plain = dictionary_learning_format().read(copy.path());
+    EXPECT_EQ(plain.source.value("hook_name", ""), hook) << place;
+    EXPECT_EQ(plain.guess.empty(), trainer.value("layer", Json()) != 7) << place;
+  }
+}
+
+TEST(DictionaryLearning, LetsNothingThatOnlyInformsStopIt) {
+  const Json odd[] = {"text", {1}, {{"ctx_len", {3}}}};
+  for (const Json& buffer : odd) {
+    const SpoiltCopy copy("dictionary_learning_topk");
+    copy.set("config.json", "buffer", buffer);
+    copy.set("config.json", "sae_cpp", "mine");
+    const PlainSae plain = dictionary_learning_format().read(copy.path());
+    expect_golden(plain, ConvertGolden("dictionary_learning_topk"), buffer.dump());
+    const TemporaryFolder folder;
+    EXPECT_NO_THROW(dictionary_learning_format().write(folder.path() / "again", plain)) << buffer;
+  }
+}
+
 }  // namespace
 }  // namespace sae

@@ -215,6 +215,94 @@ class OfOurs(Check):
                 self.assert_computes((latents, reconstruction), expected)
 
 
+OLD_KEYS = {
+    "hook_point": "blocks.4.attn.hook_z",
+    "hook_point_head_index": 2,
+    "model_name": "gpt2-small",
+    "dataset_path": "some/dataset",
+    "context_size": 64,
+    "prepend_bos": False,
+    "seqpos_slice": [2, None],
+    "model_from_pretrained_kwargs": {"center_writing_weights": True},
+    "exclude_special_tokens": True,
+    "neuronpedia_id": "gpt2-small/4-att",
+}
+
+
+class HowItIsRun(Check):
+    """What SAELens itself makes of an old folder arrives in its metadata, whichever way it takes."""
+
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = Path(temporary.name)
+
+    def old_folder(self, keys):
+        from safetensors.torch import save_file
+
+        torch.manual_seed(0)
+        old = {
+            "architecture": "standard",
+            "d_in": 6,
+            "d_sae": 12,
+            "dtype": "float32",
+            "device": "cpu",
+            "activation_fn_str": "topk",
+            "activation_fn_kwargs": {"k": 3},
+            "apply_b_dec_to_input": True,
+            "normalize_activations": "none",
+            "finetuning_scaling_factor": False,
+        } | keys
+        (self.folder / "old").mkdir()
+        (self.folder / "old" / "cfg.json").write_text(json.dumps(old))
+        shapes = {"W_enc": (6, 12), "b_enc": (12,), "W_dec": (12, 6), "b_dec": (6,)}
+        weights = {name: torch.randn(shape) for name, shape in shapes.items()}
+        save_file(weights, self.folder / "old" / "sae_weights.safetensors")
+        return old
+
+    def test_old_keys(self):
+        import sae_lens
+        from sae_lens.loading.pretrained_sae_loaders import handle_pre_6_0_config
+
+        old = self.old_folder(OLD_KEYS)
+        expected = handle_pre_6_0_config(old)
+        for way in [[], ["sae"], ["sparsify", "sae"], ["dictionary_learning"]]:
+            with self.subTest(way):
+                place = self.folder / "old"
+                for format in [*way, "saelens"]:
+                    out = self.folder / "-".join(["to", *way, format])
+                    sae("convert", place, out, "--to", format)
+                    place = out
+                loaded = sae_lens.SAE.load_from_disk(place)
+                for key, value in expected["metadata"].items():
+                    if not key.startswith("sae_lens"):
+                        self.assertEqual(loaded.cfg.metadata[key], value, key)
+                self.assertEqual(loaded.cfg.reshape_activations, expected["reshape_activations"])
+
+    def test_what_old_folders_leave_out(self):
+        import sae_lens
+
+        self.old_folder({"hook_name": "blocks.1.hook_mlp_out", "model_name": "gpt2"})
+        sae("convert", self.folder / "old", self.folder / "new", "--to", "saelens")
+        self.assertIs(sae_lens.SAE.load_from_disk(self.folder / "new").cfg.metadata.prepend_bos, True)
+
+    def test_sparsify_finds_its_hook_point(self):
+        self.old_folder({"hook_name": "blocks.1.hook_mlp_out", "model_name": "pythia-70m"})
+        sae("convert", self.folder / "old", self.folder / "run" / "layers.1.mlp", "--to", "sparsify")
+        from sparsify import SparseCoder
+
+        self.assertEqual(list(SparseCoder.load_many(self.folder / "run", local=True)), ["layers.1.mlp"])
+
+    def test_numbers_that_only_python_knows(self):
+        import sae_lens
+
+        old = self.old_folder(OLD_KEYS | {"neuronpedia_id": float("inf")})
+        self.assertIn("Infinity", json.dumps(old))
+        sae("convert", self.folder / "old", self.folder / "new", "--to", "saelens")
+        loaded = sae_lens.SAE.load_from_disk(self.folder / "new")
+        self.assertEqual(loaded.cfg.metadata.neuronpedia_id, float("inf"))
+
+
 class OfOthers(Check):
     """What the tools save today, made anew by the script that made tests/golden/convert."""
 

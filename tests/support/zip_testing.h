@@ -6,14 +6,10 @@
 #include <string_view>
 #include <vector>
 
-#include "formats/crc32.h"
+#include "base/bytes.h"
+#include "formats/zip.h"
 
 namespace sae {
-
-inline void put_number(std::string& to, std::uint64_t value, std::size_t size) {
-  for (std::size_t i = 0; i < size; ++i, value >>= 8)
-    to.push_back(static_cast<char>(value & 0xffU));
-}
 
 struct TestEntry {
   std::string name;
@@ -36,7 +32,8 @@ inline std::string test_zip(const std::vector<TestEntry>& entries, std::int64_t 
     put_number(common, entry.flags, 2);
     put_number(common, entry.method, 2);
     put_number(common, 0, 4);
-    put_number(common, crc32(0, entry.data) + static_cast<std::uint64_t>(entry.wrong_crc), 4);
+    put_number(common, zip_checksum(0, entry.data) + static_cast<std::uint64_t>(entry.wrong_crc),
+               4);
     put_number(common, entry.data.size(), 4);
     put_number(common, entry.size == 0 ? entry.data.size() : entry.size, 4);
     put_number(common, entry.name.size(), 2);

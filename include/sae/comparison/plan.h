@@ -4,6 +4,7 @@
 //      "levels": [4, 5.6, 8], "seeds": [0, 1, 2], "axes": {"train.lr": [1e-3, 3e-3]},
 //      "members": [{"name": "topk", "config": {"model": {"architecture": "topk"}},
 //                   "level": "model.k", "axes": {}}, ...],
+//      "memory": 0.7, "devices": ["cuda:0", "cuda:1"],
 //      "evaluate": {"words": "words.safetensors", "tasks": "tasks/", "controls": ["random"]}}
 //
 // A member's configuration is merged into the base; `level` is the path that the levels (usually

@@ -1,18 +1,14 @@
 #include "tools/bench/peak_memory.h"
 
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
-
 #include <fstream>
 #include <string>
+
+#include "sae/base/device.h"
 
 namespace sae {
 
 void reset_peak_memory() {
-#if defined(__GLIBC__)
-  malloc_trim(0);
-#endif
+  release_freed_memory(at::kCPU);
   std::ofstream("/proc/self/clear_refs") << 5;  // see proc(5)
 }
 
