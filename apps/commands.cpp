@@ -138,10 +138,6 @@ class TrainProgress {
   sae::Progress shown_;
 };
 
-void print_notice(const sae::Notice& notice) {
-  notice.kind == sae::Notice::Kind::kNote ? log_note(notice.text) : log_warning(notice.text);
-}
-
 int stopped(const std::string& how_to_go_on) {
   log_warning("stopped; everything is saved. Go on with: " + how_to_go_on);
   return kStoppedBySignal + stop_signal;
@@ -163,21 +159,19 @@ void add_train(CLI::App& app, Common& common, std::function<int()>& action) {
       "Examples:\n"
       "  sae train configs/topk.json\n"
       "  sae train configs/atm.json --set model.mask.threshold=0.5 --out runs/atm-low\n"
-      "  sae train configs/topk.json --resume        after a stop or a kill");
+      "  sae train configs/topk.json --resume        after a stop or a kill\n"
+      "  sae train configs/topk.json --resume --set train.steps=60000      more steps");
   command->callback([given, &common, &action] {
     action = [given, &common] {
       const std::filesystem::path out = given->config.folder(given->out);
       const sae::RunOptions options = read_run(given->config, common);
       TrainProgress progress(common.quiet);
-      const sae::RunOutcome outcome =
-          sae::train(options, out, given->resume,
-                     {.on_step = [&](const sae::StepReport& report,
-                                     std::int64_t total) { progress.update(report, total); },
-                      .should_stop = [] { return stop_signal != 0; },
-                      .on_notice =
-                          [&](const sae::Notice& notice) {
-                            if (!common.quiet) print_notice(notice);
-                          }});
+      const sae::RunOutcome outcome = sae::train(
+          options, out, given->resume,
+          {.on_step = [&](const sae::StepReport& report,
+                          std::int64_t total) { progress.update(report, total); },
+           .should_stop = [] { return stop_signal != 0; },
+           .on_notice = [&](const sae::Notice& notice) { print_notices({notice}, common); }});
       progress.clear();
       if (!outcome.finished) {
         return stopped(given->config.command_line("train") + " --out " + shell_word(out.string()) +

@@ -297,9 +297,6 @@ void CompareBasics::check(Findings& findings) const {
     const std::string wrong = wrong_device_name(device);
     if (!wrong.empty()) findings.error("devices", wrong);
   }
-  if (std::set<std::string>(devices.begin(), devices.end()).size() < devices.size()) {
-    findings.error("devices", "one stands there twice, expected distinct devices");
-  }
 }
 
 void CompareEvaluation::check(Findings& findings) const {

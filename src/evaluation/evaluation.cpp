@@ -140,6 +140,12 @@ Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions&
     result.values = metrics.values();
   }
   result.tokens = metrics.tokens();
+  if (result.tokens < options.tokens) {
+    result.notices.push_back(
+        {Notice::Kind::kNote, "eval.tokens asks for " + std::to_string(options.tokens) + ", " +
+                                  std::to_string(result.tokens) +
+                                  " are held out: the evaluation rests on these"});
+  }
   result.firing = firing_histogram(metrics.firing_frequency(), metrics.tokens());
   return result;
 }

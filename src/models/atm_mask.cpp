@@ -104,10 +104,11 @@ double AtmMask::correction() const {
   return 1 / (1 - std::pow(options_.decay, static_cast<double>(updates)));
 }
 
-at::Tensor AtmMask::importance() const {
+at::Tensor AtmMask::importance(double scale) const {
   const at::NoGradGuard no_grad;
   const double unbias = correction();
-  const at::Tensor signals[] = {magnitude_ * unbias, frequency_ * unbias, contribution_ * unbias};
+  const at::Tensor signals[] = {magnitude_ * (unbias / scale), frequency_ * unbias,
+                                contribution_ * (unbias / (scale * scale))};
   switch (options_.importance) {
     case Importance::kProduct:
       return signals[0] * signals[1] * signals[2];
@@ -135,10 +136,10 @@ double AtmMask::threshold_at(std::int64_t step) const {
   return pruning ? options_.threshold : options_.relaxed_threshold;
 }
 
-at::Tensor AtmMask::theta(std::int64_t step) const {
+at::Tensor AtmMask::theta(std::int64_t step, double scale) const {
   const at::NoGradGuard no_grad;
   // In float64, so that a sum's order, which depends on the number of threads, does not show.
-  const at::Tensor value = importance().to(at::kDouble);
+  const at::Tensor value = importance(scale).to(at::kDouble);
   const at::Tensor limit = value.mean() + threshold_at(step) * value.std(/*unbiased=*/false);
   return limit.to(magnitude_.scalar_type());
 }
@@ -187,18 +188,18 @@ at::Tensor AtmMask::inference_factor() const {
 }
 
 std::map<std::string, double> AtmMask::metrics(std::int64_t step, const at::Tensor& mask,
-                                               const at::Tensor& before) const {
+                                               const at::Tensor& before, double scale) const {
   constexpr std::pair<double, const char*> kQuantiles[] = {{0.05, "importance_q05"},
                                                            {0.25, "importance_q25"},
                                                            {0.5, "importance_q50"},
                                                            {0.75, "importance_q75"},
                                                            {0.95, "importance_q95"}};
-  const at::Tensor value = importance().to(at::kDouble);
+  const at::Tensor value = importance(scale).to(at::kDouble);
   const at::Tensor old_value = before.to(at::kDouble);
   const double size = old_value.norm().item<double>();
   std::map<std::string, double> values;
   if (options_.draw == MaskDraw::kBernoulli) {  // a nested draw knows no threshold
-    values["theta"] = theta(step).item<double>();
+    values["theta"] = theta(step, scale).item<double>();
   }
   values["masked"] = 1 - mask.mean().item<double>();
   values["drift"] = size > 0 ? (value - old_value).norm().item<double>() / size : NAN;

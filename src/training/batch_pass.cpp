@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "base/stages.h"
@@ -45,10 +46,11 @@ BatchPass run_batch(const Autoencoder& sae, const at::Tensor& x, Step step,
                   .errors = {}};
   const std::vector<at::Tensor> parts = x.chunk(std::min(options.parts, x.size(0)));
   const auto autocast = [&] { return Bf16Scope(options.bf16, x.device().type()); };
-  const auto plan = [&] {
+  std::vector<BatchPart> plan;
+  {
     const Bf16Scope bf16 = autocast();
-    return sae.plan(parts, step);
-  }();
+    plan = sae.plan(parts, step);
+  }
   std::vector<at::Tensor> errors;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const double share = static_cast<double>(parts[i].size(0)) / static_cast<double>(x.size(0));
@@ -56,7 +58,7 @@ BatchPass run_batch(const Autoencoder& sae, const at::Tensor& x, Step step,
     Losses losses;
     {
       const Bf16Scope bf16 = autocast();
-      pass = sae.forward(parts[i], step, plan[i]);
+      pass = sae.forward(parts[i], step, std::exchange(plan[i], {}));
       losses = sae.losses(pass, step);
     }
     const at::Tensor loss = add_losses(losses, share, batch);

@@ -57,7 +57,7 @@ StepReport Trainer::step(const at::Tensor& x_in) {
     if (resampled.defined()) adam_.forget(resampled);
   }
   at::Tensor importance;
-  if (logged && sae_->mask()) importance = sae_->mask()->importance();
+  if (logged && sae_->mask()) importance = sae_->mask()->importance(input_scale_);
   sae_->observe(pass.statistics, step);
   ++step_;
   StepReport report{.step = step_, .tokens = step_ * options_.batch, .values = {}};
@@ -100,7 +100,8 @@ MetricValues Trainer::measure(const BatchPass& pass, const at::Tensor& importanc
   values["grad_norm"] = adam_.gradient_norm().item<double>();
   values["lr"] = learning_rate(options_.schedule, step_ - 1, total_steps_);
   if (const auto& mask = sae_->mask()) {
-    for (const auto& [name, value] : mask->metrics(step_ - 1, pass.mask, importance_before)) {
+    for (const auto& [name, value] :
+         mask->metrics(step_ - 1, pass.mask, importance_before, input_scale_)) {
       values["mask." + name] = value;
     }
   }

@@ -146,21 +146,24 @@ TEST(Trainer, LogsMetricsInTheActivationsOwnUnitsAndLossesAsTheyAreMinimised) {
   OwnSource source;
   const at::Tensor x = source.next(64);
   MetricValues raw;
-  for (const char* norm : {"none", "unit", "sqrt_d"}) {
+  for (const InputNorm norm : {InputNorm::kNone, InputNorm::kUnit, InputNorm::kSqrtD}) {
     // Nothing depends on the scale but the units: ReLU latents, no bias, no step taken before.
     Json model = kStandard;
+    model["mask"] = {{"importance", "product"}};
     TrainOptions options = brief(1);
-    options.b_dec_init = "zero";
+    options.b_dec_init = BDecInit::kZero;
     options.input_norm = norm;
     Trainer trainer(fresh(model), options);
     const MetricValues logged = trainer.step(x).values;
     if (raw.empty()) raw = logged;
     const double scale = trainer.input_scale();
-    for (const char* name : {"mse", "nmse", "explained_variance", "cosine", "l2_ratio", "l0"}) {
-      EXPECT_NEAR(logged.at(name), raw.at(name), 1e-4 * std::abs(raw.at(name))) << norm << name;
+    EXPECT_EQ(scale == 1, norm == InputNorm::kNone);
+    for (const char* name : {"mse", "nmse", "explained_variance", "cosine", "l2_ratio", "l0",
+                             "mask.theta", "mask.importance_q95"}) {
+      EXPECT_NEAR(logged.at(name), raw.at(name), 1e-4 * std::abs(raw.at(name))) << name;
     }
-    EXPECT_NEAR(logged.at("loss.reconstruction"), scale * scale * raw.at("mse"),
-                1e-4 * scale * scale * raw.at("mse"));
+    const double minimised = scale * scale * raw.at("mse");
+    EXPECT_NEAR(logged.at("loss.reconstruction"), minimised, 1e-4 * minimised);
   }
 }
 

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
+#include "sae/base/notice.h"
 #include "sae/config/fields.h"
 #include "sae/data/data.h"
 #include "sae/evaluation/truth.h"
@@ -42,6 +44,7 @@ struct Evaluation {
   std::int64_t tokens = 0;  ///< that it rests on, all distinct
   FiringHistogram firing;
   std::vector<ParentTruth> parents;  ///< per parent feature, on synthetic data
+  std::vector<Notice> notices;       ///< that it rests on fewer tokens than were asked for
 };
 
 /// Reconstruction metrics of the first `tokens` held-out activations (of all, if they are fewer),

@@ -110,17 +110,18 @@ class AtmMask : public torch::nn::Module {
 
   void observe(const BatchStatistics& batch);  ///< once per training step
 
-  at::Tensor importance() const;                         ///< [F], >= 0
-  at::Tensor theta(std::int64_t step) const;             ///< []
+  /// [F] >= 0, and [], as if inputs and activations had been `scale` times smaller.
+  at::Tensor importance(double scale = 1) const;
+  at::Tensor theta(std::int64_t step, double scale = 1) const;
   at::Tensor mask_probability(std::int64_t step) const;  ///< p [F]
   at::Tensor inference_factor()
       const;  ///< [F], what `inference` multiplies f with; undefined: none
 
   /// What a log says of training step `step`, by name: theta (bernoulli draws only), masked (share
-  /// of latents), drift (how far importance moved from `before`, relative to it) and quantiles of
-  /// importance, importance_q05 to importance_q95. `mask` [F] is the one that was drawn.
+  /// of latents), drift (how far importance(scale) moved from `before`, relative to it) and
+  /// quantiles of it, importance_q05 to importance_q95. `mask` [F] is the one that was drawn.
   std::map<std::string, double> metrics(std::int64_t step, const at::Tensor& mask,
-                                        const at::Tensor& before) const;
+                                        const at::Tensor& before, double scale = 1) const;
 
   /// Statistics as if inputs and activations had been `scale` times smaller (see Autoencoder).
   void fold_input_scale(double scale);

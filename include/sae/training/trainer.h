@@ -80,9 +80,10 @@ struct TrainOptions {
 struct StepReport {
   std::int64_t step = 0;    ///< steps done, this one included
   std::int64_t tokens = 0;  ///< tokens seen
-  /// As minimised, so of scaled inputs: loss, loss.<name>, grad_norm. In the activations' own
-  /// units, of the batch: l0, explained_variance, nmse, mse, cosine, l2_ratio. Besides: dead, lr,
-  /// tokens_per_s; with a mask: mask.theta, mask.masked, mask.drift, mask.importance_q05 ... _q95
+  /// As minimised, so of scaled inputs: loss, loss.<name>, grad_norm. Of the batch in the
+  /// activations' own units: l0, explained_variance, nmse, mse, cosine, l2_ratio; with a mask
+  /// mask.theta, mask.importance_q05 ... _q95, mask.masked, mask.drift. Besides: dead, lr,
+  /// tokens_per_s.
   MetricValues values;
 };
 

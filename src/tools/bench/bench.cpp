@@ -85,17 +85,22 @@ class Batches {
   std::int64_t next_ = 0;
 };
 
-bool has_k(const BenchCase& one) {
+/// The documentation of an option of the architecture, or null.
+const FieldDoc* option_of(const BenchCase& one, const std::string& name) {
   const Json model{{"architecture", one.architecture}};
-  const Architecture& row = find_architecture(config_from_json(model, "bench"));
-  return std::any_of(row.options.begin(), row.options.end(),
-                     [](const FieldDoc& option) { return option.name == "k"; });
+  const auto& options = find_architecture(config_from_json(model, "bench")).options;
+  const auto found = std::find_if(options.begin(), options.end(),
+                                  [&](const FieldDoc& option) { return option.name == name; });
+  return found == options.end() ? nullptr : &*found;
 }
+
+bool has_k(const BenchCase& one) { return option_of(one, "k") != nullptr; }
 
 Json model_of(const BenchCase& one) {
   Json model{{"architecture", one.architecture}, {"d_in", one.d_in}, {"d_sae", one.d_sae}};
   if (has_k(one)) model["k"] = std::max<std::int64_t>(1, std::llround(one.l0));
-  if (one.architecture == "atm") model["mask"] = Json{{"warmup_steps", 1}};
+  const bool masked = option_of(one, "mask")->default_value != "null";
+  if (masked) model["mask"] = Json{{"warmup_steps", 1}};
   return model;
 }
 
@@ -109,10 +114,12 @@ void keep_l0(Autoencoder& sae, const BenchCase& one, const at::Tensor& x) {
   const auto place = std::max<std::int64_t>(1, std::llround((1 - kept) * h.numel()));
   const double limit = std::get<0>(h.kthvalue(std::min(place, h.numel()))).item<double>();
   for (auto& item : sae.named_parameters()) {
-    if (item.key() == "log_threshold") item.value().fill_(std::log(std::max(limit, 1e-6)));
-    if (item.key() == "threshold") item.value().fill_(limit);
+    const bool log = item.key() == "log_threshold";
+    if (!log && item.key() != "threshold") continue;
+    item.value().fill_(log ? std::log(std::max(limit, 1e-6)) : limit);
+    return;
   }
-  if (one.architecture != "jumprelu") sae.b_enc.fill_(-limit);
+  sae.b_enc.fill_(-limit);
 }
 
 /// Seconds to copy a byte of a tensor like `like`: half of them read, half written.
