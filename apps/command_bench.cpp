@@ -1,7 +1,5 @@
 #include <cstdio>
-#include <iostream>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "command_shared.h"
 #include "sae/base/error.h"
@@ -53,64 +51,66 @@ std::vector<sae::BenchCase> cases(const Arguments& given) {
   return all;
 }
 
-int run_bench(const Arguments& given, const Common& common) {
+int bench(const Arguments& given, const Common& common) {
   sae::BenchOptions options = given.options;
-  options.threads = common.threads;
+  options.threads = static_cast<int>(common.threads);
   if (!common.device.empty()) options.device = common.device;
   options.storage = *sae::choice_named<sae::Storage>(given.storage);
   options.screening = *sae::choice_named<sae::Screening>(given.screening);
   if (!given.check.empty()) {
     const bool good = sae::check_bench(given.check, options, [&](const std::string& line) {
-      if (!common.quiet) std::cout << line << std::endl;
+      if (!common.quiet) print(line + "\n");
     });
     return good ? 0 : 1;
   }
   Json results = Json::array();
   for (const sae::BenchCase& one : cases(given)) {
-    if (stop_signal != 0) return 128 + stop_signal;
     const sae::BenchResult result = sae::bench(one, options);
     results.push_back(sae::to_json(result));
-    if (!common.json && !common.quiet) std::cout << sae::to_text(result) << std::flush;
+    if (!common.json && !common.quiet) print(sae::to_text(result));
   }
-  if (common.json) std::cout << results.dump(2) << "\n";
+  if (common.json) print(json_text(results, 2) + "\n");
   return 0;
 }
 
 }  // namespace
 
-void add_bench(CLI::App& app, Common& common, std::function<int()>& action) {
+void add_bench(Program& program) {
   auto given = std::make_shared<Arguments>();
   CLI::App* command =
-      app.add_subcommand("bench", "Time training steps, in units of the encoder's product");
-  command->add_option("--arch", given->architectures, "Architectures")
-      ->check(CLI::IsMember(sae::architecture_names()))
+      program.add("bench", "Time training steps, in units of the encoder's product",
+                  [given, &common = program.common] { return bench(*given, common); });
+  command
+      ->add_option("--arch", given->architectures,
+                   "Architectures: " + sae::joined(sae::architecture_names()))
+      ->type_name("NAME ...")
+      ->check(one_of(sae::architecture_names()))
       ->capture_default_str();
   command
       ->add_option("--shape", given->shapes,
-                   "D,F,K,B: width, latents, latents kept per token, batch; repeatable")
+                   "Widths, latents, latents kept per token and batches; repeatable")
+      ->type_name("D,F,K,B ...")
       ->capture_default_str()
       ->delimiter(' ');
   command->add_option("--density", given->densities, "Shares of latents kept, in place of K")
-      ->check(CLI::Range(1e-6, 1.0));
-  command->add_option("--steps", given->options.steps, "Timed steps")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--data", given->options.data,
-                      "Take every batch from this store, as training does");
-  command->add_option("--screening", given->screening, "Screened encoder")
-      ->check(CLI::IsMember(sae::choice_names<sae::Screening>()))
-      ->capture_default_str();
-  command->add_option("--storage", given->storage, "How codes are stored")
-      ->check(CLI::IsMember(sae::choice_names<sae::Storage>()))
-      ->capture_default_str();
-  command->add_option("--check", given->check,
-                      "Compare with the costs recorded in this file; exit status 1 if slower");
-  add_common(command, common);
+      ->type_name("SHARE ...")
+      ->check(number_between(1e-6, 1));
+  add_number(command, "--steps", given->options.steps, 1, "Timed steps")->capture_default_str();
+  add_text(command, "--data", given->options.data, kPath,
+           "Take every batch from this store, as training does");
+  const auto choice = [&](const char* name, std::string& place, const char* meaning,
+                          const std::vector<std::string>& names) {
+    add_text(command, name, place, kName, std::string(meaning) + ": " + sae::joined(names))
+        ->check(one_of(names))
+        ->capture_default_str();
+  };
+  choice("--screening", given->screening, "Screened encoder", sae::choice_names<sae::Screening>());
+  choice("--storage", given->storage, "How codes are stored", sae::choice_names<sae::Storage>());
+  add_text(command, "--check", given->check, kFile,
+           "Compare with the costs recorded in this file; exit status 1 if slower");
+  add_common(command, program.common);
   command->footer(
       "Example:\n  sae bench --arch topk jumprelu --shape 768,16384,32,4096 --threads 2");
-  command->callback([given, &common, &action] {
-    action = [given, &common] { return run_bench(*given, common); };
-  });
 }
 
 }  // namespace sae_cli

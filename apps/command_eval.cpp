@@ -1,63 +1,79 @@
-#include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "command_shared.h"
-#include "log.h"
+#include "sae/evaluation/controls.h"
 #include "sae/tools/evaluate.h"
 
 namespace sae_cli {
 namespace {
 
-void print_suites(const std::vector<sae::SubjectOutcome>& subjects) {
+std::string suite_text(const std::string& subject, const sae::SuiteOutcome& suite) {
+  std::string text = suite.suite + (subject == "sae" ? "" : ", control: " + subject) + "\n";
+  for (const auto& [name, value] : by_importance(suite.mean)) {
+    text += formatted("  %-42s %.5g", name.c_str(), value);
+    if (suite.sd.count(name) != 0) text += formatted(" +- %.2g", suite.sd.at(name));
+    text += "\n";
+  }
+  return text + (suite.remark.empty() ? "" : "  " + suite.remark + "\n");
+}
+
+std::string suites_text(const std::vector<sae::SubjectOutcome>& subjects) {
+  std::string text;
   for (const sae::SubjectOutcome& subject : subjects) {
     for (const sae::SuiteOutcome& suite : subject.suites) {
-      const bool control = subject.name != "sae";
-      std::printf("%s%s%s%s\n",
-                  &subject == &subjects.front() && &suite == &subject.suites.front() ? "" : "\n",
-                  suite.suite.c_str(), control ? ", control: " : "",
-                  control ? subject.name.c_str() : "");
-      for (const auto& [name, value] : suite.mean) {
-        std::printf("  %-42s %.5g", name.c_str(), value);
-        if (suite.sd.count(name) != 0) std::printf(" +- %.2g", suite.sd.at(name));
-        std::printf("\n");
-      }
-      if (!suite.remark.empty()) std::printf("  %s\n", suite.remark.c_str());
+      text += (text.empty() ? "" : "\n") + suite_text(subject.name, suite);
     }
   }
+  return text;
+}
+
+int evaluate(sae::EvaluateArguments given, const Common& common) {
+  given.device = common.device;
+  given.threads = static_cast<int>(common.threads);
+  given.say = print_warning;
+  if (given.suites.empty() && given.controls.empty()) {
+    const sae::Evaluation result = sae::evaluate_path(given);
+    print_result(common, sae::to_json(result.values), [&] { return metrics_text(result.values); });
+    return 0;
+  }
+  const auto subjects = sae::evaluate_suites(given);
+  print_result(common, sae::to_json(subjects), [&] { return suites_text(subjects); });
+  return 0;
+}
+
+std::vector<std::string> with_all(std::vector<std::string> names) {
+  names.emplace_back("all");
+  return names;
 }
 
 }  // namespace
 
-void add_eval(CLI::App& app, Common& common, std::function<int()>& action) {
+void add_eval(Program& program) {
   auto given = std::make_shared<sae::EvaluateArguments>();
-  CLI::App* command = app.add_subcommand("eval", "Evaluate a trained autoencoder");
-  command
-      ->add_option("SAE", given->path,
-                   "Folder of a run, finished or not, of a checkpoint or an autoencoder, or "
-                   "anything that sae convert reads")
+  CLI::App* command =
+      program.add("eval", "Evaluate a trained autoencoder",
+                  [given, &common = program.common] { return evaluate(*given, common); });
+  add_text(command, "SAE", given->path, kPath,
+           "Folder of a run, finished or not, of a checkpoint or an autoencoder, or anything that "
+           "sae convert reads")
       ->required();
-  command
-      ->add_option("--data", given->data,
-                   "A store, a world's preset, or a data group as JSON (default: held-out data of "
-                   "the training); a file of labelled activations, for absorption; a folder of "
-                   "them, for probing. Repeatable")
-      ->allow_extra_args(false);
-  command
-      ->add_option("--suite", given->suites,
-                   "core, absorption, probing, truth (comma-separated), or all there is data for")
+  add_texts(command, "--data", given->data, kPath,
+            "A store, a world's preset, or a data group as JSON (default: held-out data of the "
+            "training); a file of labelled activations, for absorption; a folder of them, for "
+            "probing. Repeatable");
+  add_texts(command, "--suite", given->suites, kName,
+            "core, absorption, probing, truth (comma-separated), or all there is data for")
       ->delimiter(',')
-      ->allow_extra_args(false);
-  command
-      ->add_option("--controls", given->controls,
-                   "Evaluate these too: identity, pca, random, permuted, untrained, or all")
+      ->check(one_of(with_all(sae::suite_names())));
+  add_texts(command, "--controls", given->controls, kName,
+            "Evaluate these too: identity, pca, random, permuted, untrained, or all")
       ->delimiter(',')
-      ->allow_extra_args(false);
-  command->add_option("--repeats", given->repeats,
-                      "Evaluation seeds of absorption and probing: prints mean and deviation");
-  command->add_option("--set", given->sets, "Change an option: eval.tokens=100000; repeatable")
-      ->allow_extra_args(false);
-  add_common(command, common);
+      ->check(one_of(with_all(sae::control_names())));
+  add_number(command, "--repeats", given->repeats, 1,
+             "Evaluation seeds of absorption and probing: prints mean and deviation")
+      ->capture_default_str();
+  add_sets(command, given->sets, "Change an option: eval.tokens=100000; repeatable");
+  add_common(command, program.common);
   command->footer(
       "Examples:\n"
       "  sae eval runs/topk\n"
@@ -68,21 +84,6 @@ void add_eval(CLI::App& app, Common& common, std::function<int()>& action) {
       "Labelled activations are made by scripts/first_letter.py, word_classes.py and\n"
       "probing_tasks.py. Options of the suites: sae config print core, absorption,\n"
       "probing.");
-  command->callback([given, &common, &action] {
-    action = [given, &common] {
-      given->device = common.device;
-      given->threads = common.threads;
-      given->say = log_warning;
-      if (given->suites.empty() && given->controls.empty()) {
-        const sae::Evaluation result = sae::evaluate_path(*given);
-        print_result(common, sae::to_json(result.values), [&] { print_metrics(result.values); });
-        return 0;
-      }
-      const auto subjects = sae::evaluate_suites(*given);
-      print_result(common, sae::to_json(subjects), [&] { print_suites(subjects); });
-      return 0;
-    };
-  });
 }
 
 }  // namespace sae_cli

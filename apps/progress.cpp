@@ -91,9 +91,7 @@ std::string format_progress(const Progress& progress, std::size_t columns) {
 ProgressStyle progress_style(bool quiet) {
   if (quiet) return ProgressStyle::kSilent;
   const char* term = std::getenv("TERM");
-  const char* no_color = std::getenv("NO_COLOR");
-  const bool can_redraw = term != nullptr && std::string_view(term) != "dumb" &&
-                          (no_color == nullptr || *no_color == '\0');
+  const bool can_redraw = term != nullptr && std::string_view(term) != "dumb";
   return can_redraw && ::isatty(STDERR_FILENO) == 1 ? ProgressStyle::kLive : ProgressStyle::kPlain;
 }
 

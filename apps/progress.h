@@ -31,7 +31,8 @@ std::string format_progress(const Progress& progress, std::size_t columns = 79);
 
 enum class ProgressStyle { kLive, kPlain, kSilent };
 
-/// Live if stderr is a terminal that can redraw (no NO_COLOR, TERM not "dumb").
+/// Live if stderr is a terminal that can redraw (TERM is set and not "dumb"). The line has no
+/// colours, so that NO_COLOR changes nothing.
 ProgressStyle progress_style(bool quiet);
 
 /// Draws `Progress` values as they come, at most 5 a second live and one in 5 seconds plain.

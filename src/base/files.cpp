@@ -9,8 +9,10 @@
 #include <cerrno>
 #include <cstdio>
 #include <system_error>
+#include <utility>
 #include <vector>
 
+#include "base/temporaries.h"
 #include "sae/base/error.h"
 
 namespace sae {
@@ -85,6 +87,8 @@ std::array<std::int64_t, 5> identity_of(const struct stat& status) {
 
 }  // namespace
 
+void discard_temporaries() noexcept { Temporaries::all().discard_for_good(); }
+
 std::string read_file(const fs::path& path) {
   const Descriptor file(path, O_RDONLY);
   if (file.value() < 0) fail_read(path, errno);
@@ -107,15 +111,17 @@ void write_file_atomically(const fs::path& path, std::string_view bytes) {
 
 AtomicFile::AtomicFile(fs::path target)
     : target_(std::move(target)), temporary_(staging_of(target_)) {
-  descriptor_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) fail_write(target_, errno);
+  Temporaries::all().add(temporary_, [&] {
+    descriptor_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (descriptor_ < 0) fail_write(target_, errno);
+  });
   lock(descriptor_);
 }
 
 AtomicFile::~AtomicFile() {
   if (descriptor_ < 0) return;
   close(descriptor_);
-  unlink(temporary_.c_str());
+  Temporaries::all().drop(temporary_, [&] { unlink(temporary_.c_str()); });
 }
 
 void AtomicFile::append(std::string_view bytes) {
@@ -130,7 +136,9 @@ void AtomicFile::append(std::string_view bytes) {
 void AtomicFile::commit() {
   if (descriptor_ < 0) throw std::invalid_argument(target_.string() + ": committed twice");
   if (fsync(descriptor_) != 0) fail_write(target_, errno);
-  if (rename(temporary_.c_str(), target_.c_str()) != 0) fail_write(target_, errno);
+  Temporaries::all().drop(temporary_, [&] {
+    if (rename(temporary_.c_str(), target_.c_str()) != 0) fail_write(target_, errno);
+  });
   close(descriptor_);
   descriptor_ = -1;
   sync(parent_of(target_));
@@ -144,22 +152,29 @@ StagedDirectory::StagedDirectory(fs::path target) : target_(without_slash(target
   remove_stale_staging(parent_of(target_));
   staging_ = staging_of(target_);
   fs::remove_all(staging_, error);
-  if (mkdir(staging_.c_str(), 0777) != 0) fail_write(target_, errno);
+  Temporaries::all().add(staging_, [&] {
+    if (mkdir(staging_.c_str(), 0777) != 0) fail_write(target_, errno);
+  });
   lock_ = open(staging_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (lock_ >= 0) lock(lock_);
 }
 
 StagedDirectory::~StagedDirectory() {
   if (lock_ >= 0) close(lock_);
-  std::error_code ignored;
-  if (!committed_) fs::remove_all(staging_, ignored);
+  if (committed_) return;
+  Temporaries::all().drop(staging_, [&] {
+    std::error_code ignored;
+    fs::remove_all(staging_, ignored);
+  });
 }
 
 void StagedDirectory::commit() {
   sync_recursively(staging_);
   // rename replaces an empty folder silently; one that appeared meanwhile is someone else's.
-  if (fs::exists(fs::symlink_status(target_))) fail_write(target_, EEXIST);
-  if (rename(staging_.c_str(), target_.c_str()) != 0) fail_write(target_, errno);
+  Temporaries::all().drop(staging_, [&] {
+    if (fs::exists(fs::symlink_status(target_))) fail_write(target_, EEXIST);
+    if (rename(staging_.c_str(), target_.c_str()) != 0) fail_write(target_, errno);
+  });
   committed_ = true;
   sync(parent_of(target_));
 }

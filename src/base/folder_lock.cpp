@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/lock_file.h"
+#include "base/temporaries.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
 
@@ -54,6 +55,9 @@ void FolderLock::acquire(const fs::path& folder, const fs::path& file, const fs:
       std::vector<fs::path> missing = missing_folders(folder);
       create_output_folder(folder);
       made_.insert(made_.end(), missing.begin(), missing.end());
+      for (auto one = missing.rbegin(); one != missing.rend(); ++one) {
+        Temporaries::all().add_folder(*one);
+      }
       try {
         file_ = std::make_unique<LockFile>(file, target);
         return;
@@ -83,9 +87,12 @@ FolderLock::~FolderLock() { release(); }
 
 void FolderLock::release() noexcept {
   file_.reset();
-  std::error_code full;
+  bool empty = true;
   for (const fs::path& folder : made_) {
-    if (!fs::remove(folder, full)) break;
+    Temporaries::all().drop(folder, [&] {
+      std::error_code full;
+      empty = empty && fs::remove(folder, full);
+    });
   }
   made_.clear();
 }

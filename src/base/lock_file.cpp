@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/temporaries.h"
 #include "sae/base/error.h"
 
 namespace sae {
@@ -57,10 +58,13 @@ LockFile::LockFile(fs::path path, const fs::path& target, Flock lock) : path_(st
     close(descriptor_);
     throw std::system_error(error, std::generic_category(), path_.string() + ": cannot write");
   }
+  Temporaries::all().add(path_, [] {});
 }
 
 LockFile::~LockFile() {
-  if (is_current()) unlink(path_.c_str());
+  Temporaries::all().drop(path_, [&] {
+    if (is_current()) unlink(path_.c_str());
+  });
   close(descriptor_);
 }
 

@@ -9,13 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "sae/base/machine.h"
-
 namespace sae {
-
-void use_threads(std::int64_t threads) {
-  at::set_num_threads(threads > 0 ? static_cast<int>(threads) : usable_cores());
-}
 
 OneThread::OneThread() : before_(at::get_num_threads()) { at::set_num_threads(1); }
 

@@ -1,14 +1,12 @@
-// How many CPU threads compute, and jobs side by side.
+// Jobs side by side.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <functional>
 
-namespace sae {
+#include "sae/base/threads.h"
 
-/// All usable cores (sae/base/machine.h) where `threads` is not above 0.
-void use_threads(std::int64_t threads);
+namespace sae {
 
 /// One intra-op thread for the scope it lives in: sums in another order are other numbers.
 class OneThread {

@@ -16,7 +16,7 @@
 #include "sae/base/error.h"
 #include "sae/base/files.h"
 #include "sae/base/folder_lock.h"
-#include "sae/base/machine.h"
+#include "sae/base/interrupt.h"
 #include "sae/base/version.h"
 #include "sae/report/report.h"
 #include "training/run_record.h"
@@ -113,8 +113,7 @@ CompareOutcome compare(const ComparisonPlan& plan, const fs::path& folder,
   for (const PlannedRun& run : plan.runs) {
     entrants.push_back(make_entrant(run, folder / "runs" / run.name));
   }
-  const auto threads =
-      static_cast<std::size_t>(plan.basics.jobs > 0 ? plan.basics.jobs : usable_cores());
+  const auto threads = static_cast<std::size_t>(threads_for(plan.basics.jobs));
   // Words that cannot be evaluated are found before hours of training, not after.
   std::optional<RunEvaluator> evaluator;
   if (plan.evaluation) {
@@ -123,7 +122,7 @@ CompareOutcome compare(const ComparisonPlan& plan, const fs::path& folder,
   }
   const auto after_chunk = [&] {
     report_progress(entrants, hooks);
-    return !(hooks.should_stop && hooks.should_stop());
+    return !interrupt_requested() && !(hooks.should_stop && hooks.should_stop());
   };
   const auto tell = [&](const Notice& notice) {
     if (hooks.on_notice) hooks.on_notice(notice);

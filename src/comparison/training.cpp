@@ -12,6 +12,7 @@
 #include "comparison/preflight.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
+#include "sae/base/interrupt.h"
 #include "sae/training/checkpoint.h"
 
 namespace sae {
@@ -94,14 +95,16 @@ class WaveTraining {
   std::vector<at::Tensor> draw(std::int64_t chunk) {
     std::vector<at::Tensor> batches;
     source_->seek(chunk * chunk_ * group_.batch);
-    for (std::int64_t i = 0; i < chunk_; ++i) batches.push_back(source_->next(group_.batch));
+    // Once a stop was asked for, nobody trains on them.
+    for (std::int64_t i = 0; i < chunk_ && !interrupt_requested(); ++i)
+      batches.push_back(source_->next(group_.batch));
     return batches;
   }
 
   void advance(Entrant& entrant, std::int64_t chunk, const std::vector<at::Tensor>& batches) {
     const bool sound = attempt([&] {
       try {
-        while (entrant.training()) {
+        while (entrant.training() && !interrupt_requested()) {
           const std::int64_t place = entrant.run->trainer().steps_done() - chunk * chunk_;
           if (place >= chunk_) return;
           entrant.run->step(batches[static_cast<std::size_t>(place)]);

@@ -9,6 +9,7 @@
 #include "config/fields_json.h"
 #include "data/store/manifest.h"
 #include "sae/base/error.h"
+#include "sae/base/interrupt.h"
 #include "sae/base/sha256.h"
 #include "sae/base/text.h"
 #include "sae/data/store.h"
@@ -201,6 +202,7 @@ void require_finite_held_out(const Data& data, std::int64_t tokens, std::int64_t
   if (data.finite_held_out && *data.finite_held_out >= tokens) return;
   const auto source = data.held_out();
   for (std::int64_t done = 0; done < tokens; done += batch) {
+    check_interrupt();
     const at::Tensor x = source->next(std::min(batch, tokens - done));
     if (!at::isfinite(x).all().item<bool>()) {
       throw DataError("held-out data: " + source->description() + ": one of the activations " +

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "sae/base/interrupt.h"
+
 namespace sae {
 namespace {
 
@@ -127,6 +129,7 @@ Solver::Offers Solver::best_two(std::size_t row) const {
 
 /// Dijkstra over columns from an open row to the nearest free column, then the swap along the path.
 void Solver::augment(std::size_t start) {
+  check_interrupt();
   distance_.assign(columns_, kInfinity);
   previous_.assign(columns_, start);
   done_.assign(columns_, 0);

@@ -7,6 +7,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "sae/base/interrupt.h"
 #include "sae/metrics/metric_values.h"
 
 namespace sae {
@@ -92,6 +93,7 @@ at::Tensor max_cosines(const at::Tensor& rows) {
   const at::Tensor unit = normalized(rows.detach());
   std::vector<at::Tensor> parts;
   for (std::int64_t begin = 0; begin < unit.size(0); begin += kBlock) {
+    check_interrupt();
     at::Tensor cosines = at::mm(unit.slice(0, begin, begin + kBlock), unit.t());
     cosines.diagonal(begin).fill_(-std::numeric_limits<double>::infinity());
     parts.push_back(std::get<0>(cosines.max(1)));

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "sae/base/interrupt.h"
+
 namespace sae {
 namespace {
 
@@ -18,6 +20,7 @@ Codes encode_all(const Autoencoder& sae, const at::Tensor& x, std::int64_t batch
   std::vector<Codes> parts;
   at::Tensor dense;  // all codes, if they are dense
   for (std::int64_t begin = 0; begin < x.size(0); begin += batch) {
+    check_interrupt();
     const std::int64_t end = std::min(begin + batch, x.size(0));
     const at::Tensor part = x.slice(0, begin, end).to(sae.W_enc.device());
     const Codes codes = sae.encode(part);

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "sae/base/error.h"
+#include "sae/base/interrupt.h"
 #include "sae/config/findings.h"
 #include "sae/metrics/reconstruction.h"
 
@@ -110,6 +111,7 @@ Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions&
   Evaluation result;
   ReconstructionMetrics metrics(sae.d_sae());
   const auto measure = [&](const at::Tensor& x_cpu) {
+    check_interrupt();
     const at::Tensor x = x_cpu.to(sae.W_enc.device());
     Codes codes = sae.encode(x);
     const at::Tensor x_hat = sae.decode(codes);

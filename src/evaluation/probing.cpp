@@ -15,6 +15,7 @@
 #include "evaluation/encode_all.h"
 #include "evaluation/logistic.h"
 #include "sae/base/error.h"
+#include "sae/base/interrupt.h"
 #include "sae/config/findings.h"
 
 namespace sae {
@@ -59,6 +60,7 @@ Codes encoded(const Autoencoder& sae, const LabelledSplit& split, std::int64_t b
 void probe(const Texts& train, const Texts& test, const std::string& kind,
            const SparseProbingOptions& options, std::uint64_t seed, ProbingTask& task) {
   for (const std::int64_t k : options.k_values) {
+    check_interrupt();
     const auto which = top_mean_differences(train.x, train.y, k);
     task.accuracy[kind + "_top_" + std::to_string(k) + "_test_accuracy"] =
         k_sparse_accuracy(train.x, train.y, test.x, test.y, which);

@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "sae/evaluation/probing.h"
 #include "sae/models/architectures.h"
 #include "sae/tools/diagnose.h"
+#include "sae/tools/synth.h"
 #include "sae/training/run.h"
 
 namespace sae {
@@ -36,7 +38,39 @@ std::vector<std::pair<std::string, std::vector<FieldDoc>>> model_choices() {
   return choices;
 }
 
+/// The paths of options under `prefix`, each once.
+void add_paths(const std::vector<FieldDoc>& docs, const std::string& prefix,
+               std::vector<std::string>& paths) {
+  for (const FieldDoc& doc : docs) {
+    const std::string path = prefix + doc.name;
+    add_paths(doc.fields, path + ".", paths);
+    if (!doc.fields.empty() || std::find(paths.begin(), paths.end(), path) != paths.end()) continue;
+    paths.push_back(path);
+  }
+}
+
+void add_run_paths(const std::string& prefix, std::vector<std::string>& paths) {
+  add_paths(describe_fields<RunBasics>(), prefix, paths);
+  add_paths(describe_fields<RunTrainOptions>(), prefix + "train.", paths);
+  paths.push_back(prefix + "model.architecture");
+  for (const Architecture& one : architectures()) {
+    add_paths(one.options, prefix + "model.", paths);
+  }
+  paths.push_back(prefix + "data.kind");
+  for (const auto& [kind, docs] : data_kinds()) add_paths(docs, prefix + "data.", paths);
+  add_paths(describe_fields<EvalOptions>(), prefix + "eval.", paths);
+}
+
 }  // namespace
+
+std::vector<std::string> reference_topics() {
+  std::vector<std::string> names = architecture_names();
+  for (const char* name : {"run", "model", "data", "train", "eval", "core", "absorption", "probing",
+                           "diagnose", "compare"}) {
+    names.emplace_back(name);
+  }
+  return names;
+}
 
 std::string config_reference(const std::string& only) {
   std::string text;
@@ -64,11 +98,7 @@ std::string config_reference(const std::string& only) {
     text += section("A comparison's evaluate", describe_fields<CompareEvaluation>(), "evaluate");
   }
   if (text.empty()) {
-    std::vector<std::string> names = architecture_names();
-    for (const char* name : {"run", "model", "data", "train", "eval", "core", "absorption",
-                             "probing", "diagnose", "compare"})
-      names.emplace_back(name);
-    throw ConfigError("config print: " + expected_one_of(only, names));
+    throw ConfigError("config print: " + expected_one_of(only, reference_topics()));
   }
   return text;
 }
@@ -81,6 +111,25 @@ nlohmann::ordered_json config_schema() {
   schema["properties"]["eval"] = json_schema(describe_fields<EvalOptions>());
   schema["required"] = {"model", "data"};
   return schema_document("sae run configuration", std::move(schema));
+}
+
+std::vector<std::string> settable_paths(const std::string& command) {
+  std::vector<std::string> paths;
+  if (command == "train" || command == "config check") add_run_paths("", paths);
+  if (command == "compare") {
+    add_paths(describe_fields<CompareBasics>(), "", paths);
+    add_run_paths("base.", paths);
+    add_paths(describe_fields<CompareEvaluation>(), "evaluate.", paths);
+  }
+  if (command == "eval") {
+    add_paths(describe_fields<EvalOptions>(), "eval.", paths);
+    add_paths(describe_fields<CoreOptions>(), "core.", paths);
+    add_paths(describe_fields<AbsorptionOptions>(), "absorption.", paths);
+    add_paths(describe_fields<SparseProbingOptions>(), "probing.", paths);
+  }
+  if (command == "synth") add_paths(describe_fields<SynthOptions>(), "", paths);
+  if (command == "diagnose") add_paths(describe_fields<DiagnoseOptions>(), "", paths);
+  return paths;
 }
 
 }  // namespace sae

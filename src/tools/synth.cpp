@@ -9,6 +9,7 @@
 
 #include "config/fields_json.h"
 #include "sae/base/error.h"
+#include "sae/base/interrupt.h"
 #include "sae/data/store.h"
 #include "sae/data/world.h"
 
@@ -76,6 +77,7 @@ void write_world(const SynthOptions& options, const std::filesystem::path& folde
                                                          {"rates", tensor_of(world->rates())}});
   SparseRows truth;
   for (std::int64_t done = 0; done < options.tokens;) {
+    check_interrupt();
     const std::int64_t room = kTruthSamples - done % kTruthSamples;
     const LabelledBatch batch =
         source.next_with_truth(std::min({kBatch, room, options.tokens - done}));

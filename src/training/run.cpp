@@ -64,6 +64,12 @@ bool holds_result_of(const fs::path& result, const Json& config) {
                     ": exists already; go on with --resume, or choose another --out");
 }
 
+/// What has been trained is kept in a checkpoint.
+RunOutcome stopped(TrainingRun& run) {
+  run.save_checkpoint();
+  return {.finished = false, .step = run.trainer().steps_done(), .metrics = {}};
+}
+
 }  // namespace
 
 void require_trainable(const RunOptions& options, const Data& data) {
@@ -164,6 +170,7 @@ void TrainingRun::calibrate() {
 
 StepReport TrainingRun::step(const at::Tensor& x) {
   const auto began = Clock::now();
+  if (!unsaved_) unsaved_.emplace();
   StepReport report = trainer_->step(x);
   const EvalOptions& eval = options_.eval;
   if (eval.every > 0 && report.step % eval.every == 0) {
@@ -198,6 +205,7 @@ void TrainingRun::save_checkpoint() {
                        options_.train.checkpoint.keep_checkpoints,
                        {trainer_->total_steps(), data_.fingerprint, replanned_});
   saved_at_ = Clock::now();
+  unsaved_.reset();
 }
 
 Evaluation TrainingRun::finish() {
@@ -215,9 +223,17 @@ Evaluation TrainingRun::finish() {
   }
   const SaeFolder saved = load_sae(place);
   saved.sae->to(trainer_->autoencoder()->W_enc.device());
-  Evaluation evaluation = evaluate(*saved.sae, data_, options_.eval);
+  Evaluation evaluation;
+  try {
+    evaluation = evaluate(*saved.sae, data_, options_.eval);
+  } catch (...) {  // interrupted
+    fs::remove_all(next);
+    throw;
+  }
   if (replaces) replace_folder(next, result);
+  if (events_) events_->flush();  // closing would not say that the disk is full
   write_summary(evaluation);
+  unsaved_.reset();
   return evaluation;
 }
 
@@ -258,16 +274,19 @@ RunOutcome train(const RunOptions& options, const fs::path& folder, bool resume,
   const std::int64_t batch = options.train.train.batch;
   const auto source = run.data().train();
   source->seek(run.trainer().steps_done() * batch);
+  check_interrupt();
   while (!run.finished()) {
     const StepReport report = run.step(source->next(batch));
     if (hooks.on_step) hooks.on_step(report, run.trainer().total_steps());
-    if (hooks.should_stop && hooks.should_stop() && !run.finished()) {
-      run.save_checkpoint();
-      return {.finished = false, .step = report.step, .metrics = {}};
-    }
+    const bool stop = interrupt_requested() || (hooks.should_stop && hooks.should_stop());
+    if (stop && !run.finished()) return stopped(run);
   }
-  const Evaluation evaluation = run.finish();
-  return {.finished = true, .step = run.trainer().steps_done(), .metrics = evaluation.values};
+  try {
+    const Evaluation evaluation = run.finish();
+    return {.finished = true, .step = run.trainer().steps_done(), .metrics = evaluation.values};
+  } catch (const Interrupted&) {
+    return stopped(run);
+  }
 }
 
 }  // namespace sae

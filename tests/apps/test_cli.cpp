@@ -1,135 +1,24 @@
-// The command as a user meets it: the binary itself, its exit status and its two streams.
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <algorithm>
+// The command as a user meets it: what its subcommands do, print and refuse.
 #include <chrono>
 #include <cmath>
 #include <csignal>
-#include <sstream>
 #include <thread>
 
 #include "sae/data/store.h"
 #include "sae/models/architectures.h"
 #include "sae/models/sae_folder.h"
-#include "support/run_testing.h"
+#include "support/command_testing.h"
 #include "support/sae_testing.h"
-#include "support/temporary_folder.h"
-
-extern char** environ;
 
 namespace sae {
 namespace {
 
 namespace fs = std::filesystem;
 
-struct Result {
-  int status = -1;  ///< as a shell has it: 128 + signal for a killed process
-  std::string out;
-  std::string err;
-};
+using Command = CommandTest;
+using Result = CommandResult;
 
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) lines.push_back(line);
-  return lines;
-}
-
-class Command : public ::testing::Test {
- protected:
-  fs::path path(const std::string& name) const { return folder_.path() / name; }
-
-  /// Starts `sae` with the streams going to files.
-  pid_t start(const std::vector<std::string>& arguments) const {
-    std::vector<std::string> words = {SAE_COMMAND};
-    words.insert(words.end(), arguments.begin(), arguments.end());
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    const int flags = O_WRONLY | O_CREAT | O_TRUNC;
-    posix_spawn_file_actions_addopen(&actions, 1, path("stdout").c_str(), flags, 0666);
-    posix_spawn_file_actions_addopen(&actions, 2, path("stderr").c_str(), flags, 0666);
-    pid_t pid = 0;
-    const int error = posix_spawn(&pid, SAE_COMMAND, &actions, nullptr, argv.data(), environ);
-    posix_spawn_file_actions_destroy(&actions);
-    EXPECT_EQ(error, 0) << SAE_COMMAND;
-    return pid;
-  }
-
-  Result finish(pid_t pid) const {
-    int status = 0;
-    EXPECT_EQ(waitpid(pid, &status, 0), pid);
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
-            read_file(path("stdout")), read_file(path("stderr"))};
-  }
-
-  Result sae(const std::vector<std::string>& arguments) const { return finish(start(arguments)); }
-
-  /// Runs it, expecting `status` and exactly one line on stderr that contains `part`.
-  void expect_error(int status, const std::string& part,
-                    const std::vector<std::string>& arguments) {
-    const Result result = sae(arguments);
-    EXPECT_EQ(result.status, status) << result.err;
-    EXPECT_EQ(result.out, "");
-    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-    EXPECT_EQ(result.err.find("error: "), 0U) << result.err;
-    EXPECT_NE(result.err.find(part), std::string::npos) << result.err << "expected " << part;
-  }
-
-  std::string write_config(const Json& config, const std::string& name = "c.json") const {
-    write_text(path(name), config.dump(1));
-    return path(name).string();
-  }
-
- private:
-  TemporaryFolder folder_;
-};
-
-Json topk(std::int64_t steps = 40) {
-  return tiny_config({{"architecture", "topk"}, {"d_sae", 16}, {"k", 2}}, steps);
-}
-
-TEST_F(Command, HelpFitsATerminalAndShowsExamples) {
-  for (const std::vector<std::string>& words :
-       std::vector<std::vector<std::string>>{{},
-                                             {"train"},
-                                             {"eval"},
-                                             {"compare"},
-                                             {"synth"},
-                                             {"info"},
-                                             {"inspect"},
-                                             {"convert"},
-                                             {"diagnose"},
-                                             {"config"},
-                                             {"config", "print"},
-                                             {"config", "check"},
-                                             {"config", "schema"}}) {
-    std::vector<std::string> arguments = words;
-    arguments.emplace_back("--help");
-    const Result result = sae(arguments);
-    EXPECT_EQ(result.status, 0);
-    EXPECT_EQ(result.err, "");
-    for (const std::string& line : lines_of(result.out)) EXPECT_LE(line.size(), 80U) << line;
-    if (words.size() < 2) {
-      EXPECT_NE(result.out.find("Example"), std::string::npos) << result.out;
-    }
-  }
-  EXPECT_EQ(sae({"--version"}).out.find("sae "), 0U);
-}
-
-TEST_F(Command, UsageErrorsAreOneLineAndSuggest) {
-  expect_error(2, "A subcommand is required", {});
-  expect_error(2, "did you mean 'train'?", {"trian"});
-  expect_error(2, "did you mean '--resume'?", {"train", "c.json", "--resum"});
-  expect_error(2, "CONFIG is required; see sae train --help", {"train"});
-  expect_error(2, "did you mean 'tiny'?", {"synth", "--preset", "tiyn", "--out", path("s")});
-  expect_error(2, "did you mean 'topk'?", {"config", "print", "topkk"});
-}
+Json topk(std::int64_t steps = 40) { return topk_config(steps); }
 
 TEST_F(Command, ConfigErrorsOfEveryKindNameTheirPlace) {
   expect_error(2, "none.json: cannot be read: No such file", {"train", path("none.json")});
@@ -415,34 +304,6 @@ TEST_F(Command, AFullDiskIsOneLineAndKeepsTheOldCheckpoint) {
   const Result resumed = sae({"train", file, "--out", run, "--resume", "-q", "--set",
                               "train.log_every=1", "--set", "train.checkpoint_every=5"});
   EXPECT_EQ(resumed.status, 0) << resumed.err;
-}
-
-/// Waits until the run has logged something, so that it is past its start.
-void wait_for_log(const fs::path& run) {
-  for (int i = 0; i < 3000; ++i) {
-    std::error_code none;
-    if (fs::file_size(run / "metrics.jsonl", none) > 0 && !none) return;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  FAIL() << run << " logged nothing";
-}
-
-TEST_F(Command, SignalsEndItCleanly) {
-  const std::string file = write_config(topk(100'000));
-  for (const int signal : {SIGINT, SIGTERM}) {
-    const std::string name = "run" + std::to_string(signal);
-    const pid_t pid = start({"train", file, "--out", path(name), "--set", "seed=3", "-q"});
-    wait_for_log(path(name));
-    kill(pid, signal);
-    const Result result = finish(pid);
-    EXPECT_EQ(result.status, 128 + signal);
-    const std::string said = lines_of(result.err).back();
-    EXPECT_NE(said.find("Go on with: sae train " + file + " --set seed=3 --out " +
-                        path(name).string() + " --resume"),
-              std::string::npos)
-        << said;
-    EXPECT_TRUE(newest_checkpoint(path(name) / "checkpoints"));
-  }
 }
 
 TEST_F(Command, SurvivesKillsAtAnyMoment) {

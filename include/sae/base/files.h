@@ -69,6 +69,10 @@ class StagedDirectory {
   bool committed_ = false;
 };
 
+/// Removes every temporary that this process has not committed, and lets none be committed or made
+/// any more: for a process that is about to be ended in the middle of its work.
+void discard_temporaries() noexcept;
+
 /// Creates a folder for results; ConfigError if nothing can be written there.
 void create_output_folder(const std::filesystem::path& folder);
 

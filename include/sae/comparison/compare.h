@@ -22,7 +22,7 @@ struct CompareHooks {
       {};
   /// After every evaluation of a run or a control.
   std::function<void(std::int64_t done, std::int64_t total)> on_evaluation = {};
-  std::function<bool()> should_stop = {};
+  std::function<bool()> should_stop = {};  ///< asked then, as is interrupt_requested()
   NoticeHandler on_notice = {};  ///< before the first step of any run
 };
 
@@ -35,7 +35,9 @@ struct CompareOutcome {
 /// results and report. Runs whose data agree are trained on the same batches, in waves of as many
 /// runs as fit into memory, each batch drawn once a wave; several devices share the runs. Neither
 /// changes a result. A run that diverges is recorded as failed and does not stop the others. What a
-/// run or its evaluation could fail for at its end is looked at before the first step of any.
+/// run or its evaluation could fail for at its end is looked at before the first step of any. Told
+/// to stop while it trains, it saves every run and returns; interrupted otherwise, it throws
+/// Interrupted, and what was finished is kept.
 ///
 /// ConfigError if `folder` holds another comparison or is written by another process; DataError if
 /// runs that are kept in it were trained on other data than the others are, or than the data are

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 namespace sae {
 
@@ -11,7 +12,14 @@ namespace sae {
 /// empty: everything.
 std::string config_reference(const std::string& only = "");
 
+/// What `only` may be.
+std::vector<std::string> reference_topics();
+
 /// JSON Schema (draft 2020-12) of a run's configuration, for editors.
 nlohmann::ordered_json config_schema();
+
+/// Dotted paths of the options that `sae COMMAND --set` changes, the ones most asked for first; none
+/// of commands without --set.
+std::vector<std::string> settable_paths(const std::string& command);
 
 }  // namespace sae

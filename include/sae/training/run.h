@@ -16,10 +16,12 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "sae/base/folder_lock.h"
+#include "sae/base/interrupt.h"
 #include "sae/base/notice.h"
 #include "sae/config/config_node.h"
 #include "sae/data/data.h"
@@ -146,12 +148,13 @@ class TrainingRun {
   std::unique_ptr<MetricsLog> metrics_;
   std::unique_ptr<EventWriter> events_;
   std::chrono::steady_clock::time_point saved_at_;
-  double wall_s_ = 0;  // of the steps taken by this process
+  std::optional<UnsavedWork> unsaved_;  // since the first step after a checkpoint
+  double wall_s_ = 0;                   // of the steps taken by this process
 };
 
 struct RunHooks {
   std::function<void(const StepReport&, std::int64_t total_steps)> on_step;
-  std::function<bool()> should_stop;  ///< asked after every step
+  std::function<bool()> should_stop;  ///< asked after every step, as is interrupt_requested()
   NoticeHandler on_notice;            ///< before the first step
 };
 
@@ -161,7 +164,8 @@ struct RunOutcome {
   MetricValues metrics;  ///< final ones, if finished
 };
 
-/// Trains to the end, or until the hook says stop. With `resume`, a run that is finished stays as
+/// Trains to the end, or until it is told to stop. Interrupted before its first step it throws;
+/// after that it ends the step, saves and returns. With `resume`, a run that is finished stays as
 /// it is and its outcome is returned, unless more steps are asked for.
 RunOutcome train(const RunOptions& options, const std::filesystem::path& folder, bool resume,
                  const RunHooks& hooks = {});

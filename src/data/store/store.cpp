@@ -12,6 +12,7 @@
 #include "data/store/manifest.h"
 #include "data/store/shard.h"
 #include "sae/base/error.h"
+#include "sae/base/interrupt.h"
 #include "sae/base/sha256.h"
 #include "sae/config/findings.h"
 
@@ -96,6 +97,7 @@ struct ActivationStore::Impl {
     }
     StoreManifest manifest = read_store_manifest(file);
     for (const auto& entry : manifest.files) {
+      check_interrupt();
       Shard shard = open_shard(path / entry.name);
       check_shard(shard, manifest, entry, verify);
       if (shard.rows > 0) claimed.push_back(entry.sha256);

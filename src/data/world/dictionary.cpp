@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "data/world/parts.h"
+#include "sae/base/interrupt.h"
 #include "sae/base/rng.h"
 #include "sae/data/world.h"
 
@@ -43,6 +44,7 @@ void orthonormalise(at::Tensor& rows) {
   const std::int64_t d = rows.size(1);
   double* data = rows.data_ptr<double>();
   for (std::int64_t i = 0; i < rows.size(0); ++i) {
+    check_interrupt();
     double* row = data + i * d;
     for (int pass = 0; pass < 2; ++pass) {
       for (std::int64_t j = 0; j < i; ++j) {
@@ -69,6 +71,7 @@ at::Tensor spread(at::Tensor rows, std::int64_t steps, double rate) {
   at::Tensor mean = at::zeros_like(rows);
   at::Tensor square = at::zeros_like(rows);
   for (std::int64_t step = 1; step <= steps; ++step) {
+    check_interrupt();
     const at::Tensor norm2 = rows.square().sum(1, true);
     const at::Tensor all_pairs = at::mm(rows, at::mm(rows.t(), rows));
     const at::Tensor gradient = 4 * (all_pairs + ((n - 1) * norm2 - n) * rows);

@@ -9,6 +9,7 @@
 #include "evaluation/encode_all.h"
 #include "evaluation/logistic.h"
 #include "sae/base/error.h"
+#include "sae/base/interrupt.h"
 #include "sae/base/text.h"
 #include "sae/evaluation/absorption.h"
 #include "sae/metrics/reconstruction.h"
@@ -80,6 +81,7 @@ at::Tensor cosines(const LinearProbe& probe, const at::Tensor& W_dec) {
   const at::Tensor directions = probe.W.to(at::kDouble);
   std::vector<at::Tensor> parts;
   for (const at::Tensor& rows : W_dec.split(1024)) {
+    check_interrupt();
     const at::Tensor block = rows.to(at::kDouble);
     const at::Tensor norms = block.norm(2, 1).clamp_min(1e-8);
     parts.push_back(at::mm(directions, block.t()) / norms);
@@ -105,6 +107,7 @@ Sums score_words(CodeReader& reader, const std::vector<std::int64_t>& rows,
   const AbsorptionRules open = open_rules(rules);
   Sums sums;
   for (const std::int64_t row : rows) {
+    check_interrupt();
     const double A = projection[row];
     reader.read(row);
     const auto score = score_word(A, reader.latents, reader.values, cosine, main, rules);

@@ -6,6 +6,7 @@
 
 #include "evaluation/encode_all.h"
 #include "evaluation/logistic.h"
+#include "sae/base/interrupt.h"
 #include "sae/evaluation/absorption.h"
 
 namespace sae {
@@ -111,6 +112,7 @@ std::vector<KSparseClass> select_main_latents(const Codes& train, const at::Tens
     const Candidates held(test, one.latents, test_y, label);
     std::vector<LogisticFit> fits;
     for (std::int64_t k = 1; k <= most; ++k) {
+      check_interrupt();
       fits.push_back(seen.fit(k));
       one.f1.push_back(held.confusion(held.scores(fits.back()), 0).f1());
     }

@@ -9,6 +9,7 @@
 #include "evaluation/probes/training.h"
 #include "kernels/adam.h"
 #include "kernels/rows.h"
+#include "sae/base/interrupt.h"
 
 namespace sae {
 namespace {
@@ -37,6 +38,7 @@ class DenseTraining : public ProbeTraining {
       std::int64_t steps = steps_;
       Scratch scratch(how_.batch_size, W_.size(1));
       for (std::int64_t begin = 0; begin < samples; begin += how_.batch_size) {
+        check_interrupt();
         const Batch batch{rows.const_data_ptr<std::int64_t>() + begin,
                           std::min(how_.batch_size, samples - begin), lr, adam(++steps, lr)};
         for (std::int64_t c = first; c < last; ++c) step(c, batch, scratch);

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "evaluation/probes/training.h"
+#include "sae/base/interrupt.h"
 #include "sae/base/rng.h"
 #include "sparse/products.h"
 
@@ -52,6 +53,7 @@ class Epochs {
   }
 
   void run(std::int64_t epoch, double lr) {
+    check_interrupt();
     training_->epoch(draws_.orders.empty()
                          ? random_order(samples_, seed_, static_cast<std::uint64_t>(epoch))
                          : draws_.orders.at(static_cast<std::size_t>(epoch)),

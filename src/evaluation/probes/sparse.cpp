@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "evaluation/probes/training.h"
+#include "sae/base/interrupt.h"
 #include "sparse/products.h"
 
 namespace sae {
@@ -28,6 +29,7 @@ class SparseTraining : public ProbeTraining {
   void epoch(const at::Tensor& order, double lr) override {
     const std::int64_t samples = order.size(0);
     for (std::int64_t begin = 0; begin < samples; begin += how_.batch_size) {
+      check_interrupt();
       step(order.slice(0, begin, std::min(begin + how_.batch_size, samples)), lr);
     }
   }

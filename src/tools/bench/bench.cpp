@@ -15,6 +15,7 @@
 #include "base/stages.h"
 #include "sae/base/device.h"
 #include "sae/base/error.h"
+#include "sae/base/interrupt.h"
 #include "sae/base/text.h"
 #include "sae/data/data.h"
 #include "sae/models/architectures.h"
@@ -38,6 +39,7 @@ template <class Body>
 double fastest_of(int times, const Body& body) {
   double best = INFINITY;
   for (int i = 0; i < times; ++i) {
+    check_interrupt();
     const double start = now();
     body();
     best = std::min(best, now() - start);
@@ -172,12 +174,16 @@ BenchResult measure(const BenchCase& one, const BenchOptions& options) {
   result.screened = options.screening != Screening::kOff && options.storage != Storage::kDense &&
                     device.is_cpu() &&
                     (options.screening == Screening::kOn || screens_by_default());
-  for (int i = 0; i < kWarmUp; ++i) trainer.step(batches.next(one.batch));
+  for (int i = 0; i < kWarmUp; ++i) {
+    check_interrupt();
+    trainer.step(batches.next(one.batch));
+  }
 
   std::vector<double> times;
   double data_s = 0;
   std::array<double, kStageNames.size()> stages{};
   for (std::int64_t i = 0; i < options.steps; ++i) {
+    check_interrupt();
     const StageClock clock;
     const double start = now();
     const at::Tensor x = batches.next(one.batch);

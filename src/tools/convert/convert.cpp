@@ -15,6 +15,7 @@
 #include "models/interchange/hooks.h"
 #include "models/interchange/provenance.h"
 #include "sae/base/error.h"
+#include "sae/base/interrupt.h"
 #include "sae/base/folder_lock.h"
 #include "sae/base/text.h"
 #include "sae/data/store.h"
@@ -109,6 +110,7 @@ Verification verify(const Runnable& in, const Runnable& out, std::int64_t d_in, 
   LargestDifference latents, reconstruction;
   ReconstructionMetrics metrics_in(d_sae), metrics_out(d_sae);
   for (std::int64_t first = 0; first < result.tokens; first += kBatch) {
+    check_interrupt();
     const at::Tensor x = store.rows(first, std::min(kBatch, result.tokens - first));
     const at::Tensor f_in = in.encode(x), f_out = out.encode(x);
     const at::Tensor x_in = in.decode(f_in), x_out = out.decode(f_out);

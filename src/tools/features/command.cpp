@@ -5,6 +5,7 @@
 #include "sae/base/device.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
+#include "sae/base/interrupt.h"
 #include "sae/base/folder_lock.h"
 #include "sae/data/vocabulary.h"
 #include "sae/tools/features.h"
@@ -57,6 +58,7 @@ void write_data(const FeaturesData& data, const Json& about, const fs::path& fol
   fs::create_directory(folder);
   write_file_atomically(folder / "index.js", data.index(about));
   for (std::int64_t i = 0; i < data.chunks(); ++i) {
+    check_interrupt();
     std::string name = std::to_string(i);
     name.insert(0, 5 - std::min<std::size_t>(5, name.size()), '0');
     write_file_atomically(folder / (name + ".js"), data.chunk(i));

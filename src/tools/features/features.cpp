@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "sae/base/error.h"
+#include "sae/base/interrupt.h"
 #include "tools/features/collector.h"
 
 namespace sae {
@@ -64,6 +65,7 @@ void describe_weights(const Autoencoder& sae, std::int64_t neighbours,
   const std::int64_t d_sae = sae.d_sae();
   const std::int64_t shown = std::min(neighbours, d_sae - 1);
   for (std::int64_t first = 0; first < d_sae; first += kNeighbourRows) {
+    check_interrupt();
     const std::int64_t end = std::min(first + kNeighbourRows, d_sae);
     at::Tensor cosines = at::matmul(decoder.slice(0, first, end), decoder.t());
     cosines.slice(1, first, end).fill_diagonal_(-2);
@@ -92,6 +94,7 @@ Features collect_features(const Autoencoder& sae, const ActivationStore& store,
   FeatureCollector collector(sae.d_sae(), options);
   const std::int64_t batch = std::clamp<std::int64_t>(kBatchEntries / sae.d_sae(), 64, 4096);
   for (std::int64_t first = 0; first < store.size(); first += batch) {
+    check_interrupt();
     if (go_on && !go_on(first, store.size())) break;
     const std::int64_t end = std::min(first + batch, store.size());
     // Rows around the batch are encoded twice, so that one reading suffices.

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 
+#include "sae/base/interrupt.h"
 #include "sae/base/rng.h"
 #include "sae/data/store.h"
 #include "sae/data/vocabulary.h"
@@ -163,6 +164,7 @@ Inspection inspect_store(const std::filesystem::path& path, const InspectOptions
   std::unordered_set<std::int32_t> contexts;
   const std::int64_t chunk = std::max<std::int64_t>(1, kChunkBytes / (4 * out.d_in));
   for (std::int64_t done = 0; done < out.tokens; done += chunk) {
+    check_interrupt();
     if (go_on && !go_on(done, out.tokens)) break;
     const std::int64_t count = std::min(chunk, out.tokens - done);
     at::Tensor rows = store.unchecked_rows(done, count);

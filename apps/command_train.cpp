@@ -1,0 +1,86 @@
+#include <filesystem>
+#include <memory>
+
+#include "command_shared.h"
+#include "config_arguments.h"
+#include "stop.h"
+
+namespace sae_cli {
+namespace {
+
+double value_of(const sae::MetricValues& values, const char* name) {
+  const auto found = values.find(name);
+  return found == values.end() ? sae::Progress::kUnknown : found->second;
+}
+
+/// The latest logged values of a run, drawn as often as the line wants.
+class TrainProgress {
+ public:
+  explicit TrainProgress(bool quiet) : line_(sae::progress_style(quiet)) {}
+
+  void update(const sae::StepReport& report, std::int64_t total) {
+    if (report.values.contains("loss")) {
+      shown_.loss = value_of(report.values, "loss");
+      shown_.l0 = value_of(report.values, "l0");
+      shown_.explained_variance = value_of(report.values, "explained_variance");
+      shown_.dead = value_of(report.values, "dead");
+      shown_.tokens_per_s = value_of(report.values, "tokens_per_s");
+    }
+    shown_.step = report.step;
+    shown_.total = total;
+    line_.update(shown_);
+  }
+  void clear() { line_.clear(); }
+
+ private:
+  sae::ProgressLine line_;
+  sae::Progress shown_;
+};
+
+struct Arguments {
+  ConfigArguments config;
+  bool resume = false;
+};
+
+int train(const Arguments& given, const Program& program) {
+  const Common& common = program.common;
+  const std::filesystem::path out = given.config.folder();
+  const sae::RunOptions options = read_run(given.config, common);
+  set_way_on(given.config.way_on(program, "train") + " --resume");
+  TrainProgress progress(common.quiet);
+  const sae::RunOutcome outcome = sae::train(
+      options, out, given.resume,
+      {.on_step = [&](const sae::StepReport& report,
+                      std::int64_t total) { progress.update(report, total); },
+       .should_stop = {},
+       .on_notice = [&](const sae::Notice& notice) { print_notices({notice}, common); }});
+  progress.clear();
+  if (!outcome.finished) return report_stop();
+  const Json result{{"folder", out.string()},
+                    {"steps", outcome.step},
+                    {"metrics", sae::to_json(outcome.metrics)}};
+  print_result(common, result, [&] {
+    return metrics_text(outcome.metrics) + "\nautoencoder: " + (out / "sae").string() + "\n";
+  });
+  return 0;
+}
+
+}  // namespace
+
+void add_train(Program& program) {
+  auto given = std::make_shared<Arguments>();
+  CLI::App* command = program.add("train", "Train one autoencoder",
+                                  [given, &program] { return train(*given, program); });
+  add_config_arguments(command, given->config);
+  add_out(command, given->config.out, "Folder of the run (default: runs/<config's name>)");
+  command->add_flag("--resume", given->resume, "Go on from the newest checkpoint in the folder");
+  add_common(command, program.common);
+  command->footer(
+      "Ctrl-C saves a checkpoint and prints the command that goes on.\n\n"
+      "Examples:\n"
+      "  sae train configs/topk.json\n"
+      "  sae train configs/atm.json --set model.mask.threshold=0.5 --out runs/atm-low\n"
+      "  sae train configs/topk.json --resume        after a stop or a kill");
+}
+
+}  // namespace sae_cli
