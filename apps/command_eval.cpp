@@ -14,6 +14,7 @@ std::string suite_text(const std::string& subject, const sae::SuiteOutcome& suit
     if (suite.sd.count(name) != 0) text += formatted(" +- %.2g", suite.sd.at(name));
     text += "\n";
   }
+  if (!suite.basis.empty()) text += "  rests on " + suite.basis + "\n";
   return text + (suite.remark.empty() ? "" : "  " + suite.remark + "\n");
 }
 
@@ -33,7 +34,12 @@ int evaluate(sae::EvaluateArguments given, const Common& common) {
   given.say = print_warning;
   if (given.suites.empty() && given.controls.empty()) {
     const sae::Evaluation result = sae::evaluate_path(given);
-    print_result(common, sae::to_json(result.values), [&] { return metrics_text(result.values); });
+    Json json = sae::to_json(result.values);
+    if (!result.degenerate.empty()) json["degenerate"] = result.degenerate;
+    print_result(common, json, [&] {
+      const std::string& why = result.degenerate;
+      return metrics_text(result.values) + (why.empty() ? "" : "degenerate: " + why + "\n");
+    });
     return 0;
   }
   const auto subjects = sae::evaluate_suites(given);
@@ -81,6 +87,8 @@ void add_eval(Program& program) {
       "  sae eval runs/topk --data letters.safetensors --suite absorption --repeats 5\n"
       "  sae eval runs/topk --data acts/heldout --data tasks/ --suite core,probing \\\n"
       "      --controls all\n\n"
+      "Scores of codes that are dead, nearly so, or too dense are printed as not ranked, with the\n"
+      "reason: low absorption means nothing there. Every suite says what it rests on.\n\n"
       "Labelled activations are made by scripts/first_letter.py, word_classes.py and\n"
       "probing_tasks.py. Options of the suites: sae config print core, absorption,\n"
       "probing.");

@@ -18,6 +18,7 @@
 #include "sae/base/folder_lock.h"
 #include "sae/base/interrupt.h"
 #include "sae/base/version.h"
+#include "sae/evaluation/ranking.h"
 #include "sae/report/report.h"
 #include "training/run_record.h"
 #include "training/run_summary.h"
@@ -48,8 +49,8 @@ Json identity(Json settings) {
 void claim_folder(const ComparisonPlan& plan, const fs::path& folder) {
   const fs::path record = folder / "comparison.json";
   if (fs::exists(record)) {
-    if (identity(read_json(record)) == identity(Json::parse(plan.settings))) {
-      write_file_atomically(record, plan.settings + "\n");
+    if (identity(read_json(record)) == identity(*plan.settings)) {
+      write_file_atomically(record, plan.settings->dump(2) + "\n");
       return;
     }
     throw ConfigError(folder.string() + ": holds another comparison; choose another --out");
@@ -58,7 +59,7 @@ void claim_folder(const ComparisonPlan& plan, const fs::path& folder) {
     throw ConfigError(folder.string() + ": exists and is no comparison; choose another --out");
   }
   remove_stale_staging(folder);  // of a process killed before the next line was done
-  write_file_atomically(record, plan.settings + "\n");
+  write_file_atomically(record, plan.settings->dump(2) + "\n");
 }
 
 RunResult result_of(const Entrant& entrant) {
@@ -77,6 +78,11 @@ RunResult result_of(const Entrant& entrant) {
   result.metrics = std::move(summary.metrics);
   result.firing = std::move(summary.firing);
   result.wall_s = summary.wall_s;
+  // What training measured against a world's features.
+  if (result.metrics.contains(metric::kTrueL0)) {
+    const std::string why = why_degenerate(result.metrics, latents_of(result.firing));
+    if (!why.empty()) result.unranked["truth"] = why;
+  }
   return result;
 }
 

@@ -16,7 +16,6 @@
 #include "sae/base/folder_lock.h"
 #include "sae/base/sha256.h"
 #include "sae/data/labelled.h"
-#include "sae/evaluation/controls.h"
 #include "sae/metrics/metric_values.h"
 #include "sae/models/sae_folder.h"
 
@@ -34,8 +33,38 @@ RunEvaluator::Record record_of(const std::vector<SuiteOutcome>& outcomes) {
     for (const auto& [metric, classes] : outcome.by_class) {
       record.by_class[prefix + metric] = classes;
     }
+    if (!outcome.unranked.empty()) record.unranked[outcome.suite] = outcome.unranked;
   }
   return record;
+}
+
+/// The files that the options name.
+LabelledInputs inputs_of(const CompareEvaluation& options) {
+  LabelledInputs inputs{options.words, {}};
+  if (options.tasks.empty()) return inputs;
+  inputs.tasks = fs::is_directory(options.tasks) ? labelled_files(options.tasks)
+                                                 : std::vector<fs::path>{options.tasks};
+  return inputs;
+}
+
+/// What records must agree in: the options, and checksums of the files.
+Json settings_of(const CompareEvaluation& options, const LabelledInputs& inputs) {
+  Json settings = write_fields(options);
+  for (const char* key : {"words", "tasks", "controls", "controls_of"}) settings.erase(key);
+  settings["words"] = options.words.empty() ? Json() : Json(sha256_of_file(options.words));
+  settings["tasks"] = Json::object();
+  for (const fs::path& task : inputs.tasks) {
+    settings["tasks"][task.filename().string()] = sha256_of_file(task);
+  }
+  return settings;
+}
+
+/// Core always, the others where there is something for them.
+std::vector<std::string> suites_of(const CompareEvaluation& options) {
+  std::vector<std::string> suites = {"core"};
+  if (!options.words.empty()) suites.emplace_back("absorption");
+  if (!options.tasks.empty()) suites.emplace_back("probing");
+  return suites;
 }
 
 /// The suites of every finished run, and of the controls.
@@ -126,13 +155,9 @@ class SuitesOfRuns {
       return evaluator_.evaluate(*loaded.sae, data, one.plan->options.eval,
                                  one.folder / "evaluation.json");
     }
-    constexpr std::int64_t kTokens = 16384;
-    const auto& model = loaded.config->at("model");
-    const ControlBasis basis{loaded.sae, &model, data.train()->next(kTokens),
-                             static_cast<std::uint64_t>(options_.absorption.seed)};
     create_directories(folder / "controls");
     return evaluator_.evaluate(
-        *make_control(*job.control, basis), data, one.plan->options.eval,
+        *evaluator_.control(*job.control, loaded, data), data, one.plan->options.eval,
         folder / "controls" / (name_of(*job.control) + "-" + one.plan->name + ".json"));
   }
 
@@ -141,6 +166,7 @@ class SuitesOfRuns {
       RunResult& run = result.runs[job.run];
       run.metrics.merge(record.metrics);  // what training measured at its end stays
       run.by_class = std::move(record.by_class);
+      run.unranked.merge(record.unranked);
       return;
     }
     const PlannedRun& base = *entrants_[job.run].plan;
@@ -151,6 +177,7 @@ class SuitesOfRuns {
     control.seed = base.options.basics.seed;
     control.metrics = std::move(record.metrics);
     control.by_class = std::move(record.by_class);
+    control.unranked = std::move(record.unranked);
     result.controls.push_back(std::move(control));
   }
 
@@ -165,36 +192,22 @@ class SuitesOfRuns {
 
 }  // namespace
 
-RunEvaluator::RunEvaluator(CompareEvaluation options) : options_(std::move(options)) {
-  Json files = Json::object();
-  if (!options_.tasks.empty()) {
-    tasks_ = fs::is_directory(options_.tasks) ? labelled_files(options_.tasks)
-                                              : std::vector<fs::path>{options_.tasks};
-    for (const fs::path& task : tasks_) files[task.filename().string()] = sha256_of_file(task);
-  }
-  settings_ = write_fields(options_);
-  for (const char* key : {"words", "tasks", "controls", "controls_of"}) settings_.erase(key);
-  settings_["words"] = options_.words.empty() ? Json() : Json(sha256_of_file(options_.words));
-  settings_["tasks"] = files;
-  if (!options_.words.empty()) {
-    absorption_.emplace(read_labelled(options_.words), options_.absorption, options_.repeats);
-  }
-}
-
-void RunEvaluator::check_input(std::int64_t d_in) const {
-  if (absorption_) check_width(absorption_->words(), d_in);
-  for (const fs::path& task : tasks_) check_width(read_labelled(task), d_in);
-}
+RunEvaluator::RunEvaluator(CompareEvaluation options)
+    : inputs_(inputs_of(options)),
+      settings_(settings_of(options, inputs_)),
+      runner_(suites_of(options), inputs_,
+              {options.core, options.absorption, options.probing, options.repeats},
+              /*d_in=*/0) {}
 
 std::int64_t RunEvaluator::memory(std::int64_t d_in, std::int64_t d_sae, double l0) const {
   const double entries = std::min(12 * l0, 4.0 * static_cast<double>(d_sae));  // bytes a row
   double bytes = 0;
-  if (absorption_) {
-    const LabelledActivations& words = absorption_->words();
+  if (const AbsorptionSuite* absorption = runner_.absorption()) {
+    const LabelledActivations& words = absorption->words();
     bytes += entries * static_cast<double>(words.train.x.size(0) + 2 * words.test.x.size(0));
   }
   double task = 0;
-  for (const fs::path& place : tasks_) {
+  for (const fs::path& place : runner_.tasks()) {
     const auto size = static_cast<double>(fs::file_size(place));
     task = std::max(task, 2 * size + entries * size / (2.0 * static_cast<double>(d_in)));
   }
@@ -212,10 +225,11 @@ std::optional<RunEvaluator::Record> RunEvaluator::recorded(const fs::path& place
       return std::nullopt;
     }
     const Json& own = json.at("comparison");
-    Record record{metric_values_from_json(own.at("metrics")), {}};
+    Record record{metric_values_from_json(own.at("metrics")), {}, {}};
     for (const auto& [metric, classes] : own.at("by_class").items()) {
       record.by_class[metric] = metric_values_from_json(classes);
     }
+    record.unranked = own.at("not_ranked").get<std::map<std::string, std::string>>();
     return record;
   } catch (const Json::exception&) {
     return std::nullopt;  // damaged: it is measured again
@@ -225,13 +239,7 @@ std::optional<RunEvaluator::Record> RunEvaluator::recorded(const fs::path& place
 RunEvaluator::Record RunEvaluator::evaluate(const Autoencoder& sae, const Data& data,
                                             const EvalOptions& eval, const fs::path& place) const {
   if (auto before = recorded(place, data)) return *std::move(before);
-  SubjectOutcome subject;
-  subject.name = "sae";
-  subject.suites.push_back(core_suite(sae, data, eval, options_.core));
-  if (absorption_) subject.suites.push_back(absorption_->run(sae));
-  if (!tasks_.empty()) {
-    subject.suites.push_back(probing_suite(sae, tasks_, options_.probing, options_.repeats));
-  }
+  const SubjectOutcome subject{"sae", runner_.run(sae, &data, eval)};
   const Record record = record_of(subject.suites);
   Json json = to_json({subject});
   json["settings"] = settings_;
@@ -242,6 +250,7 @@ RunEvaluator::Record RunEvaluator::evaluate(const Autoencoder& sae, const Data& 
   for (const auto& [metric, classes] : record.by_class) {
     own["by_class"][metric] = to_json(classes);
   }
+  own["not_ranked"] = record.unranked;
   write_file_atomically(place, json.dump(1) + "\n");
   return record;
 }

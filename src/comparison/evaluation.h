@@ -12,7 +12,7 @@
 #include "comparison/training.h"
 #include "sae/comparison/compare.h"
 #include "sae/data/data.h"
-#include "sae/evaluation/suites.h"
+#include "sae/evaluation/suite_runner.h"
 
 namespace sae {
 
@@ -22,12 +22,18 @@ class RunEvaluator {
   /// threads the caller computes on.
   explicit RunEvaluator(CompareEvaluation options);
 
-  /// DataError unless autoencoders of this input width can be evaluated. Reads every task.
-  void check_input(std::int64_t d_in) const;
+  /// DataError unless autoencoders of this input width can be evaluated; reads what it will need.
+  void check_input(std::int64_t d_in) { runner_.check_all(d_in); }
+
+  /// A control of an autoencoder, made from the training data of its run.
+  std::shared_ptr<Autoencoder> control(Control which, const SaeFolder& of, const Data& data) const {
+    return runner_.control(which, of, &data);
+  }
 
   struct Record {
     MetricValues metrics;  ///< after the suite's name; core's own under theirs
     std::map<std::string, MetricValues> by_class;
+    std::map<std::string, std::string> unranked;  ///< suite -> why
   };
 
   /// Bytes that encoding the words and one of the tasks takes, about, with codes of `l0` of `d_sae`
@@ -41,10 +47,9 @@ class RunEvaluator {
  private:
   std::optional<Record> recorded(const std::filesystem::path& place, const Data& data) const;
 
-  CompareEvaluation options_;
-  std::vector<std::filesystem::path> tasks_;
-  std::optional<AbsorptionSuite> absorption_;
+  LabelledInputs inputs_;
   nlohmann::ordered_json settings_;  // options, and checksums of the files
+  SuiteRunner runner_;
 };
 
 /// The suites of every finished run of `entrants`, which `result.runs` follows, and of the

@@ -118,7 +118,7 @@ class Expansion {
 
  private:
   void expand(std::size_t depth, const ConfigNode& config, const std::string& label,
-              const std::string& name, std::map<std::string, std::string> point) {
+              const std::string& name, std::map<std::string, SharedJson> point) {
     if (depth == axes_.size()) {
       add_member(label, config);
       for (const std::int64_t seed : plan_.basics.seeds) add_run(config, label, name, point, seed);
@@ -126,8 +126,8 @@ class Expansion {
     }
     const Axis& axis = axes_[depth];
     for (const ConfigNode& value : axis.values) {
-      std::map<std::string, std::string> next = point;
-      next[axis.path] = value.json().dump();
+      std::map<std::string, SharedJson> next = point;
+      next[axis.path] = value.json();
       const std::string part = short_text(value);
       // Runs along the level belong to one member; any other axis makes members of its own.
       const std::string last = axis.path.substr(axis.path.rfind('.') + 1);
@@ -156,7 +156,7 @@ class Expansion {
   }
 
   void add_run(const ConfigNode& config, const std::string& label, const std::string& name,
-               const std::map<std::string, std::string>& point, std::int64_t seed) {
+               const std::map<std::string, SharedJson>& point, std::int64_t seed) {
     const ConfigNode seeded = with_value(
         config, "seed", config_from_json(Json{{"seed", seed}}, "seeds").at("seed"), "seeds");
     std::string folder = name + "-seed" + std::to_string(seed);
@@ -323,7 +323,7 @@ ComparisonPlan plan_comparison(const ConfigNode& document) {
   plan.memory = read_memory(plan, document);
   findings_of(plan.basics, own).require();
   if (document.has("seeds")) require_distinct(elements_of(document.at("seeds")));
-  plan.settings = document.json().dump(2);
+  plan.settings = document.json();
   const ConfigNode members = document.at("members");
   if (!members.is_array() || members.size() == 0) {
     members.fail("got " + members.got() + ", expected a list of members");

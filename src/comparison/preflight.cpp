@@ -108,7 +108,7 @@ struct Meant {
 
 class Preflight {
  public:
-  Preflight(const fs::path& folder, const RunEvaluator* evaluator, ComparisonData& data)
+  Preflight(const fs::path& folder, RunEvaluator* evaluator, ComparisonData& data)
       : folder_(folder), evaluator_(evaluator), data_(data) {}
 
   void look_at(const Entrant& one) {
@@ -159,7 +159,7 @@ class Preflight {
   }
 
   const fs::path& folder_;
-  const RunEvaluator* evaluator_;
+  RunEvaluator* evaluator_;
   ComparisonData& data_;
   OneState state_;
   Notices notices_;
@@ -183,7 +183,7 @@ const Data& ComparisonData::of(const PlannedRun& run) {
 
 std::vector<Notice> check_before_training(const fs::path& folder,
                                           const std::vector<Entrant>& entrants,
-                                          const RunEvaluator* evaluator, ComparisonData& data) {
+                                          RunEvaluator* evaluator, ComparisonData& data) {
   Preflight preflight(folder, evaluator, data);
   for (const Entrant& one : entrants) preflight.look_at(one);
   return preflight.finish();

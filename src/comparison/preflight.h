@@ -32,6 +32,6 @@ class ComparisonData {
 /// on other data than the others are, or than the data are now. Returns what is worth saying.
 std::vector<Notice> check_before_training(const std::filesystem::path& folder,
                                           const std::vector<Entrant>& entrants,
-                                          const RunEvaluator* evaluator, ComparisonData& data);
+                                          RunEvaluator* evaluator, ComparisonData& data);
 
 }  // namespace sae

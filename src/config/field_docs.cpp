@@ -66,10 +66,10 @@ struct Row {
 
 std::string value_text(const FieldDoc& doc) {
   if (doc.required) return "required";
-  if (doc.default_value.empty()) return "";
-  const Json value = Json::parse(doc.default_value);
+  if (!doc.default_value) return "";
+  const Json& value = *doc.default_value;
   if (value.is_object() && !doc.fields.empty()) return "{...}";  // each of them has its own row
-  return value.is_string() && value != "" ? value.get<std::string>() : doc.default_value;
+  return value.is_string() && value != "" ? value.get<std::string>() : doc.default_value.text();
 }
 
 void collect_rows(const std::vector<FieldDoc>& docs, const std::string& prefix,
@@ -121,7 +121,7 @@ Json field_schema(const FieldDoc& doc) {
     if (schema.contains("enum")) schema["enum"].push_back(nullptr);
   }
   if (!doc.help.empty()) schema["description"] = doc.help;
-  if (!doc.default_value.empty()) schema["default"] = Json::parse(doc.default_value);
+  if (doc.default_value) schema["default"] = *doc.default_value;
   return schema;
 }
 

@@ -294,7 +294,7 @@ std::vector<FieldDoc> describe(const T& defaults) {
       doc.fields = describe(field);
     } else {
       if constexpr (HasFields<Element>) doc.fields = describe(Element{});
-      if (!doc.required) doc.default_value = write_value(field).dump();
+      if (!doc.required) doc.default_value = write_value(field);
     }
     docs.push_back(std::move(doc));
   });

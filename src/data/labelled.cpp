@@ -132,6 +132,12 @@ void check_split(const LabelledActivations& data, const LabelledSplit& split,
   check_finite(split.x, data.place, name + "_x");
 }
 
+void expect_width(const std::string& place, std::int64_t width, std::int64_t d_in) {
+  if (width == d_in) return;
+  throw DataError(place + ": activations have width " + std::to_string(width) +
+                  ", the autoencoder takes " + std::to_string(d_in));
+}
+
 }  // namespace
 
 void check_labelled(const LabelledActivations& data) {
@@ -188,9 +194,13 @@ LabelledActivations read_labelled(const fs::path& path) {
 }
 
 void check_width(const LabelledActivations& data, std::int64_t d_in) {
-  if (data.d_in() == d_in) return;
-  throw DataError(data.place + ": activations have width " + std::to_string(data.d_in()) +
-                  ", the autoencoder takes " + std::to_string(d_in));
+  expect_width(data.place, data.d_in(), d_in);
+}
+
+void check_width(const fs::path& path, std::int64_t d_in) {
+  const SafetensorsFile file(path);
+  if (!file.contains("train_x") || file.shape("train_x").size() != 2) read_labelled(path);
+  expect_width(path.string(), file.shape("train_x")[1], d_in);
 }
 
 void write_labelled(const fs::path& path, const LabelledActivations& data) {

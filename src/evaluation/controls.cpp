@@ -12,6 +12,7 @@
 #include "sae/evaluation/probes.h"
 #include "sae/models/architectures.h"
 #include "sae/models/sae_folder.h"
+#include "sparse/row_norms.h"
 
 namespace sae {
 namespace {
@@ -82,7 +83,10 @@ std::shared_ptr<Autoencoder> permuted(const ControlBasis& basis) {
   const NamedTensors to = state_of(*control);
   for (std::size_t i = 0; i < from.size(); ++i) to[i].second.copy_(from[i].second);
   const at::Tensor order = random_order(control->d_sae(), basis.seed, kPermutation);
-  control->W_dec.copy_(control->W_dec.index_select(0, order));
+  const at::Tensor rows = control->W_dec.index_select(0, order);
+  // Each latent keeps the norm of its row, which says in what unit its activations are.
+  const at::Tensor units = decoder_units(control->W_dec);
+  control->W_dec.copy_(units.defined() ? unit_rows(rows) * units.unsqueeze(1) : rows);
   return control;
 }
 

@@ -8,7 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include "sae/base/interrupt.h"
+#include "sae/metrics/catalogue.h"
 #include "sae/metrics/metric_values.h"
+#include "sparse/row_norms.h"
 
 namespace sae {
 namespace {
@@ -16,6 +18,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr double kShortNorm = 1e-4;  // sae-bench divides by 1 below it
+constexpr double kNoSpread = 1e-10;  // of the mean square: what rounding leaves of equal rows
 
 at::Tensor on_cpu(const at::Tensor& t) { return t.detach().to(at::kCPU, at::kDouble).contiguous(); }
 
@@ -30,55 +33,86 @@ Json list(const at::Tensor& t) {
   return out;
 }
 
-at::Tensor normalized(const at::Tensor& rows) {
-  return rows / rows.norm(2, 1, /*keepdim=*/true).clamp_min(1e-12);
+/// What a batch adds to the sums over batches, [8]; see SaeBenchMetrics.
+at::Tensor sums_of_batch(const at::Tensor& x, const at::Tensor& x_hat) {
+  const auto n = static_cast<double>(x.size(0));
+  const auto sum = [](const at::Tensor& t) { return t.sum(at::kDouble); };
+  const auto where = [](const at::Tensor& mask, const at::Tensor& t) {
+    return at::where(mask, t, at::zeros({}, t.options()));
+  };
+  const at::Tensor square = x.square();
+  const at::Tensor error = (x - x_hat).square().sum(1);
+  const at::Tensor spread = (x - x.mean(0)).square().sum(1);
+  const at::Tensor directed = x.norm(2, 1) >= kShortNorm;
+  const at::Tensor spreads = directed & (spread > kNoSpread * square.sum(1).mean());
+  const at::Tensor bias = sum(x_hat.norm(2, 1).square()) / sum((x * x_hat).sum(1));
+  const at::Tensor biased = directed.any() & bias.isfinite();
+  return at::stack({sum(error) / n, sum(square) / n, square.mean(at::kDouble), sum(error / n),
+                    sum(where(spreads, 1 - error / spread)), sum(spreads), where(biased, bias),
+                    biased.to(at::kDouble)});
 }
 
 }  // namespace
+
+SaeBenchMetrics::SaeBenchMetrics(std::int64_t d_sae, const at::Tensor& W_dec)
+    : d_sae_(d_sae), units_(W_dec.defined() ? decoder_units(W_dec) : at::Tensor()) {}
 
 void SaeBenchMetrics::add(const at::Tensor& x_in, const at::Tensor& x_hat_in, const Codes& codes) {
   const at::NoGradGuard no_grad;
   const at::Tensor x = x_in.detach();
   const at::Tensor x_hat = x_hat_in.detach();
   const at::Tensor values = codes.values().detach();
-  const auto n = static_cast<double>(x.size(0));
   const at::Tensor norm = x.norm(2, 1);
   const at::Tensor norm_hat = x_hat.norm(2, 1);
-  const at::Tensor ratio = norm_hat / at::where(norm < kShortNorm, at::ones_like(norm), norm);
+  const at::Tensor directed = norm >= kShortNorm;
   const at::Tensor dot = (x * x_hat).sum(1);
-  const at::Tensor error = (x - x_hat).square().sum(1);
-  const at::Tensor spread = (x - x.mean(0)).square().sum(1);
+  const at::Tensor none = at::zeros({}, x.options());
+  const at::Tensor cosine = at::where(directed & (norm_hat != 0), dot / (norm * norm_hat), none);
   const auto sum = [](const at::Tensor& t) { return t.sum(at::kDouble); };
-  const at::Tensor token_sums =
-      at::stack({sum(values != 0), sum(values), sum(norm), sum(norm_hat), sum(ratio),
-                 sum(error / n), sum(dot / (norm * norm_hat)), sum(1 - error / spread)});
-  const at::Tensor square = x.square();
-  const at::Tensor batch_sums = at::stack({sum(norm_hat.square()) / sum(dot), sum(error) / n,
-                                           sum(square) / n, square.mean(at::kDouble)});
+  const at::Tensor token_sums = at::stack(
+      {sum(values != 0), sum(in_decoder_units(codes, units_).values().detach()), sum(norm),
+       sum(norm_hat), sum(at::where(directed, norm_hat / norm, none)), sum(cosine), sum(directed)});
   const at::Tensor fired = codes.sum_per_latent((values > 0).to(x.dtype())).to(at::kDouble);
   token_sums_ = tokens_ == 0 ? token_sums : token_sums_ + token_sums;
-  batch_sums_ = tokens_ == 0 ? batch_sums : batch_sums_ + batch_sums;
   fired_ = tokens_ == 0 ? fired : fired_ + fired;
   tokens_ += x.size(0);
-  ++batches_;
+
+  const auto [smaller, larger] = std::minmax({x.size(0), x_.defined() ? x_.size(0) : 0});
+  if (smaller > 0 && 2 * smaller < larger) {
+    x_ = at::cat({x_, x});
+    x_hat_ = at::cat({x_hat_, x_hat});
+    return;
+  }
+  if (x_.defined()) {
+    const at::Tensor sums = sums_of_batch(x_, x_hat_);
+    batch_sums_ = batches_++ == 0 ? sums : batch_sums_ + sums;
+  }
+  x_ = x;
+  x_hat_ = x_hat;
 }
 
 MetricValues SaeBenchMetrics::values() const {
   if (tokens_ == 0) return {};
-  const at::Tensor tokens = on_cpu(token_sums_ / static_cast<double>(tokens_));
-  const at::Tensor batches = on_cpu(batch_sums_ / static_cast<double>(batches_));
+  const at::NoGradGuard no_grad;
+  const at::Tensor last = sums_of_batch(x_, x_hat_);
+  const at::Tensor batches = on_cpu(batches_ == 0 ? last : batch_sums_ + last);
+  const at::Tensor tokens = on_cpu(token_sums_);
   const auto* token = tokens.const_data_ptr<double>();
   const auto* batch = batches.const_data_ptr<double>();
-  return {{"l0", token[0]},
-          {"l1", token[1]},
-          {"l2_norm_in", token[2]},
-          {"l2_norm_out", token[3]},
-          {"l2_ratio", token[4]},
-          {"mse", token[5]},
-          {"cossim", token[6]},
-          {"explained_variance_legacy", token[7]},
-          {"relative_reconstruction_bias", batch[0]},
-          {"explained_variance", 1 - batch[1] / (batch[2] - batch[3] * batch[3])}};
+  const auto n = static_cast<double>(tokens_);
+  const auto m = static_cast<double>(batches_ + 1);
+  const auto mean = [](double total, double count) { return count > 0 ? total / count : NAN; };
+  const double q = batch[2] / m;
+  return {{"l0", token[0] / n},
+          {"l1", token[1] / n},
+          {"l2_norm_in", token[2] / n},
+          {"l2_norm_out", token[3] / n},
+          {"l2_ratio", mean(token[4], token[6])},
+          {"mse", batch[3] / n},
+          {"cossim", mean(token[5], token[6])},
+          {"explained_variance_legacy", mean(batch[4], batch[5])},
+          {"relative_reconstruction_bias", mean(batch[6], batch[7])},
+          {"explained_variance", 1 - (batch[0] / m) / (batch[1] / m - q * q)}};
 }
 
 at::Tensor SaeBenchMetrics::feature_density() const {
@@ -90,7 +124,7 @@ at::Tensor max_cosines(const at::Tensor& rows) {
   const at::NoGradGuard no_grad;
   constexpr std::int64_t kBlock = 512;
   if (rows.size(0) == 1) return at::full({1}, NAN, at::kDouble);
-  const at::Tensor unit = normalized(rows.detach());
+  const at::Tensor unit = unit_rows(rows.detach());
   std::vector<at::Tensor> parts;
   for (std::int64_t begin = 0; begin < unit.size(0); begin += kBlock) {
     check_interrupt();
@@ -105,9 +139,13 @@ WeightMetrics weight_metrics(const Autoencoder& sae) {
   const at::NoGradGuard no_grad;
   WeightMetrics out;
   out.encoder_bias = on_cpu(sae.b_enc);
-  out.encoder_norm = on_cpu(sae.W_enc.norm(2, 1));
-  out.decoder_norm = on_cpu(sae.W_dec.norm(2, 1));
-  out.encoder_decoder_cosine_sim = on_cpu((normalized(sae.W_enc) * normalized(sae.W_dec)).sum(1));
+  out.encoder_norm = on_cpu(row_norms(sae.W_enc));
+  out.decoder_norm = on_cpu(row_norms(sae.W_dec));
+  if (const at::Tensor units = decoder_units(sae.W_dec); units.defined()) {
+    out.encoder_bias *= out.decoder_norm;
+    out.encoder_norm *= out.decoder_norm;
+  }
+  out.encoder_decoder_cosine_sim = on_cpu((unit_rows(sae.W_enc) * unit_rows(sae.W_dec)).sum(1));
   out.max_encoder_cosine_sim = max_cosines(sae.W_enc);
   out.max_decoder_cosine_sim = max_cosines(sae.W_dec);
   return out;
@@ -130,7 +168,7 @@ MetricValues density_metrics(const at::Tensor& density) {
 Json CoreResult::json() const {
   Json out = to_json(values);
   out["sae_bench"] = to_json(sae_bench);
-  out["firing"] = {{"edges", firing.edges}, {"counts", firing.counts}, {"never", firing.never}};
+  out["firing"] = to_json(firing);
   if (!options.latents) return out;
   Json latents = {{"feature_density", list(density)}};
   if (weights) {
@@ -148,15 +186,14 @@ Json CoreResult::json() const {
 CoreResult evaluate_core(const Autoencoder& sae, const Data& data, const EvalOptions& eval,
                          const CoreOptions& options, Evaluation& evaluation) {
   const at::NoGradGuard no_grad;
-  SaeBenchMetrics metrics(sae.d_sae());
+  SaeBenchMetrics metrics(sae.d_sae(), sae.W_dec);
   evaluation = evaluate(sae, data, eval,
                         [&](const at::Tensor& x, const at::Tensor& x_hat, const Codes& codes) {
                           metrics.add(x, x_hat, codes);
                         });
   CoreResult result;
   result.options = options;
-  for (const char* name :
-       {"l0", "explained_variance", "nmse", "mse", "cosine", "l2_ratio", "dead"}) {
+  for (const char* name : kReconstructionMetrics) {
     result.values[name] = evaluation.values.at(name);
   }
   result.sae_bench = metrics.values();

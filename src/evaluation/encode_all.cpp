@@ -39,10 +39,4 @@ Codes encode_all(const Autoencoder& sae, const at::Tensor& x, std::int64_t batch
   return dense.defined() ? Codes::from_dense(dense) : joined(parts);
 }
 
-Codes with_unit_decoder(const Codes& codes, const at::Tensor& W_dec) {
-  const at::Tensor norms = W_dec.norm(2, /*dim=*/1);
-  if (at::allclose(norms, at::ones_like(norms), /*rtol=*/0, /*atol=*/1e-6)) return codes;
-  return codes.with_values(codes.values() * codes.per_entry(norms));
-}
-
 }  // namespace sae

@@ -14,7 +14,4 @@ namespace sae {
 Codes encode_all(const Autoencoder& sae, const at::Tensor& x, std::int64_t batch,
                  const std::function<void(const at::Tensor&, const Codes&)>& visit = {});
 
-/// f_j |W_dec_j|: the codes of the same autoencoder with decoder rows of norm 1.
-Codes with_unit_decoder(const Codes& codes, const at::Tensor& W_dec);
-
 }  // namespace sae

@@ -11,6 +11,8 @@
 #include "sae/base/error.h"
 #include "sae/base/interrupt.h"
 #include "sae/config/findings.h"
+#include "sae/evaluation/ranking.h"
+#include "sae/metrics/catalogue.h"
 #include "sae/metrics/reconstruction.h"
 
 namespace sae {
@@ -41,24 +43,25 @@ FiringHistogram firing_histogram(const at::Tensor& frequency, std::int64_t token
 }
 
 void add_truth(const TruthMetrics& truth, MetricValues& values) {
-  values["true_l0"] = truth.true_l0;
-  values["mcc"] = truth.mcc;
-  values["uniqueness"] = truth.uniqueness;
-  values["precision"] = truth.precision;
-  values["recall"] = truth.recall;
-  values["f1"] = truth.f1;
-  values["shrinkage"] = truth.shrinkage;
-  values["miss_on"] = truth.miss_on.macro;
-  values["miss_off"] = truth.miss_off.macro;
-  values["absorption_gap"] = truth.gap.macro;
-  values["absorption_full_micro"] = truth.full.micro;
-  values["absorption_full_macro"] = truth.full.macro;
-  values["absorption_fraction"] = truth.fraction.micro;
-  values["absorption_fraction_macro"] = truth.fraction.macro;
-  values["absorption_parents"] = static_cast<double>(truth.full.parents);
-  values["partial_absorption"] = truth.partial.macro;
-  values["absorption_cosine"] = truth.absorption_cosine;
-  values["hedging_cosine"] = truth.hedging_cosine;
+  values[metric::kTrueL0] = truth.true_l0;
+  values[metric::kMcc] = truth.mcc;
+  values[metric::kUniqueness] = truth.uniqueness;
+  values[metric::kPrecision] = truth.precision;
+  values[metric::kRecall] = truth.recall;
+  values[metric::kF1] = truth.f1;
+  values[metric::kShrinkage] = truth.shrinkage;
+  values[metric::kMissOn] = truth.miss_on.macro;
+  values[metric::kMissOff] = truth.miss_off.macro;
+  values[metric::kAbsorptionGap] = truth.gap.macro;
+  values[metric::kAbsorptionFullMicro] = truth.full.micro;
+  values[metric::kAbsorptionFullMacro] = truth.full.macro;
+  values[metric::kAbsorptionFraction] = truth.fraction.micro;
+  values[metric::kAbsorptionFractionMacro] = truth.fraction.macro;
+  values[metric::kAbsorptionParents] = static_cast<double>(truth.full.parents);
+  if (truth.missing > 0) values[metric::kAbsorptionMissing] = static_cast<double>(truth.missing);
+  values[metric::kPartialAbsorption] = truth.partial.macro;
+  values[metric::kAbsorptionCosine] = truth.absorption_cosine;
+  values[metric::kHedgingCosine] = truth.hedging_cosine;
 }
 
 /// Calls `body(x, count)` for batches of held-out activations.
@@ -149,6 +152,7 @@ Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions&
                                   " are held out: the evaluation rests on these"});
   }
   result.firing = firing_histogram(metrics.firing_frequency(), metrics.tokens());
+  result.degenerate = why_degenerate(result.values, sae.d_sae());
   return result;
 }
 

@@ -4,24 +4,24 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
 #include <string>
 #include <utility>
 
-#include "config/fields_json.h"
 #include "evaluation/encode_all.h"
 #include "evaluation/logistic.h"
 #include "sae/base/error.h"
 #include "sae/base/interrupt.h"
 #include "sae/config/findings.h"
+#include "sae/evaluation/ranking.h"
+#include "sae/metrics/reconstruction.h"
+#include "sparse/row_norms.h"
 
 namespace sae {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 /// Features of the texts of one split, and their labels.
 struct Texts {
@@ -39,16 +39,21 @@ Codes raw(const LabelledSplit& split) {
   return split.offsets.defined() ? text_means(x, split.offsets) : x;
 }
 
-/// Codes of each text. Texts of many tokens are encoded and averaged a few at a time: their codes
-/// together may be far larger than the averages.
-Codes encoded(const Autoencoder& sae, const LabelledSplit& split, std::int64_t batch) {
-  if (!split.offsets.defined()) return encode_all(sae, split.x, batch);
+/// Codes of each text, for decoder rows of norm 1. Texts of many tokens are encoded and averaged a
+/// few at a time: their codes together may be far larger than the averages.
+Codes encoded(const Autoencoder& sae, const LabelledSplit& split, std::int64_t batch,
+              const std::function<void(const at::Tensor&, const Codes&)>& visit = {}) {
+  const at::Tensor units = decoder_units(sae.W_dec.detach().to(at::kCPU, at::kFloat));
+  const auto encode = [&](const at::Tensor& x) {
+    return in_decoder_units(encode_all(sae, x, batch, visit), units);
+  };
+  if (!split.offsets.defined()) return encode(split.x);
   std::vector<at::Tensor> parts;
   const auto* offset = split.offsets.const_data_ptr<std::int64_t>();
   for (std::int64_t begin = 0; begin < split.samples();) {
     std::int64_t end = begin + 1;
     while (end < split.samples() && offset[end + 1] - offset[begin] <= batch) ++end;
-    const Codes codes = encode_all(sae, split.x.slice(0, offset[begin], offset[end]), batch);
+    const Codes codes = encode(split.x.slice(0, offset[begin], offset[end]));
     const at::Tensor own = split.offsets.slice(0, begin, end + 1) - offset[begin];
     parts.push_back(text_means(codes, own).values());
     begin = end;
@@ -76,22 +81,15 @@ void probe(const Texts& train, const Texts& test, const std::string& kind,
       train_binary_probe(train.x, train.y, test.x, test.y, how, seed).test_accuracy;
 }
 
-MetricValues average(const std::vector<MetricValues>& all) {
-  MetricValues sums;
-  for (const MetricValues& values : all) {
-    for (const auto& [name, value] : values) sums[name] += value / static_cast<double>(all.size());
+/// In place of what cannot be probed.
+void no_probe(const SparseProbingOptions& options, ProbingTask& task) {
+  for (const std::int64_t k : options.k_values) {
+    task.accuracy["sae_top_" + std::to_string(k) + "_test_accuracy"] = NAN;
   }
-  return sums;
+  if (options.dense) task.accuracy["sae_test_accuracy"] = NAN;
 }
 
-Json by_kind(const MetricValues& values) {
-  Json out = {{"llm", Json::object()}, {"sae", Json::object()}};
-  for (const auto& [name, value] : values) {
-    if (name.starts_with("llm_")) out["llm"][name] = value;
-    if (name.starts_with("sae_")) out["sae"][name] = value;
-  }
-  return out;
-}
+bool is_finite(const Codes& codes) { return codes.values().isfinite().all().item<bool>(); }
 
 }  // namespace
 
@@ -183,55 +181,27 @@ at::Tensor balanced_rows(const at::Tensor& y, std::int64_t classes, std::int64_t
   return at::cat({own, pool.index_select(0, order.slice(0, 0, wanted))});
 }
 
-MetricValues ProbingDataset::mean() const {
-  std::vector<MetricValues> all;
-  for (const ProbingTask& task : tasks) all.push_back(task.accuracy);
-  return average(all);
-}
-
-MetricValues ProbingResult::values() const {
-  std::vector<MetricValues> all;
-  std::size_t tasks = 0;
-  for (const ProbingDataset& dataset : datasets) {
-    all.push_back(dataset.mean());
-    tasks += dataset.tasks.size();
-  }
-  MetricValues values = average(all);
-  values["tasks"] = static_cast<double>(tasks);
-  return values;
-}
-
-Json ProbingResult::json() const {
-  Json details = Json::array();
-  Json tasks = Json::array();
-  for (const ProbingDataset& dataset : datasets) {
-    Json row = {{"dataset_name", dataset.name}};
-    for (const auto& [name, value] : dataset.mean()) row[name] = value;
-    details.push_back(row);
-    for (const ProbingTask& task : dataset.tasks) {
-      Json latents = Json::object();
-      for (std::size_t i = 0; i < task.latents.size(); ++i) {
-        latents[std::to_string(options.k_values[i])] = task.latents[i];
-      }
-      tasks.push_back({{"dataset_name", dataset.name},
-                       {"class", task.name},
-                       {"latents", latents},
-                       {"accuracy", task.accuracy}});
-    }
-  }
-  return {{"eval_type_id", "sparse_probing"},
-          {"eval_config", write_fields(options)},
-          {"eval_result_metrics", by_kind(values())},
-          {"eval_result_details", details},
-          {"tasks", tasks}};
-}
-
 ProbingSubject encode_texts(const Autoencoder& sae, const LabelledActivations& data,
                             std::int64_t batch) {
   const at::NoGradGuard no_grad;
   check_width(data, sae.d_in());
-  return {raw(data.train), raw(data.test), encoded(sae, data.train, batch),
-          encoded(sae, data.test, batch)};
+  ReconstructionMetrics metrics(sae.d_sae());
+  ProbingSubject subject{raw(data.train),
+                         raw(data.test),
+                         encoded(sae, data.train, batch),
+                         encoded(sae, data.test, batch,
+                                 [&](const at::Tensor& x, const Codes& codes) {
+                                   metrics.add(x, sae.decode(codes), codes);
+                                 }),
+                         "",
+                         count_samples(data.train),
+                         count_samples(data.test)};
+  for (const std::string& why : {why_degenerate(subject.train_codes, "training texts"),
+                                 why_degenerate(subject.test_codes, "test texts"),
+                                 why_degenerate(metrics.values(), sae.d_sae())}) {
+    if (subject.degenerate.empty()) subject.degenerate = why;
+  }
+  return subject;
 }
 
 ProbingDataset probe_dataset(const ProbingSubject& subject, const LabelledActivations& data,
@@ -244,17 +214,28 @@ ProbingDataset probe_dataset(const ProbingSubject& subject, const LabelledActiva
       {"sae", {{subject.train_codes, data.train.y}, {subject.test_codes, data.test.y}}}};
   ProbingDataset dataset;
   dataset.name = data.task;
+  dataset.unranked = subject.degenerate;
+  dataset.train_texts = subject.train_texts;
+  dataset.test_texts = subject.test_texts;
+  const bool finite = is_finite(subject.train_codes) && is_finite(subject.test_codes);
   for (std::int64_t label = classes == 2 ? 1 : 0; label < classes; ++label) {
     ProbingTask task;
     task.name = data.classes[static_cast<std::size_t>(label)];
     for (const auto& [kind, splits] : kinds) {
+      if (kind == "sae" && !finite) {
+        no_probe(options, task);
+        continue;
+      }
       const auto rest = [&](const Texts& texts, std::uint64_t split) {
         if (classes == 2) return texts;
         const auto draw = 2 * static_cast<std::uint64_t>(label) + split;
         return texts.rows(balanced_rows(texts.y, classes, label, seed, draw))
             .against_the_rest(label);
       };
-      probe(rest(splits.first, 0), rest(splits.second, 1), kind, options, seed, task);
+      const Texts train = rest(splits.first, 0), test = rest(splits.second, 1);
+      task.train_texts = train.y.size(0);
+      task.test_texts = test.y.size(0);
+      probe(train, test, kind, options, seed, task);
     }
     dataset.tasks.push_back(std::move(task));
   }

@@ -5,7 +5,8 @@
 
 #include "sae/base/error.h"
 #include "sae/base/text.h"
-#include "sae/metrics/metric_values.h"
+#include "sae/evaluation/basis.h"
+#include "sae/metrics/catalogue.h"
 #include "sae/metrics/statistics.h"
 
 namespace sae {
@@ -14,13 +15,11 @@ namespace {
 using Json = nlohmann::ordered_json;
 using ByClass = std::map<std::string, MetricValues>;
 
-const std::vector<std::string> kReconstruction = {"l0",     "explained_variance", "nmse", "mse",
-                                                  "cosine", "l2_ratio",           "dead"};
-
 /// One repeat of a suite.
 struct Measured {
   MetricValues values;
-  std::string detail;
+  Json detail;
+  std::string unranked;
   ByClass by_class;
 };
 
@@ -43,7 +42,13 @@ ByClass averaged(const std::vector<Measured>& repeats) {
 SuiteOutcome summarised(const std::string& suite, const std::vector<Measured>& repeats) {
   SuiteOutcome out;
   out.suite = suite;
-  for (const Measured& one : repeats) out.details.push_back(one.detail);
+  Json details = Json::array();
+  for (const Measured& one : repeats) {
+    details.push_back(one.detail);
+    if (out.unranked.empty()) out.unranked = one.unranked;
+  }
+  out.details = std::move(details);
+  if (!out.unranked.empty()) out.remark = "not ranked: " + out.unranked;
   for (const auto& [name, value] : repeats.front().values) {
     std::vector<double> all;
     for (const Measured& one : repeats) all.push_back(one.values.at(name));
@@ -67,7 +72,30 @@ Json parent_row(const ParentTruth& parent) {
           {"fraction", to_json(parent.fraction)},
           {"ratio_on", to_json(parent.ratio_on)},
           {"ratio_off", to_json(parent.ratio_off)},
-          {"tracked", parent.tracked}};
+          {"tracked", parent.tracked},
+          {"missing", parent.missing}};
+}
+
+/// Parents of a world that the absorption averages do not rest on.
+std::vector<LeftOut> parents_left_out(const World& world, const Evaluation& result,
+                                      const TruthOptions& options) {
+  std::int64_t all = 0, rare = 0, poor = 0, missing = 0;
+  for (const std::int64_t children : world.tables().child_count) all += children > 0 ? 1 : 0;
+  for (const ParentTruth& parent : result.parents) {
+    missing += parent.missing ? 1 : 0;
+    if (parent.tracked) continue;
+    ++(parent.events_on < options.min_events ? rare : poor);
+  }
+  std::vector<LeftOut> out;
+  const auto add = [&](std::int64_t count, const std::string& why) {
+    if (count > 0)
+      out.push_back({std::to_string(count) + (count == 1 ? " parent" : " parents"), why});
+  };
+  add(all - std::ssize(result.parents), "without a latent of its own");
+  add(rare, "in fewer than " + std::to_string(options.min_events) + " samples with a child");
+  add(poor, "with a |cosine| to its latent below " + trimmed(options.min_match_cosine, 3));
+  add(missing, "that no latent fires with");
+  return out;
 }
 
 ByClass of_classes(const AbsorptionResult& result) {
@@ -95,10 +123,8 @@ ByClass of_tasks(const ProbingResult& result) {
 }
 
 Json suite_json(const SuiteOutcome& suite) {
-  if (suite.details.size() == 1) return Json::parse(suite.details.front());
-  Json repeats = Json::array();
-  for (const std::string& detail : suite.details) repeats.push_back(Json::parse(detail));
-  return {{"mean", to_json(suite.mean)}, {"sd", to_json(suite.sd)}, {"repeats", repeats}};
+  if (suite.details->size() == 1) return suite.details->front();
+  return {{"mean", to_json(suite.mean)}, {"sd", to_json(suite.sd)}, {"repeats", *suite.details}};
 }
 
 }  // namespace
@@ -123,7 +149,14 @@ SuiteOutcome core_suite(const Autoencoder& sae, const Data& data, const EvalOpti
   const CoreResult result = evaluate_core(sae, data, eval, options, evaluation);
   MetricValues values = result.values;
   for (const auto& [name, value] : result.sae_bench) values["sae_bench." + name] = value;
-  return summarised("core", {{values, result.json().dump(), {}}});
+  Json json = result.json();
+  json["rests_on"] = {{"tokens", eval.tokens}};
+  if (!evaluation.degenerate.empty()) json["degenerate"] = evaluation.degenerate;
+  SuiteOutcome out = summarised("core", {{values, std::move(json), "", {}}});
+  // What core measures is true of any codes; it is the other suites that cannot tell.
+  if (!evaluation.degenerate.empty()) out.remark = "degenerate: " + evaluation.degenerate;
+  out.basis = std::to_string(eval.tokens) + " held-out tokens";
+  return out;
 }
 
 SuiteOutcome truth_suite(const Autoencoder& sae, const Data& data, const EvalOptions& eval) {
@@ -131,11 +164,21 @@ SuiteOutcome truth_suite(const Autoencoder& sae, const Data& data, const EvalOpt
     throw ConfigError("--suite truth: needs a synthetic world; give a preset with --data");
   }
   Evaluation result = evaluate(sae, data, eval);
-  for (const std::string& name : kReconstruction) result.values.erase(name);
+  for (const char* name : kReconstructionMetrics) result.values.erase(name);
   Json json = to_json(result.values);
   json["parents"] = Json::array();
   for (const ParentTruth& parent : result.parents) json["parents"].push_back(parent_row(parent));
-  return summarised("truth", {{result.values, json.dump(), {}}});
+  const std::vector<LeftOut> left_out = parents_left_out(*data.world, result, eval.truth);
+  const double parents = result.values.at(metric::kAbsorptionParents);
+  Json reasons = Json::object();
+  for (const LeftOut& one : left_out) reasons[one.why] = one.name;
+  json["rests_on"] = {{"samples", eval.tokens}, {"parents", parents}, {"left_out", reasons}};
+  json["ranked"] = result.degenerate.empty();
+  if (!result.degenerate.empty()) json["not_ranked"] = result.degenerate;
+  SuiteOutcome out = summarised("truth", {{result.values, std::move(json), result.degenerate, {}}});
+  out.basis = std::to_string(eval.tokens) + " samples; absorption on " + trimmed(parents, 0) +
+              " parents" + left_out_text(left_out);
+  return out;
 }
 
 SuiteOutcome probing_suite(const Autoencoder& sae, const std::vector<std::filesystem::path>& tasks,
@@ -154,9 +197,11 @@ SuiteOutcome probing_suite(const Autoencoder& sae, const std::vector<std::filesy
   }
   std::vector<Measured> measured;
   for (const ProbingResult& result : results) {
-    measured.push_back({result.values(), result.json().dump(), of_tasks(result)});
+    measured.push_back({result.values(), result.json(), result.unranked(), of_tasks(result)});
   }
-  return summarised("probing", measured);
+  SuiteOutcome out = summarised("probing", measured);
+  out.basis = results.front().basis();
+  return out;
 }
 
 AbsorptionSuite::AbsorptionSuite(LabelledActivations words, AbsorptionOptions options,
@@ -171,19 +216,15 @@ AbsorptionSuite::AbsorptionSuite(LabelledActivations words, AbsorptionOptions op
 SuiteOutcome AbsorptionSuite::run(const Autoencoder& sae) const {
   const AbsorptionSubject subject = encode_words(sae, words_, options_.batch);
   std::vector<Measured> repeats;
-  bool ranked = true;
+  std::string basis;
   for (std::size_t i = 0; i < probes_.size(); ++i) {
     const AbsorptionResult result = evaluate_absorption(
         subject, words_, probes_[i], options_, options_.seed + static_cast<std::int64_t>(i));
-    repeats.push_back({result.values(), result.json().dump(), of_classes(result)});
-    ranked = result.ranked;
+    repeats.push_back({result.values(), result.json(), result.unranked, of_classes(result)});
+    if (i == 0) basis = result.basis();
   }
   SuiteOutcome out = summarised("absorption", repeats);
-  if (!ranked) {
-    out.remark = "not ranked: L0 " + brief(subject.l0) + " is above " +
-                 trimmed(options_.max_l0_share, 3) + " of D = " + std::to_string(words_.d_in()) +
-                 ", where low absorption comes from dense codes alone";
-  }
+  out.basis = std::move(basis);
   return out;
 }
 

@@ -2,14 +2,11 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
 #include <chrono>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <system_error>
 
 namespace sae {
@@ -43,12 +40,6 @@ void put_bytes(std::string& out, unsigned field, std::string_view bytes) {
   put_key(out, field, kBytes);
   put_varint(out, bytes.size());
   out += bytes;
-}
-
-void put_packed(std::string& out, unsigned field, const std::vector<double>& values) {
-  std::string packed;
-  for (const double value : values) put_little_endian(packed, std::bit_cast<std::uint64_t>(value));
-  put_bytes(out, field, packed);
 }
 
 double now() {
@@ -101,32 +92,6 @@ std::uint32_t crc32c(std::string_view bytes) {
   return ~crc;
 }
 
-EventHistogram make_histogram(std::span<const float> values, int buckets) {
-  EventHistogram result;
-  result.min = std::numeric_limits<double>::infinity();
-  result.max = -result.min;
-  for (const double value : values) {
-    if (!std::isfinite(value)) continue;
-    result.min = std::min(result.min, value);
-    result.max = std::max(result.max, value);
-    result.sum += value;
-    result.sum_squares += value * value;
-  }
-  if (result.min > result.max) return {};
-  const double width = (result.max - result.min) / buckets;
-  if (width == 0) buckets = 1;
-  for (int i = 1; i <= buckets; ++i) {
-    result.limits.push_back(i == buckets ? result.max : result.min + width * i);
-  }
-  result.counts.assign(result.limits.size(), 0);
-  for (const double value : values) {
-    if (!std::isfinite(value)) continue;
-    const auto limit = std::lower_bound(result.limits.begin(), result.limits.end(), value);
-    result.counts[static_cast<std::size_t>(limit - result.limits.begin())] += 1;
-  }
-  return result;
-}
-
 EventWriter::EventWriter(const std::filesystem::path& folder,
                          std::optional<std::int64_t> purge_step) {
   std::error_code error;
@@ -158,28 +123,6 @@ void EventWriter::scalar(std::string_view tag, double value, std::int64_t step) 
   put_bytes(entry, 1, tag);
   put_key(entry, 2, kFixed32);
   put_little_endian(entry, std::bit_cast<std::uint32_t>(static_cast<float>(value)));
-  std::string summary;
-  put_bytes(summary, 1, entry);
-  std::string event = new_event(step);
-  put_bytes(event, 5, summary);
-  write(event);
-}
-
-void EventWriter::histogram(std::string_view tag, const EventHistogram& histogram,
-                            std::int64_t step) {
-  double total = 0;
-  for (const double count : histogram.counts) total += count;
-  std::string body;
-  put_double(body, 1, histogram.min);
-  put_double(body, 2, histogram.max);
-  put_double(body, 3, total);
-  put_double(body, 4, histogram.sum);
-  put_double(body, 5, histogram.sum_squares);
-  put_packed(body, 6, histogram.limits);
-  put_packed(body, 7, histogram.counts);
-  std::string entry;
-  put_bytes(entry, 1, tag);
-  put_bytes(entry, 5, body);
   std::string summary;
   put_bytes(summary, 1, entry);
   std::string event = new_event(step);

@@ -1,4 +1,4 @@
-// TensorBoard event files: scalars and histograms, without protobuf.
+// TensorBoard event files: scalars, without protobuf.
 //
 // Record: u64 length, u32 masked CRC-32C of those 8 bytes, data, u32 masked CRC-32C of the data;
 // all little-endian. The data is an `Event` message (tensorboard/compat/proto/event.proto).
@@ -9,28 +9,13 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace sae {
 
 /// CRC-32C (Castagnoli); the check value is crc32c("123456789") = 0xE3069283.
 std::uint32_t crc32c(std::string_view bytes);
-
-/// TensorBoard's HistogramProto: counts[i] values lie in (limits[i - 1], limits[i]].
-struct EventHistogram {
-  double min = 0;
-  double max = 0;
-  double sum = 0;
-  double sum_squares = 0;
-  std::vector<double> limits;  ///< ascending upper edges
-  std::vector<double> counts;  ///< as many as limits
-};
-
-/// `buckets` equal ones from the smallest to the largest finite value; others are not counted.
-EventHistogram make_histogram(std::span<const float> values, int buckets = 40);
 
 /// Writes one new file `events.out.tfevents.<unix time>.<host>.<pid>` in `folder` (made if missing)
 /// and never touches existing ones; TensorBoard merges a folder's files by step. Buffered: what was
@@ -43,7 +28,6 @@ class EventWriter {
                        std::optional<std::int64_t> purge_step = std::nullopt);
 
   void scalar(std::string_view tag, double value, std::int64_t step);
-  void histogram(std::string_view tag, const EventHistogram& histogram, std::int64_t step);
   void flush();
 
   const std::filesystem::path& path() const { return path_; }

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 namespace sae {
 
@@ -22,6 +23,16 @@ MetricValues metric_values_from_json(const Json& object) {
     values[name] = value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
   }
   return values;
+}
+
+std::int64_t latents_of(const FiringHistogram& firing) {
+  return std::accumulate(firing.counts.begin(), firing.counts.end(), firing.never);
+}
+
+FiringHistogram firing_from_json(const Json& object) {
+  return {object.at("edges").get<std::vector<double>>(),
+          object.at("counts").get<std::vector<std::int64_t>>(),
+          object.at("never").get<std::int64_t>()};
 }
 
 Json to_json(const FiringHistogram& firing) {

@@ -2,10 +2,15 @@
 
 #include <torch/types.h>
 
+#include <cmath>
+
+#include "sae/metrics/catalogue.h"
+
 namespace sae {
 namespace {
 
 constexpr double kZeroNorm = 1e-6;  // an x this short has no direction to compare with
+constexpr double kNoSpread = 1e-7;  // of the mean square: what squares in float32 leave of nothing
 
 }  // namespace
 
@@ -48,14 +53,16 @@ MetricValues ReconstructionMetrics::values() const {
   const auto* mean = means.const_data_ptr<double>();
   const double center =
       (total_ / static_cast<double>(tokens_)).square().sum().item<double>();  // ||mean x||^2
+  const double variance = mean[1] - center;
+  const bool varies = !(variance <= kNoSpread * mean[1]);
   const double silent = (fired_ == 0).sum().item<double>();
-  return {{"l0", mean[4]},
-          {"explained_variance", 1 - mean[0] / (mean[1] - center)},
-          {"nmse", mean[0] / mean[1]},
-          {"mse", mean[0]},
-          {"cosine", mean[2] / mean[5]},
-          {"l2_ratio", mean[3] / mean[5]},
-          {"dead", silent / static_cast<double>(d_sae_)}};
+  return {{metric::kL0, mean[4]},
+          {metric::kExplainedVariance, varies ? 1 - mean[0] / variance : NAN},
+          {metric::kNmse, mean[1] > 0 ? mean[0] / mean[1] : NAN},
+          {metric::kMse, mean[0]},
+          {metric::kCosine, mean[2] / mean[5]},
+          {metric::kL2Ratio, mean[3] / mean[5]},
+          {metric::kNeverFired, silent / static_cast<double>(d_sae_)}};
 }
 
 at::Tensor ReconstructionMetrics::firing_frequency() const {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "report/groups.h"
+#include "report/standing.h"
 #include "sae/base/text.h"
 #include "sae/report/report.h"
 #include "sae/results/significance.h"
@@ -10,29 +11,13 @@
 namespace sae {
 namespace {
 
+using report::against_spread;
+using report::contrast;
+using report::Order;
+using report::Standing;
 using report::with_sd;
 
 constexpr std::size_t kNamedPairs = 3;
-
-/// One member at the level that the paragraph speaks of.
-struct Standing {
-  const Member* member = nullptr;
-  std::optional<SeedStatistic> absorption, variance, dead;
-};
-
-enum class Order { kLower, kSame, kHigher };
-
-/// With several seeds a difference within the spread is none; with one, only equality is.
-Order compare(const SeedStatistic& a, const SeedStatistic& b) {
-  const bool told_apart =
-      a.seeds > 1 && b.seeds > 1 ? beyond_spread(a, b) : std::abs(a.mean - b.mean) >= 0.0005;
-  if (!told_apart) return Order::kSame;
-  return a.mean < b.mean ? Order::kLower : Order::kHigher;
-}
-
-std::string pair_of(const SeedStatistic& a, const SeedStatistic& b) {
-  return "(" + fixed(a.mean, 3) + " against " + fixed(b.mean, 3) + ")";
-}
 
 std::string listed(const std::vector<std::string>& names) {
   std::string text;
@@ -44,57 +29,6 @@ std::string listed(const std::vector<std::string>& names) {
 
 std::string seeds(const SeedStatistic& value) {
   return value.seeds > 1 ? " over " + std::to_string(value.seeds) + " seeds" : "";
-}
-
-/// How a difference compares with the spread over seeds; nothing to say for a single seed.
-std::string against_spread(const SeedStatistic& a, const SeedStatistic& b) {
-  if (a.seeds < 2 || b.seeds < 2) return "";
-  const double difference = std::abs(a.mean - b.mean);
-  const double spread = std::hypot(a.sd, b.sd);
-  if (spread < 1e-9) return difference < 1e-9 ? " The two are equal." : "";
-  const std::string times = fixed(difference / spread, 1) + " times the spread over seeds";
-  return beyond_spread(a, b) ? " The difference is " + times + "."
-                             : " The difference is only " + times + ", too little to call.";
-}
-
-std::string variance_clause(const Standing& a, const Standing& b, Order absorption) {
-  if (!a.variance || !b.variance) return "";
-  const std::string numbers = pair_of(*a.variance, *b.variance);
-  switch (compare(*a.variance, *b.variance)) {
-    case Order::kSame:
-      return " and explains about as much variance " + numbers;
-    case Order::kHigher:
-      return (absorption == Order::kHigher ? " but explains more variance "
-                                           : " and explains more variance ") +
-             numbers;
-    default:
-      break;
-  }
-  if (absorption != Order::kLower) return " and explains less variance " + numbers;
-  return " at a cost of " + fixed(b.variance->mean - a.variance->mean, 3) +
-         " in explained variance " + numbers;
-}
-
-/// "absorbs less (0.031 against 0.251) at a cost of 0.012 in explained variance (...)".
-std::string contrast(const Standing& a, const Standing& b) {
-  if (a.absorption && b.absorption) {
-    const Order order = compare(*a.absorption, *b.absorption);
-    const char* verb = order == Order::kLower    ? "absorbs less "
-                       : order == Order::kHigher ? "absorbs more "
-                                                 : "absorbs about as much ";
-    return verb + pair_of(*a.absorption, *b.absorption) + variance_clause(a, b, order);
-  }
-  if (!a.variance || !b.variance) return "";
-  const Order order = compare(*a.variance, *b.variance);
-  std::string text = std::string(order == Order::kLower    ? "explains less variance "
-                                 : order == Order::kHigher ? "explains more variance "
-                                                           : "explains about as much variance ") +
-                     pair_of(*a.variance, *b.variance);
-  if (a.dead && b.dead && compare(*a.dead, *b.dead) != Order::kSame) {
-    text += ", with " + fixed(100 * a.dead->mean, 1) + " % of its latents dead against " +
-            fixed(100 * b.dead->mean, 1) + " %";
-  }
-  return text;
 }
 
 class Paragraph {
@@ -109,11 +43,13 @@ class Paragraph {
       return value;
     };
     for (const Member& member : result.members) {
-      Standing standing{&member, std::nullopt, inside(member.label, "explained_variance"),
-                        inside(member.label, "dead")};
+      Standing standing{&member, std::nullopt, inside(member.label, metric::kExplainedVariance),
+                        inside(member.label, metric::kNeverFired)};
       if (absorption_) standing.absorption = inside(member.label, absorption_->name);
       if (absorption_ ? standing.absorption.has_value() : standing.variance.has_value()) {
         standings_.push_back(standing);
+      } else if (absorption_ && !why_unranked(member.label).empty()) {
+        unranked_.push_back(member.label + " (" + why_unranked(member.label) + ")");
       } else {
         left_out_.push_back(member.label);
       }
@@ -128,8 +64,9 @@ class Paragraph {
     }
     std::string text = absorption_ ? least_absorbing() : most_explaining();
     for (const Standing& standing : standings_) text += masked(standing);
-    text += differences("absorption.full", "full absorption");
-    text += differences("absorption.fraction", "absorption fraction");
+    text += differences(metric::kFullOfClass, "full absorption");
+    text += differences(metric::kFractionOfClass, "absorption fraction");
+    if (!unranked_.empty()) text += " Not ranked: " + listed(unranked_) + ".";
     if (!left_out_.empty()) {
       text += " Not ranked, for want of runs around this L0: " + listed(left_out_) + ".";
     }
@@ -158,8 +95,9 @@ class Paragraph {
   std::string least_absorbing() const {
     const auto order = ranked(&Standing::absorption, 1);
     const Standing& best = order[0];
-    const std::string kind =
-        absorption_->name == "absorption_fraction" ? "an absorption fraction" : "full absorption";
+    const std::string kind = absorption_->name == metric::kAbsorptionFraction
+                                 ? "an absorption fraction"
+                                 : "full absorption";
     if (order.size() == 1) {
       return at_level() + best.member->label + " has " + kind + " of " + with_sd(*best.absorption) +
              seeds(*best.absorption) +
@@ -179,7 +117,7 @@ class Paragraph {
     }
     const std::string highest =
         top.member->label + ", the highest (" + fixed(top.variance->mean, 3) + ")";
-    if (compare(*best.variance, *top.variance) == Order::kSame) {
+    if (report::compare(*best.variance, *top.variance) == Order::kSame) {
       return text + " Its explained variance, " + fixed(best.variance->mean, 3) +
              ", cannot be told from that of " + highest + ".";
     }
@@ -191,9 +129,7 @@ class Paragraph {
     const auto order = ranked(&Standing::variance, -1);
     const Standing& best = order[0];
     std::string text =
-        std::string("There is no ground truth here, so absorption ") +
-        (has_words() ? "was measured on classes of words. " : "was not measured. ") + at_level() +
-        best.member->label +
+        without_absorption() + at_level() + best.member->label +
         (order.size() == 1 ? " has explained variance of " : " explains most variance: ") +
         with_sd(*best.variance) + seeds(*best.variance);
     if (order.size() > 1) {
@@ -202,16 +138,39 @@ class Paragraph {
     } else {
       text += ".";
     }
-    const auto by_dead = ranked(&Standing::dead, -1);
-    if (by_dead.empty()) return text;
-    if (by_dead[0].dead->mean < 0.0005) return text + " No member has dead latents.";
-    return text + " Dead latents are at most " + fixed(100 * by_dead[0].dead->mean, 1) + " % (" +
-           by_dead[0].member->label + ").";
+    const auto silent = ranked(&Standing::never_fired, -1);
+    if (silent.empty()) return text;
+    const double most = silent[0].never_fired->mean;
+    if (most < 0.0005) return text + " No member has latents that never fired.";
+    return text + " Latents that never fired are at most " + fixed(100 * most, 1) + " % (" +
+           silent[0].member->label + ").";
+  }
+
+  /// Why the paragraph speaks of explained variance.
+  std::string without_absorption() const {
+    const bool measured = std::any_of(
+        result_.runs.begin(), result_.runs.end(),
+        [](const RunResult& run) { return run.metrics.contains(metric::kAbsorptionFullMicro); });
+    if (measured) return "No run can be ranked by absorption; the table says why. ";
+    return std::string("There is no ground truth here, so absorption ") +
+           (has_words() ? "was measured on classes of words. " : "was not measured. ");
+  }
+
+  /// Of a member whose runs are all left out of the absorption: the reason of the first.
+  std::string why_unranked(const std::string& member) const {
+    std::string why;
+    for (const RunResult& run : result_.runs) {
+      if (!run.done || run.member != member) continue;
+      if (is_ranked(run, absorption_->name)) return "";
+      const auto found = run.unranked.find(suite_of(absorption_->name));
+      if (why.empty() && found != run.unranked.end()) why = found->second;
+    }
+    return why;
   }
 
   bool has_words() const {
     return std::any_of(result_.runs.begin(), result_.runs.end(), [](const RunResult& run) {
-      return run.by_class.contains("absorption.full");
+      return run.by_class.contains(metric::kFullOfClass);
     });
   }
 
@@ -290,6 +249,7 @@ class Paragraph {
   std::optional<MetricInfo> absorption_;
   std::vector<Standing> standings_;
   std::vector<std::string> left_out_;
+  std::vector<std::string> unranked_;
 };
 
 }  // namespace

@@ -21,15 +21,15 @@ std::optional<double> finite(const MetricValues& values, const std::string& name
 }  // namespace
 
 std::vector<GridPoint> grid_points(const ComparisonResult& result, const std::string& member) {
-  std::map<std::map<std::string, std::string>, GridPoint> by_point;
+  std::map<std::map<std::string, SharedJson>, GridPoint> by_point;
   for (const RunResult& run : result.runs) {
-    if (run.done && run.member == member && finite(run.metrics, "l0")) {
+    if (run.done && run.member == member && finite(run.metrics, metric::kL0)) {
       by_point[run.point].runs.push_back(&run);
     }
   }
   std::vector<GridPoint> points;
   for (auto& [key, point] : by_point) {
-    point.l0 = *over_runs(point, "l0");
+    point.l0 = *over_runs(point, metric::kL0);
     points.push_back(std::move(point));
   }
   std::stable_sort(points.begin(), points.end(),
@@ -53,7 +53,7 @@ std::optional<GridPoint> nearest_point(const ComparisonResult& result, const std
 std::optional<SeedStatistic> over_runs(const GridPoint& point, const std::string& metric) {
   std::vector<double> values;
   for (const RunResult* run : point.runs) {
-    if (const auto value = finite(run->metrics, metric)) values.push_back(*value);
+    if (const auto value = ranked_value(*run, metric)) values.push_back(*value);
   }
   if (values.empty()) return std::nullopt;
   return over_seeds(values);

@@ -23,7 +23,7 @@ std::vector<GridPoint> grid_points(const ComparisonResult& result, const std::st
 std::optional<GridPoint> nearest_point(const ComparisonResult& result, const std::string& member,
                                        double l0);
 
-/// A final metric over the runs that have it.
+/// A final metric over the runs that have it and are ranked by it.
 std::optional<SeedStatistic> over_runs(const GridPoint& point, const std::string& metric);
 
 /// A metric over training, the mean over runs at the steps that all of them logged; the held-out

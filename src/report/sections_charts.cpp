@@ -50,7 +50,7 @@ Series control_series(const ComparisonResult& result, const std::string& name,
   std::vector<Point> all;
   for (const RunResult& run : result.controls) {
     const auto value = run.metrics.find(metric.name);
-    const auto at = run.metrics.find("l0");
+    const auto at = run.metrics.find(metric::kL0);
     if (run.member != name || value == run.metrics.end() || at == run.metrics.end()) continue;
     if (!std::isfinite(value->second) || !std::isfinite(at->second)) continue;
     all.push_back({at->second, value->second, 0, name});
@@ -79,7 +79,7 @@ std::string trade_off(const ComparisonResult& result, const MetricInfo& absorpti
   Chart chart;
   for (std::size_t i = 0; i < result.members.size(); ++i) {
     const std::string& label = result.members[i].label;
-    const auto x = metric_at(result, label, "explained_variance", level);
+    const auto x = metric_at(result, label, metric::kExplainedVariance, level);
     const auto y = metric_at(result, label, absorption.name, level);
     if (!x || !y || x->outside || y->outside) continue;
     chart.series.push_back({label,
@@ -153,10 +153,10 @@ std::string sparsity_section(const ComparisonResult& result) {
   const auto absorption = absorption_metric(result);
   std::string figures;
   if (absorption) figures += against_l0(result, *absorption);
-  if (const auto variance = measured(result, "explained_variance")) {
+  if (const auto variance = measured(result, metric::kExplainedVariance)) {
     figures += against_l0(result, *variance);
   }
-  const auto cosine = measured(result, "cosine");
+  const auto cosine = measured(result, metric::kCosine);
   if (cosine && !absorption) figures += against_l0(result, *cosine);
   if (figures.empty()) return "";
   std::string legend = "<ul class=\"legend\">\n";
@@ -168,7 +168,7 @@ std::string sparsity_section(const ComparisonResult& result) {
 
 std::string trade_off_section(const ComparisonResult& result) {
   const auto absorption = absorption_metric(result);
-  if (!absorption || !measured(result, "explained_variance")) return "";
+  if (!absorption || !measured(result, metric::kExplainedVariance)) return "";
   std::string figures;
   for (const double level : matched_levels(result)) {
     figures += trade_off(result, *absorption, level);

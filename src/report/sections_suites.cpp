@@ -13,9 +13,8 @@
 namespace sae::report {
 namespace {
 
-constexpr const char* kCharts[] = {"absorption.mean_full_absorption_score",
-                                   "absorption.mean_absorption_fraction_score",
-                                   "probing.sae_top_1_test_accuracy"};
+constexpr const char* kCharts[] = {metric::kWordsFull, metric::kWordsFraction,
+                                   metric::kProbingTop1};
 
 /// What is compared class by class.
 struct ByClass {
@@ -23,10 +22,9 @@ struct ByClass {
   const char* label;
   const char* classes;  ///< what its classes are called
 };
-constexpr ByClass kByClass[] = {
-    {"absorption.full", "Full absorption", "classes"},
-    {"absorption.fraction", "Absorption fraction", "classes"},
-    {"probing.sae_top_1_test_accuracy", "Probing accuracy of one latent", "tasks"}};
+constexpr ByClass kByClass[] = {{metric::kFullOfClass, "Full absorption", "classes"},
+                                {metric::kFractionOfClass, "Absorption fraction", "classes"},
+                                {metric::kProbingTop1, "Probing accuracy of one latent", "tasks"}};
 
 /// "1 seed", "3 seeds"; "1 class", "6 classes".
 std::string count_of(int count, const std::string& plural) {
@@ -131,7 +129,7 @@ std::string control_rows(const ComparisonResult& result, const std::vector<Metri
         return std::string("<td>–</td>");
       return "<td>" + fixed(value->second, decimals) + "</td>";
     };
-    rows += cell("l0", 1);
+    rows += cell(metric::kL0, 1);
     for (const MetricInfo& metric : metrics) rows += cell(metric.name, 3);
     rows += "</tr>\n";
   }
@@ -141,7 +139,7 @@ std::string control_rows(const ComparisonResult& result, const std::vector<Metri
 std::vector<MetricInfo> suite_metrics(const ComparisonResult& result) {
   std::vector<MetricInfo> metrics;
   for (const MetricInfo& metric : measured_metrics(result)) {
-    if (metric.name == "explained_variance" || metric.name.starts_with("absorption.") ||
+    if (metric.name == metric::kExplainedVariance || metric.name.starts_with("absorption.") ||
         metric.name.starts_with("probing.")) {
       metrics.push_back(metric);
     }

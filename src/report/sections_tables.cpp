@@ -12,19 +12,19 @@
 namespace sae::report {
 namespace {
 
-constexpr const char* kHeadline[] = {"explained_variance",
-                                     "cosine",
-                                     "dead",
-                                     "absorption_full_micro",
-                                     "absorption_full_macro",
-                                     "absorption_fraction",
-                                     "absorption.mean_full_absorption_score",
-                                     "absorption.mean_absorption_fraction_score",
-                                     "absorption.mean_k1_f1",
-                                     "probing.sae_top_1_test_accuracy",
-                                     "mcc",
-                                     "uniqueness",
-                                     "f1"};
+constexpr const char* kHeadline[] = {metric::kExplainedVariance,
+                                     metric::kCosine,
+                                     metric::kNeverFired,
+                                     metric::kAbsorptionFullMicro,
+                                     metric::kAbsorptionFullMacro,
+                                     metric::kAbsorptionFraction,
+                                     metric::kWordsFull,
+                                     metric::kWordsFraction,
+                                     metric::kWordsMainF1,
+                                     metric::kProbingTop1,
+                                     metric::kMcc,
+                                     metric::kUniqueness,
+                                     metric::kF1};
 
 std::string counted(std::size_t count, const std::string& noun) {
   return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
@@ -117,7 +117,7 @@ std::string table_note(const ComparisonResult& result, bool outside) {
 std::string number_cell(const MetricValues& metrics, const std::string& name) {
   const auto value = metrics.find(name);
   if (value == metrics.end() || !std::isfinite(value->second)) return "<td>–</td>";
-  return "<td>" + (name == "l0" ? brief(value->second) : fixed(value->second, 3)) + "</td>";
+  return "<td>" + (name == metric::kL0 ? brief(value->second) : fixed(value->second, 3)) + "</td>";
 }
 
 /// "model.k" is enough where no other axis ends in it.
@@ -132,17 +132,27 @@ std::string run_row(const RunResult& run, const std::set<std::string>& axes,
                     escaped(run.member) + "</td>";
   for (const std::string& axis : axes) {
     const auto value = run.point.find(axis);
-    row += "<td>" + (value == run.point.end() ? "–" : escaped(value->second)) + "</td>";
+    row += "<td>" + (value == run.point.end() ? "–" : escaped(value->second.text())) + "</td>";
   }
   row += "<td>" + std::to_string(run.seed) + "</td>";
   if (!run.done) {
     return row + "<td class=\"text failed\" colspan=\"" + std::to_string(metrics.size() + 2) +
            "\">failed: " + escaped(run.message) + "</td></tr>\n";
   }
-  row += number_cell(run.metrics, "l0");
+  row += number_cell(run.metrics, metric::kL0);
   for (const MetricInfo& metric : metrics) row += number_cell(run.metrics, metric.name);
   const std::string seconds = std::isfinite(run.wall_s) ? fixed(run.wall_s, 1) : "–";
   return row + "<td>" + seconds + "</td></tr>\n";
+}
+
+/// The runs whose scores rank nothing, and why.
+std::string not_ranked_details(const ComparisonResult& result) {
+  const std::vector<std::string> lines = not_ranked(result);
+  if (lines.empty()) return "";
+  std::string items;
+  for (const std::string& line : lines) items += "<li>" + escaped(line) + "</li>\n";
+  return details("Not ranked, with the reason: " + std::to_string(lines.size()),
+                 "<ul>\n" + items + "</ul>\n");
 }
 
 }  // namespace
@@ -174,14 +184,14 @@ std::string matched_section(const ComparisonResult& result) {
     head += "<th scope=\"col\">" + escaped(capital(metric.label)) + arrow(metric.better) + "</th>";
   }
   return section("At matched L0", table_note(result, outside),
-                 scrolling("Metrics at matched L0", head + "</tr>\n</thead>\n" + rows));
+                 scrolling("Metrics at matched L0", head + "</tr>\n</thead>\n" + rows) +
+                     not_ranked_details(result));
 }
 
 std::string settings_section(const ComparisonResult& result) {
-  const auto json = nlohmann::ordered_json::parse(result.settings, nullptr, false);
-  if (json.is_discarded() || json.empty()) return "";
+  if (!result.settings || result.settings->empty()) return "";
   const std::string text =
-      json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+      result.settings->dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   return section("Settings", "",
                  details("Base configuration, members, axes and seeds",
                          "<pre><code>" + escaped(text) + "</code></pre>\n"));

@@ -44,8 +44,8 @@ std::string training_chart(const ComparisonResult& result, const std::string& me
                       members_of(chart.series) + ".";
   chart.x_title = "Step";
   chart.y_title = name;
-  chart.log_y = wide(chart.series, &Point::y) && metric != "explained_variance";
-  if (metric == "explained_variance") leave_out_start(chart);
+  chart.log_y = wide(chart.series, &Point::y) && metric != metric::kExplainedVariance;
+  if (metric == metric::kExplainedVariance) leave_out_start(chart);
   return draw(chart, "train-" + metric);
 }
 
@@ -85,8 +85,7 @@ std::string histogram(const std::string& label, const Look& look, const GridPoin
 double highest_bar(const GridPoint& point) {
   double highest = 0;
   for (const RunResult* run : point.runs) {
-    double total = static_cast<double>(run->firing.never);
-    for (const auto count : run->firing.counts) total += static_cast<double>(count);
+    const auto total = static_cast<double>(latents_of(run->firing));
     for (const auto count : run->firing.counts) {
       highest = std::max(highest, 100 * static_cast<double>(count) / total);
     }
@@ -96,9 +95,7 @@ double highest_bar(const GridPoint& point) {
 
 bool has_firing(const GridPoint& point) {
   const FiringHistogram& firing = point.runs[0]->firing;
-  std::int64_t total = firing.never;
-  for (const std::int64_t count : firing.counts) total += count;
-  return !firing.counts.empty() && total > 0;
+  return !firing.counts.empty() && latents_of(firing) > 0;
 }
 
 Series mask_series(const std::string& label, int colour, const Curve& curve) {
@@ -163,8 +160,9 @@ std::string mask_line(const std::string& label, const std::string& name, int col
 }  // namespace
 
 std::string training_section(const ComparisonResult& result) {
-  const std::string figures = training_chart(result, "explained_variance", "Explained variance") +
-                              training_chart(result, "l0", "L0");
+  const std::string figures =
+      training_chart(result, metric::kExplainedVariance, "Explained variance") +
+      training_chart(result, metric::kL0, "L0");
   if (figures.empty()) return "";
   return section("Training",
                  "Each member at its setting nearest to L0 " + trimmed(middle_level(result), 3) +

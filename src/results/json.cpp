@@ -31,29 +31,24 @@ Json history_json(const std::vector<MetricsRow>& history) {
   return rows;
 }
 
-/// JSON kept as text in the structs; a value that is no JSON would make an unreadable file.
-Json embedded(const std::string& text, const std::string& what) {
-  Json value = Json::parse(text, nullptr, false);
-  if (value.is_discarded()) throw std::invalid_argument(what + ": not JSON: " + text.substr(0, 60));
-  return value;
-}
-
 Json run_json(const RunResult& run) {
   Json point = Json::object();
-  for (const auto& [path, value] : run.point) point[path] = embedded(value, "point " + path);
+  for (const auto& [path, value] : run.point) point[path] = *value;
   Json by_class = Json::object();
   for (const auto& [metric, values] : run.by_class) by_class[metric] = to_json(values);
-  return {{"name", run.name},
-          {"member", run.member},
-          {"point", point},
-          {"seed", run.seed},
-          {"status", run.done ? "done" : "failed"},
-          {"message", run.message},
-          {"wall_s", to_json(run.wall_s)},
-          {"metrics", to_json(run.metrics)},
-          {"firing", to_json(run.firing)},
-          {"by_class", by_class},
-          {"history", history_json(run.history)}};
+  Json json = {{"name", run.name},
+               {"member", run.member},
+               {"point", point},
+               {"seed", run.seed},
+               {"status", run.done ? "done" : "failed"},
+               {"message", run.message},
+               {"wall_s", to_json(run.wall_s)},
+               {"metrics", to_json(run.metrics)},
+               {"firing", to_json(run.firing)},
+               {"by_class", by_class},
+               {"history", history_json(run.history)}};
+  if (!run.unranked.empty()) json["not_ranked"] = run.unranked;
+  return json;
 }
 
 /// A run takes a line.
@@ -138,14 +133,16 @@ class Reader {
     return values;
   }
 
-  std::map<std::string, std::string> texts(const char* key, bool embedded_json) {
+  std::map<std::string, std::string> texts(const char* key) {
     std::map<std::string, std::string> texts;
     for (const auto& [name, value] : object(key).items()) {
-      if (!embedded_json && !value.is_string()) wrong(name, "a string", value);
-      texts[name] = embedded_json ? value.dump() : value.get<std::string>();
+      if (!value.is_string()) wrong(name, "a string", value);
+      texts[name] = value.get<std::string>();
     }
     return texts;
   }
+
+  bool has(const char* key) const { return json_.contains(key); }
 
   const Json& object(const char* key) {
     const Json& value = take(key);
@@ -198,7 +195,7 @@ RunResult read_run(const Json& json, const std::string& place) {
   RunResult run;
   run.name = reader.text("name");
   run.member = reader.text("member");
-  run.point = reader.texts("point", true);
+  for (const auto& [path, value] : reader.object("point").items()) run.point[path] = Json(value);
   run.seed = reader.integer("seed");
   const std::string status = reader.text("status");
   if (status != "done" && status != "failed") {
@@ -219,6 +216,7 @@ RunResult read_run(const Json& json, const std::string& place) {
     run.history.push_back({entry.integer("step"), entry.values("values")});
     entry.finish();
   }
+  if (reader.has("not_ranked")) run.unranked = reader.texts("not_ranked");
   reader.finish();
   return run;
 }
@@ -233,12 +231,6 @@ std::vector<RunResult> read_runs(Reader& reader, const char* key, const std::str
 
 }  // namespace
 
-std::string to_json(const RunResult& run) { return dumped(run_json(run)) + "\n"; }
-
-RunResult run_from_json(std::string_view text, const std::string& place) {
-  return read_run(parse(text, place), place);
-}
-
 std::string to_json(const ComparisonResult& result) {
   Json members = Json::array();
   for (const Member& member : result.members) {
@@ -252,7 +244,7 @@ std::string to_json(const ComparisonResult& result) {
                      {"title", result.title},
                      {"command", result.command},
                      {"versions", Json(result.versions)},
-                     {"settings", embedded(result.settings, "settings")},
+                     {"settings", result.settings ? *result.settings : Json::object()},
                      {"members", members}};
   std::string text = dumped(head, 1);
   text.resize(text.size() - 2);  // the closing brace comes after the runs, which take a line each
@@ -272,8 +264,8 @@ ComparisonResult comparison_from_json(std::string_view text, const std::string& 
   ComparisonResult result;
   result.title = reader.text("title");
   result.command = reader.text("command");
-  result.versions = reader.texts("versions", false);
-  result.settings = reader.take("settings").dump();
+  result.versions = reader.texts("versions");
+  result.settings = Json(reader.take("settings"));
   for (const Json& json_member : reader.array("members")) {
     Reader member(json_member, place + ": members");
     result.members.push_back({member.text("label"), member.text("architecture"),

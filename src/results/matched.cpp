@@ -13,12 +13,6 @@ constexpr double kTolerance = 0.02;  // an L0 this close to a range's end is ins
 
 using Curve = std::vector<std::pair<double, double>>;  // (L0, metric), ascending in L0
 
-/// Too dense for its absorption on words to be compared.
-bool unranked(const RunResult& run) {
-  const auto ranked = run.metrics.find("absorption.ranked");
-  return ranked != run.metrics.end() && ranked->second == 0;
-}
-
 /// One curve a seed, of the finished runs that have both numbers; `value_of` gives a pointer to a
 /// run's, or none.
 template <class ValueOf>
@@ -27,8 +21,8 @@ std::map<std::int64_t, Curve> curves_of(const ComparisonResult& result, const st
   std::map<std::int64_t, Curve> by_seed;
   for (const RunResult& run : result.runs) {
     if (!run.done || run.member != member) continue;
-    if (metric.starts_with("absorption.") && unranked(run)) continue;
-    const auto l0 = run.metrics.find("l0");
+    if (!is_ranked(run, metric)) continue;
+    const auto l0 = run.metrics.find(metric::kL0);
     const double* value = value_of(run);
     if (l0 == run.metrics.end() || value == nullptr) continue;
     if (!std::isfinite(l0->second) || !std::isfinite(*value)) continue;
@@ -100,16 +94,16 @@ struct Levels {
 
 Levels levels_of(const ComparisonResult& result, const std::string& member) {
   Levels levels;
-  const auto by_seed = curves(result, member, "l0");
+  const auto by_seed = curves(result, member, metric::kL0);
   bool first = true;
   for (const auto& [seed, curve] : by_seed) {
     levels.low = first ? curve.front().first : std::max(levels.low, curve.front().first);
     levels.high = first ? curve.back().first : std::min(levels.high, curve.back().first);
     first = false;
   }
-  std::map<std::map<std::string, std::string>, std::vector<double>> by_point;
+  std::map<std::map<std::string, SharedJson>, std::vector<double>> by_point;
   for (const RunResult& run : result.runs) {
-    const auto l0 = run.metrics.find("l0");
+    const auto l0 = run.metrics.find(metric::kL0);
     if (!run.done || run.member != member || l0 == run.metrics.end()) continue;
     if (std::isfinite(l0->second)) by_point[run.point].push_back(l0->second);
   }
@@ -123,7 +117,8 @@ Levels levels_of(const ComparisonResult& result, const std::string& member) {
 std::vector<MetricsRow> thinned(const std::vector<MetricsRow>& history, std::size_t most) {
   const auto drawn = [](const std::string& name) {
     const std::string plain = name.rfind("eval.", 0) == 0 ? name.substr(5) : name;
-    return plain == "l0" || plain == "explained_variance" || name.rfind("mask.", 0) == 0;
+    return plain == metric::kL0 || plain == metric::kExplainedVariance ||
+           name.rfind("mask.", 0) == 0;
   };
   const std::size_t size = std::min(history.size(), std::max<std::size_t>(most, 2));
   std::vector<MetricsRow> rows;
@@ -134,50 +129,48 @@ std::vector<MetricsRow> thinned(const std::vector<MetricsRow>& history, std::siz
   return rows;
 }
 
-const std::vector<MetricInfo>& known_metrics() {
-  static const std::vector<MetricInfo> metrics = {
-      {"l0", "L0", "L0", Better::kNeither},
-      {"explained_variance", "explained variance", "EV", Better::kHigher},
-      {"cosine", "cosine similarity", "cosine", Better::kHigher},
-      {"nmse", "normalised MSE", "NMSE", Better::kLower},
-      {"l2_ratio", "L2 ratio", "L2", Better::kNeither},
-      {"dead", "dead latents", "dead", Better::kLower},
-      {"absorption_full_micro", "full absorption (micro)", "full", Better::kLower},
-      {"absorption_full_macro", "full absorption (macro)", "macro", Better::kLower},
-      {"absorption_fraction", "absorption fraction", "fraction", Better::kLower},
-      {"miss_on", "parent silent, child on", "miss on", Better::kLower},
-      {"miss_off", "parent silent, child off", "miss off", Better::kLower},
-      {"absorption.mean_full_absorption_score", "full absorption (words)", "full w",
-       Better::kLower},
-      {"absorption.mean_absorption_fraction_score", "absorption fraction (words)", "frac. w",
-       Better::kLower},
-      {"absorption.mean_k1_f1", "F1 of the main latent", "k=1 F1", Better::kHigher},
-      {"absorption.mean_recall_gap", "recall gap (words)", "gap", Better::kLower},
-      {"absorption.mean_num_split_features", "main latents a class", "main", Better::kNeither},
-      {"probing.sae_top_1_test_accuracy", "probing accuracy, 1 latent", "top 1", Better::kHigher},
-      {"probing.sae_top_2_test_accuracy", "probing accuracy, 2 latents", "top 2", Better::kHigher},
-      {"probing.sae_top_5_test_accuracy", "probing accuracy, 5 latents", "top 5", Better::kHigher},
-      {"probing.sae_test_accuracy", "probing accuracy, all latents", "probe", Better::kHigher},
-      {"mcc", "MCC", "MCC", Better::kHigher},
-      {"uniqueness", "uniqueness", "unique", Better::kHigher},
-      {"precision", "precision", "prec.", Better::kHigher},
-      {"recall", "recall", "recall", Better::kHigher},
-      {"f1", "F1", "F1", Better::kHigher},
-  };
-  return metrics;
+bool is_ranked(const RunResult& run, const std::string& name) {
+  const std::string suite = suite_of(name);
+  if (run.unranked.contains(suite)) return false;
+  const double* ranked = value_in(run.metrics, suite + ".ranked");
+  return ranked == nullptr || *ranked == 1;
+}
+
+std::optional<double> ranked_value(const RunResult& run, const std::string& name) {
+  const double* value = value_in(run.metrics, name);
+  if (!run.done || value == nullptr || !std::isfinite(*value) || !is_ranked(run, name)) return {};
+  return *value;
+}
+
+std::vector<std::string> not_ranked(const ComparisonResult& result) {
+  std::vector<std::string> lines;
+  for (const RunResult& run : result.runs) {
+    std::vector<std::pair<std::string, std::string>> reasons;  // why, suites
+    for (const auto& [suite, why] : run.unranked) {
+      const auto same = std::find_if(reasons.begin(), reasons.end(),
+                                     [&](const auto& reason) { return reason.first == why; });
+      if (same == reasons.end()) {
+        reasons.emplace_back(why, suite);
+      } else {
+        same->second += ", " + suite;
+      }
+    }
+    for (const auto& [why, suites] : reasons)
+      lines.push_back(run.name + ": " + suites + ": " + why);
+  }
+  return lines;
 }
 
 std::vector<MetricInfo> measured_metrics(const ComparisonResult& result) {
   std::set<std::string> names;
   for (const RunResult& run : result.runs) {
-    if (!run.done) continue;
     for (const auto& [name, value] : run.metrics) {
-      if (std::isfinite(value)) names.insert(name);
+      if (ranked_value(run, name)) names.insert(name);
     }
   }
   std::vector<MetricInfo> measured;
   for (const MetricInfo& metric : known_metrics()) {
-    if (metric.name != "l0" && names.count(metric.name) != 0) measured.push_back(metric);
+    if (metric.name != metric::kL0 && names.count(metric.name) != 0) measured.push_back(metric);
   }
   return measured;
 }

@@ -9,21 +9,6 @@
 namespace sae {
 namespace {
 
-// Most telling first: what does not fit into the width is left to the report.
-constexpr const char* kOrder[] = {"explained_variance",
-                                  "absorption_full_micro",
-                                  "absorption_full_macro",
-                                  "absorption_fraction",
-                                  "absorption.mean_full_absorption_score",
-                                  "absorption.mean_absorption_fraction_score",
-                                  "probing.sae_top_1_test_accuracy",
-                                  "mcc",
-                                  "f1",
-                                  "cosine",
-                                  "dead",
-                                  "uniqueness",
-                                  "nmse"};
-
 /// ".031": a table of shares reads better without the zeros.
 std::string short_fixed(double value) {
   std::string text = fixed(value, 3);
@@ -111,13 +96,11 @@ std::string csv_field(const std::string& text) {
 }  // namespace
 
 std::string results_table(const ComparisonResult& result, std::size_t columns) {
-  std::vector<MetricInfo> metrics;
-  const std::vector<MetricInfo> measured = measured_metrics(result);
-  for (const char* name : kOrder) {
-    for (const MetricInfo& metric : measured) {
-      if (metric.name == name) metrics.push_back(metric);
-    }
-  }
+  // Most telling first: what does not fit into the width is left to the report.
+  std::vector<MetricInfo> metrics = measured_metrics(result);
+  std::erase_if(metrics, [](const MetricInfo& metric) { return metric.place == 0; });
+  std::sort(metrics.begin(), metrics.end(),
+            [](const MetricInfo& a, const MetricInfo& b) { return a.place < b.place; });
   std::string text;
   const std::vector<double> levels = matched_levels(result);
   if (levels.empty() || metrics.empty()) {
@@ -139,6 +122,7 @@ std::string results_table(const ComparisonResult& result, std::size_t columns) {
   for (const RunResult& run : result.runs) {
     if (!run.done) text += "failed: " + run.name + ": " + run.message + "\n";
   }
+  for (const std::string& line : not_ranked(result)) text += "not ranked: " + line + "\n";
   return text;
 }
 
@@ -163,7 +147,7 @@ std::string to_csv(const ComparisonResult& result) {
     text += csv_field(run.name) + "," + csv_field(run.member);
     for (const std::string& axis : axes) {
       const auto value = run.point.find(axis);
-      text += "," + (value == run.point.end() ? "" : csv_field(value->second));
+      text += "," + (value == run.point.end() ? "" : csv_field(value->second.text()));
     }
     text += "," + std::to_string(run.seed) + (run.done ? ",done," : ",failed,") +
             (std::isfinite(run.wall_s) ? shortest(run.wall_s) : "");

@@ -47,10 +47,7 @@ RunSummary read_summary(const std::filesystem::path& folder) {
     read_if_there(json, "passes", out.passes);
     read_if_there(json, "held_out_tokens", out.held_out_tokens);
     out.metrics = metric_values_from_json(json.at("metrics"));
-    const Json& firing = json.at("firing");
-    out.firing = {firing.at("edges").get<std::vector<double>>(),
-                  firing.at("counts").get<std::vector<std::int64_t>>(),
-                  firing.at("never").get<std::int64_t>()};
+    out.firing = firing_from_json(json.at("firing"));
     out.wall_s = json.value("wall_s", 0.0);
     if (json.contains("data")) out.data = fingerprint_from_json(json.at("data"));
     if (json.contains("replanned")) out.replanned = replanned_from_json(json.at("replanned"));

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "sae/base/error.h"
+#include "sae/metrics/catalogue.h"
 #include "training/batch_pass.h"
 #include "training/calibration.h"
 
@@ -96,7 +97,8 @@ MetricValues Trainer::measure(const BatchPass& pass, const at::Tensor& importanc
   MetricValues values = pass.metrics.values();
   values["loss"] = pass.total.item<double>();
   for (const auto& [name, value] : pass.losses) values["loss." + name] = value.item<double>();
-  values["dead"] = sae_->dead().to(at::kDouble).mean().item<double>();
+  values.erase(metric::kNeverFired);  // of this one batch: says nothing
+  values[metric::kDead] = sae_->dead().to(at::kDouble).mean().item<double>();
   values["grad_norm"] = adam_.gradient_norm().item<double>();
   values["lr"] = learning_rate(options_.schedule, step_ - 1, total_steps_);
   if (const auto& mask = sae_->mask()) {

@@ -62,7 +62,7 @@ TEST(ComparisonPlan, IsMembersTimesAxesTimesLevelsTimesSeeds) {
   const PlannedRun& first = expanded.runs.front();
   EXPECT_EQ(first.name, "topk-0.001-1-seed3");
   EXPECT_EQ(first.point,
-            (std::map<std::string, std::string>{{"train.lr", "0.001"}, {"model.k", "1"}}));
+            (std::map<std::string, SharedJson>{{"train.lr", Json(0.001)}, {"model.k", Json(1.0)}}));
   EXPECT_EQ(first.options.basics.seed, 3);
   EXPECT_EQ(resolve_run(first.options)["train"]["lr"], 1e-3);
   const std::vector<std::string> all = names(expanded);

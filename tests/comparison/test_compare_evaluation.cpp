@@ -184,6 +184,28 @@ TEST_F(EvaluatedComparison, ControlsMatchEachLevelOfOneMemberAndAreKeptApart) {
   EXPECT_EQ(comparison_from_json(read_file(place), place).controls.size(), 5U);
 }
 
+TEST_F(EvaluatedComparison, AMemberThatNeverFiresIsMeasuredAndRankedNowhere) {
+  settings["seeds"] = {0};
+  settings["members"].push_back(
+      {{"name", "silent"},
+       {"level", "model.sparsity"},
+       {"config", {{"model", {{"architecture", "standard"}, {"sparsity", 1}}}}},
+       {"levels", {1e4}}});
+  const ComparisonResult result = run().result;
+  const RunResult& silent = result.runs.back();
+  ASSERT_EQ(silent.member, "silent");
+  ASSERT_TRUE(silent.done) << silent.message;
+  ASSERT_EQ(silent.metrics.at("never_fired"), 1);
+  for (const char* suite : {"absorption", "probing", "truth"}) {
+    EXPECT_TRUE(silent.unranked.contains(suite)) << suite;
+  }
+  EXPECT_FALSE(metric_at(result, "silent", "probing.sae_top_1_test_accuracy", 1));
+  EXPECT_TRUE(result.runs.front().unranked.empty()) << result.runs.front().unranked.begin()->second;
+  const std::string place = (path("c") / "results.json").string();
+  EXPECT_EQ(comparison_from_json(read_file(place), place).runs.back().unranked, silent.unranked);
+  EXPECT_EQ(run().result.runs.back().unranked, silent.unranked) << "as it is recorded";
+}
+
 TEST_F(EvaluatedComparison, FindsUnusableWordsBeforeItTrains) {
   const Json good = settings;
   settings["evaluate"]["absorption"] = Json::object();
@@ -196,6 +218,9 @@ TEST_F(EvaluatedComparison, FindsUnusableWordsBeforeItTrains) {
   narrow.test.x = narrow.test.x.slice(1, 0, 8).contiguous();
   write_labelled(path("words.safetensors"), narrow);
   EXPECT_NE(complaint().find("width 8, the autoencoder takes 20"), std::string::npos);
+  settings["evaluate"].erase("words");
+  write_labelled(path("tasks") / "broken.safetensors", narrow);
+  EXPECT_NE(complaint().find("broken.safetensors: activations have width 8"), std::string::npos);
   settings["evaluate"]["words"] = path("absent.safetensors").string();
   EXPECT_NE(complaint().find("absent.safetensors"), std::string::npos);
   EXPECT_FALSE(fs::exists(path("c") / "runs"));

@@ -521,9 +521,16 @@ TEST(Absorption, AnAutoencoderThatReadsEachClassAbsorbsNothing) {
 
 TEST(Absorption, TheScaleOfDecoderRowsDoesNotMatter) {
   const LabelledActivations data = three_classes();
+  const LinearProbe probe = train_ground_truth(data, small(), 0);
   const AbsorptionSubject one = encode_words(*axes_sae(1), data, 50);
-  const AbsorptionSubject four = encode_words(*axes_sae(4), data, 50);
-  expect_close(four.train.to_dense(), one.train.to_dense(), "codes", 1e-6);
+  const MetricValues expected = evaluate_absorption(one, data, probe, small(), 0).values();
+  for (const double gain : {4.0, 1e-12, 1e12}) {
+    const AbsorptionSubject other = encode_words(*axes_sae(gain), data, 50);
+    expect_close(other.train.to_dense(), one.train.to_dense(), "codes", 1e-6);
+    for (const auto& [name, value] : evaluate_absorption(other, data, probe, small(), 0).values()) {
+      EXPECT_NEAR(value, expected.at(name), 1e-4) << name << ", rows of " << gain;
+    }
+  }
 }
 
 TEST(Absorption, FreshPromptsAreWhatIsScored) {
@@ -552,6 +559,102 @@ TEST(Absorption, ADenseAutoencoderIsNotRanked) {
   const AbsorptionResult result = evaluate_absorption(subject, data, probe, small(), 0);
   EXPECT_FALSE(result.ranked);
   EXPECT_EQ(result.values().at("ranked"), 0);
+}
+
+/// Why the axes' autoencoder, changed so, is not ranked.
+template <class Change>
+std::string why_unranked(Change&& change) {
+  const LabelledActivations data = three_classes();
+  const auto sae = axes_sae(1);
+  {
+    const at::NoGradGuard no_grad;
+    change(*sae);
+  }
+  AbsorptionOptions options = small();
+  options.l1_epochs = 10;
+  const AbsorptionSubject subject = encode_words(*sae, data, 50);
+  const LinearProbe probe = train_ground_truth(data, options, 0);
+  const AbsorptionResult result = evaluate_absorption(subject, data, probe, options, 0);
+  EXPECT_EQ(result.ranked, result.unranked.empty());
+  EXPECT_EQ(result.values().at("ranked"), result.ranked ? 1 : 0);
+  const Json more = result.json()["more"];
+  EXPECT_EQ(more["ranked"], result.ranked);
+  EXPECT_EQ(more.value("not_ranked", ""), result.unranked);
+  return result.unranked;
+}
+
+TEST(Absorption, WithoutLatentsThereIsNothingToAbsorbAndNothingIsRanked) {
+  const std::string silent = "90 of 90 training words have no active latent";
+  EXPECT_EQ(why_unranked([](Autoencoder&) {}), "");
+  EXPECT_EQ(why_unranked([](Autoencoder& sae) { sae.b_enc.fill_(-50); }), silent);
+  EXPECT_EQ(why_unranked([](Autoencoder& sae) { sae.W_dec.zero_(); }), silent);
+  EXPECT_EQ(why_unranked([](Autoencoder& sae) { sae.b_enc.slice(0, 1).fill_(-50); }),
+            "60 of 90 training words have no active latent")
+      << "one class alone has a latent";
+  EXPECT_EQ(why_unranked([](Autoencoder& sae) {
+              sae.b_enc.fill_(-50);
+              sae.b_enc[4] = 5;
+            }),
+            "only 1 of 12 latents ever fire, and these on 100 % of the activations");
+}
+
+TEST(Absorption, CodesThatDoNotTellClassesAreNotRanked) {
+  EXPECT_EQ(why_unranked([](Autoencoder& sae) {
+              sae.W_enc.zero_();
+              sae.b_enc.fill_(-1);
+              sae.b_enc.slice(0, 0, 2).fill_(1);
+            }),
+            "its codes are the same for all training words");
+  EXPECT_EQ(why_unranked([](Autoencoder& sae) { sae.W_dec.neg_(); }).rfind("explained variance", 0),
+            0U);
+  EXPECT_NE(why_unranked([](Autoencoder& sae) {
+              sae.W_dec.copy_(sae.W_dec.sum(0).expand({12, 12}) / 12);
+              sae.b_dec.fill_(0);
+            }),
+            "");
+}
+
+TEST(Absorption, AMainLatentCarriesItsClassIfItFiresThereMoreThanElsewhere) {
+  const at::Tensor y = at::arange(60, at::kLong) % 3;
+  const at::Tensor own = y.eq(0).to(at::kFloat);
+  // Latents: of class 0; on every word; on no word.
+  const Codes words = Codes::from_dense(at::stack({own, at::ones({60}), at::zeros({60})}, 1));
+  AbsorptionOptions options;
+  options.max_k_value = 1;
+  const auto classes = select_main_latents(words, y, words, y, at::eye(3), options);
+  EXPECT_TRUE(classes[0].carried);
+  EXPECT_FALSE(classes[1].carried) << "always on";
+  EXPECT_FALSE(classes[2].carried) << "never on";
+}
+
+TEST(Absorption, CodesThatAreNotFiniteAreNotScored) {
+  const LabelledActivations data = three_classes();
+  AbsorptionSubject subject = encode_words(*axes_sae(1), data, 50);
+  at::Tensor broken = subject.train.to_dense().clone();
+  broken[7][2] = INFINITY;
+  subject.train = Codes::from_dense(broken);
+  const LinearProbe probe = train_ground_truth(data, small(), 0);
+  const AbsorptionResult result = evaluate_absorption(subject, data, probe, small(), 0);
+  EXPECT_EQ(result.unranked, "its codes are not finite");
+  EXPECT_TRUE(std::isnan(result.values().at("mean_full_absorption_score")));
+  EXPECT_TRUE(result.json()["classes"][0]["k1_f1"].is_null());
+}
+
+TEST(Absorption, SaysWhatItRestsOnAndWhatItLeftOut) {
+  LabelledActivations data = three_classes();
+  data.test.x.slice(0, 0, 30, 3).copy_(data.test.x[0].clone().expand({10, 12}));
+  AbsorptionOptions options = small();
+  const AbsorptionSubject subject = encode_words(*axes_sae(1), data, 50);
+  LinearProbe probe = train_ground_truth(data, options, 0);
+  probe.b[2] -= 100;  // the third class is never predicted
+  const AbsorptionResult result = evaluate_absorption(subject, data, probe, options, 0);
+  EXPECT_EQ(result.basis(),
+            "20 words of 2 of 3 classes, from 30 test words, 21 of them distinct; probes from 90 "
+            "training words; left out: z (probe F1 0.00, expected above 0.6)");
+  const Json rests = result.json()["rests_on"];
+  EXPECT_EQ(rests["words_scored"], 20);
+  EXPECT_EQ(rests["distinct_test_words"], 21);
+  EXPECT_EQ(rests["left_out"]["z"], "probe F1 0.00, expected above 0.6");
 }
 
 TEST(Absorption, FollowsItsSeed) {

@@ -83,6 +83,22 @@ TEST(Controls, APermutedDecoderKeepsTheCodes) {
             measure(*subject.sae).at("explained_variance"));
 }
 
+TEST(Controls, APermutedDecoderDoesNotMixTheUnitsOfLatents) {
+  const Json model = {
+      {"architecture", "standard"}, {"d_in", 10}, {"d_sae", 24}, {"decoder_norm", "free"}};
+  const Subject one(model), other(model);
+  {
+    const at::NoGradGuard no_grad;
+    const at::Tensor scale = at::pow(10, normal({24, 1}, 8)).to(at::kFloat);
+    other.sae->W_enc.mul_(scale);
+    other.sae->W_dec.div_(scale);
+  }
+  const MetricValues a = measure(*make_control("permuted", one.basis));
+  const MetricValues b = measure(*make_control("permuted", other.basis));
+  EXPECT_NEAR(b.at("explained_variance"), a.at("explained_variance"), 1e-4);
+  EXPECT_NEAR(b.at("nmse"), a.at("nmse"), 1e-4);
+}
+
 TEST(Controls, EveryArchitectureHasAnUntrainedOne) {
   for (const std::string& name : architecture_names()) {
     Json model = {{"architecture", name}, {"d_in", 10}, {"d_sae", 24}};

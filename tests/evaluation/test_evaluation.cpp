@@ -42,7 +42,7 @@ TEST(Evaluation, AnIdentityReconstructsEverything) {
 TEST(Evaluation, AZeroAutoencoderExplainsNothing) {
   const MetricValues values = evaluate(*standard(20, 4), world(), brief()).values;
   EXPECT_EQ(values.at("l0"), 0);
-  EXPECT_EQ(values.at("dead"), 1);
+  EXPECT_EQ(values.at("never_fired"), 1);
   EXPECT_EQ(values.at("l2_ratio"), 0);
   EXPECT_NEAR(values.at("nmse"), 1, 1e-9);
   EXPECT_LT(values.at("explained_variance"), 0) << "worse than the mean";

@@ -37,6 +37,7 @@ std::shared_ptr<Autoencoder> golden_sae(const GoldenFile& golden) {
   sae->W_enc.copy_(golden["W_enc"]);
   sae->b_enc.copy_(golden["b_enc"]);
   sae->b_dec.copy_(golden["b_dec"]);
+  sae->W_dec.copy_(sae->W_enc / sae->W_enc.norm(2, 1, true));  // of norm 1; the golden needs none
   return sae;
 }
 
@@ -181,6 +182,93 @@ TEST(SparseProbing, TextsAndTheirMeansAreProbedAlike) {
   const MetricValues many = run(1000);
   EXPECT_EQ(many, run(7)) << "whatever is encoded at a time";
   EXPECT_GT(many.at("sae_top_5_test_accuracy"), 0.6);
+}
+
+/// Latents of random directions, each multiplied by a factor that its decoder row is divided by.
+std::shared_ptr<Autoencoder> rescaled_sae(const at::Tensor& factor) {
+  const Json model = {
+      {"architecture", "standard"}, {"d_in", 16}, {"d_sae", 48}, {"decoder_norm", "free"}};
+  auto sae = make_autoencoder(config_from_json(model, "test"));
+  const at::NoGradGuard no_grad;
+  const at::Tensor rows = normal({48, 16}, 21).to(at::kFloat);
+  const at::Tensor unit = rows / rows.norm(2, 1, true);
+  sae->W_enc.copy_(unit * factor.unsqueeze(1));
+  sae->b_enc.copy_(-0.3 * factor);
+  sae->W_dec.copy_(unit / factor.unsqueeze(1));
+  return sae;
+}
+
+TEST(SparseProbing, DoesNotDependOnTheUnitOfLatents) {
+  const LabelledActivations data = easy(4, 0.8);
+  SparseProbingOptions options;
+  options.probe_epochs = 5;
+  const auto run = [&](const at::Tensor& factor) {
+    return probe_dataset(*rescaled_sae(factor), data, options, 1);
+  };
+  const ProbingDataset one = run(at::ones({48}));
+  const ProbingDataset other = run(at::pow(10, normal({48}, 22)).to(at::kFloat));
+  for (std::size_t task = 0; task < 4; ++task) {
+    EXPECT_EQ(other.tasks[task].latents, one.tasks[task].latents);
+    for (const auto& [name, value] : one.tasks[task].accuracy) {
+      EXPECT_NEAR(other.tasks[task].accuracy.at(name), value, 0.03) << name;
+    }
+  }
+}
+
+TEST(SparseProbing, CodesThatCarryNothingAreNotRanked) {
+  const LabelledActivations data = easy(3, 0.3);
+  SparseProbingOptions options;
+  options.dense = false;
+  const auto why = [&](const auto& change) {
+    const auto sae = identity_sae();
+    const at::NoGradGuard no_grad;
+    change(*sae);
+    ProbingResult result;
+    result.options = options;
+    result.datasets.push_back(probe_dataset(*sae, data, options, 1));
+    const Json json = result.json();
+    EXPECT_EQ(json["ranked"], result.unranked().empty());
+    EXPECT_EQ(json.value("not_ranked", ""), result.unranked());
+    return result.unranked();
+  };
+  EXPECT_EQ(why([](Autoencoder&) {}), "");
+  EXPECT_EQ(why([](Autoencoder& sae) { sae.b_enc.fill_(-100); }),
+            "easy: 120 of 120 training texts have no active latent");
+  EXPECT_EQ(why([](Autoencoder& sae) {
+              sae.W_enc.zero_();
+              sae.b_enc.fill_(1);
+            }),
+            "easy: its codes are the same for all training texts");
+  EXPECT_EQ(why([](Autoencoder& sae) { sae.W_dec.zero_(); }),
+            "easy: 120 of 120 training texts have no active latent")
+      << "latents without a decoder row say nothing";
+  EXPECT_NE(why([](Autoencoder& sae) { sae.W_dec.neg_(); }).find("no better than the mean"),
+            std::string::npos);
+}
+
+TEST(SparseProbing, CodesThatAreNotFiniteHaveNoAccuracy) {
+  const LabelledActivations data = easy(3, 0.3);
+  ProbingSubject subject = encode_texts(*identity_sae(), data, 100);
+  at::Tensor broken = subject.test_codes.to_dense().clone();
+  broken[4][1] = NAN;
+  subject.test_codes = Codes::from_dense(broken);
+  const ProbingDataset dataset = probe_dataset(subject, data, {}, 1);
+  EXPECT_TRUE(std::isnan(dataset.tasks[0].accuracy.at("sae_top_1_test_accuracy")));
+  EXPECT_GT(dataset.tasks[0].accuracy.at("llm_top_1_test_accuracy"), 0.9);
+}
+
+TEST(SparseProbing, SaysWhatItRestsOn) {
+  LabelledActivations data = easy(3, 0.3);
+  data.test.x.slice(0, 0, 30).copy_(data.test.x[0].clone().expand({30, 16}));
+  SparseProbingOptions options;
+  options.dense = false;
+  ProbingResult result;
+  result.datasets.push_back(probe_dataset(*identity_sae(), data, options, 1));
+  EXPECT_EQ(result.basis(),
+            "3 tasks of 1 file, 120 training texts; 60 test texts, 31 of them distinct");
+  const Json json = result.json();
+  EXPECT_EQ(json["rests_on"]["distinct_test_texts"], 31);
+  EXPECT_EQ(json["tasks"][0]["train_texts"], 80) << "the class and as many of the others";
 }
 
 TEST(SparseProbing, AnotherWidthIsADataError) {

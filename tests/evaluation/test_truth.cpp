@@ -99,8 +99,9 @@ TEST(Truth, GivesTheTrueDictionaryFullMarks) {
     EXPECT_EQ(metrics.matched, world->features());
     EXPECT_NEAR(metrics.mcc, 1, 1e-5);
     EXPECT_EQ(metrics.uniqueness, 1);
-    EXPECT_NEAR(metrics.f1, 1 - metrics.dead, 1e-9);  // a feature too rare to be seen scores 0
-    EXPECT_LT(metrics.dead, 1e-9 + 0.02 * (world->features() > 100));
+    EXPECT_NEAR(metrics.f1, 1 - metrics.never_fired,
+                1e-9);  // a feature too rare to be seen scores 0
+    EXPECT_LT(metrics.never_fired, 1e-9 + 0.02 * (world->features() > 100));
     EXPECT_NEAR(metrics.precision, metrics.f1, 1e-9);
     EXPECT_NEAR(metrics.recall, metrics.f1, 1e-9);
     EXPECT_EQ(metrics.l0, metrics.true_l0);
@@ -273,12 +274,101 @@ TEST(Truth, ScoresFiringAgainstTheNearestFeature) {
   EXPECT_NEAR(metrics.precision, 1.0 / 9, 1e-9);
   EXPECT_NEAR(metrics.recall, 1.0 / 6, 1e-9);
   EXPECT_NEAR(metrics.f1, 2.0 / 15, 1e-9);
-  EXPECT_NEAR(metrics.dead, 2.0 / 3, 1e-9);
+  EXPECT_NEAR(metrics.never_fired, 2.0 / 3, 1e-9);
   EXPECT_NEAR(metrics.uniqueness, 2.0 / 3, 1e-9);
   EXPECT_NEAR(metrics.mcc, 2.0 / 3, 1e-6);  // 1, 1 and 0
   EXPECT_EQ(metrics.matched, 3);
   EXPECT_NEAR(metrics.l0, 3.0 / 4, 1e-9);
   EXPECT_TRUE(std::isnan(metrics.encoder_negative));
+}
+
+TEST(Truth, AParentThatTheDictionaryDoesNotHaveIsNoParentWithoutAbsorption) {
+  const auto world = preset_world("tiny");
+  TruthOptions options = from_one_event();
+  WorldSource source(world, 1);
+  const SparseRows truth = source.next_with_truth(4000).truth;
+  // Latents of parents and children are silent: what is left is a dictionary of the others.
+  SparseRows others;
+  for (std::size_t row = 0; row + 1 < truth.offsets.size(); ++row) {
+    for (auto e = static_cast<std::size_t>(truth.offsets[row]);
+         e < static_cast<std::size_t>(truth.offsets[row + 1]); ++e) {
+      const auto i = static_cast<std::size_t>(truth.indices[e]);
+      if (world->tables().child_count[i] > 0 || world->tables().parent[i] >= 0) continue;
+      others.indices.push_back(truth.indices[e]);
+      others.values.push_back(truth.values[e]);
+    }
+    others.offsets.push_back(std::ssize(others.indices));
+  }
+  TruthEvaluation evaluation(world, subject(*world, world->dictionary()), options);
+  evaluation.add(truth, others);
+  const TruthMetrics metrics = evaluation.metrics();
+  EXPECT_EQ(metrics.missing, 3);
+  EXPECT_EQ(metrics.full.parents, 0);
+  EXPECT_TRUE(std::isnan(metrics.full.macro));
+  EXPECT_TRUE(std::isnan(metrics.fraction.micro));
+  EXPECT_TRUE(std::isnan(metrics.gap.macro)) << "always silent is no gap of zero";
+  EXPECT_EQ(metrics.miss_on.macro, 1) << "but it is a miss";
+
+  TruthEvaluation absorbing(world, subject(*world, absorbed_decoder(*world)), options);
+  absorbing.add(truth, absorbed_codes(*world, truth));
+  EXPECT_EQ(absorbing.metrics().missing, 0) << "who is absorbed is there";
+  EXPECT_GT(absorbing.metrics().full.macro, 0.9);
+}
+
+TEST(Truth, DoesNotDependOnTheUnitOfLatents) {
+  const auto world = preset_world("tiny");
+  WorldSource source(world, 1);
+  const SparseRows truth = source.next_with_truth(2000).truth;
+  const SparseRows codes = absorbed_codes(*world, truth);
+  const auto measured = [&](double decades) {
+    at::Tensor W_dec = absorbed_decoder(*world);
+    SparseRows scaled = codes;
+    for (std::int64_t j = 0; j < W_dec.size(0); ++j) {
+      W_dec[j] /= std::pow(10, decades * std::sin(static_cast<double>(j)));
+    }
+    for (std::size_t e = 0; e < scaled.values.size(); ++e) {
+      const double power = decades * std::sin(static_cast<double>(scaled.indices[e]));
+      scaled.values[e] *= static_cast<float>(std::pow(10, power));
+    }
+    TruthEvaluation evaluation(world, subject(*world, W_dec), from_one_event());
+    evaluation.add(truth, scaled);
+    return evaluation.metrics();
+  };
+  const TruthMetrics one = measured(0);
+  const TruthMetrics other = measured(13);
+  EXPECT_NEAR(other.mcc, one.mcc, 1e-5);
+  EXPECT_NEAR(other.full.macro, one.full.macro, 1e-3);
+  EXPECT_NEAR(other.fraction.micro, one.fraction.micro, 1e-3);
+  EXPECT_NEAR(other.ratio_off.macro, one.ratio_off.macro, 1e-4);
+  EXPECT_NEAR(other.absorption_cosine, one.absorption_cosine, 1e-5);
+  EXPECT_NEAR(other.shrinkage, one.shrinkage, 1e-4);
+}
+
+TEST(Truth, AFaintParentDoesNotOutweighTheOthers) {
+  const auto world = one_pair(4);
+  const auto measured = [&](float faint) {
+    TruthEvaluation evaluation(world, subject(*world, world->dictionary()), from_one_event());
+    std::vector<std::vector<std::pair<std::int64_t, float>>> truth, codes;
+    for (int i = 0; i < 50; ++i) {
+      truth.push_back({{0, i == 20 ? faint : 1.0F}, {1, 1.0F}});
+      codes.push_back({{0, 1.0F}, {1, 1.0F}});
+      truth.push_back({{0, 1.0F}});
+      codes.push_back({{0, 1.0F}});
+    }
+    evaluation.add(rows(truth), rows(codes));
+    return evaluation.metrics();
+  };
+  EXPECT_NEAR(measured(1e-9F).ratio_on.macro, 1, 1e-6);
+  EXPECT_NEAR(measured(1e-9F).partial.macro, 0, 1e-6);
+  EXPECT_EQ(measured(1e-9F).miss_on.events, 50) << "it is an event all the same";
+}
+
+TEST(Truth, ADecoderOfZerosMatchesNothing) {
+  const auto world = one_pair(4);
+  TruthEvaluation evaluation(world, {at::zeros({3, 4}), world->bias(), {}}, from_one_event());
+  evaluation.add(rows({{{0, 1.0F}, {1, 1.0F}}}), rows({{{0, 1.0F}}}));
+  EXPECT_EQ(evaluation.metrics().mcc, 0);
+  EXPECT_EQ(evaluation.metrics().absorption_cosine, 0);
 }
 
 TEST(Truth, TellsHedgingFromAbsorption) {

@@ -137,38 +137,6 @@ TEST(EventWriter, MakesTheSameBytesAsTheProtobufLibrary) {
   EXPECT_EQ(payload, std::string(reinterpret_cast<const char*>(golden), sizeof golden));
 }
 
-TEST(EventWriter, WritesHistogramsThatParseBack) {
-  const TemporaryFolder folder;
-  EventWriter writer(folder.path());
-  const std::vector<float> values = {0, 1, 1, 4, std::nanf(""), HUGE_VALF};
-  writer.histogram("frequency", make_histogram(values, 4), 7);
-  writer.flush();
-  const auto payloads = records(read_file(writer.path()));
-  const auto value = fields(only(fields(only(fields(payloads.at(1)), 5)), 1));
-  const auto histogram = fields(only(value, 5));
-  EXPECT_EQ(as_double(only(histogram, 1)), 0);
-  EXPECT_EQ(as_double(only(histogram, 2)), 4);
-  EXPECT_EQ(as_double(only(histogram, 3)), 4) << "only the finite ones count";
-  EXPECT_EQ(as_double(only(histogram, 4)), 6);
-  EXPECT_EQ(as_double(only(histogram, 5)), 18);
-  const std::string limits = only(histogram, 6), counts = only(histogram, 7);
-  ASSERT_EQ(limits.size(), 32u);
-  ASSERT_EQ(counts.size(), 32u);
-  const double expected_counts[] = {3, 0, 0, 1};
-  for (std::size_t i = 0; i < 4; ++i) {
-    EXPECT_EQ(as_double(std::string_view(limits).substr(8 * i)), static_cast<double>(i + 1));
-    EXPECT_EQ(as_double(std::string_view(counts).substr(8 * i)), expected_counts[i]);
-  }
-}
-
-TEST(EventWriter, MakesHistogramsOfNothingAndOfOneValue) {
-  EXPECT_TRUE(make_histogram({}).limits.empty());
-  const std::vector<float> same(5, 2.f);
-  const EventHistogram histogram = make_histogram(same);
-  EXPECT_EQ(histogram.limits, std::vector<double>{2});
-  EXPECT_EQ(histogram.counts, std::vector<double>{5});
-}
-
 TEST(EventWriter, TellsTensorBoardToForgetTheStepsThatAResumeRepeats) {
   const TemporaryFolder folder;
   EventWriter writer(folder.path(), 500);

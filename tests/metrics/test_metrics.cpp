@@ -27,7 +27,7 @@ TEST(ReconstructionMetrics, AgreeWithTheirFormulas) {
   EXPECT_NEAR(values.at("l2_ratio"), (x_hat.norm(2, 1) / x.norm(2, 1)).mean().item<double>(),
               1e-12);
   EXPECT_NEAR(values.at("l0"), (f > 0).sum(1).to(at::kDouble).mean().item<double>(), 1e-12);
-  EXPECT_NEAR(values.at("dead"), 1.0 / 9, 1e-12);
+  EXPECT_NEAR(values.at("never_fired"), 1.0 / 9, 1e-12);
   expect_close(metrics.firing_frequency(), (f > 0).to(at::kDouble).mean(0));
 }
 
@@ -53,6 +53,16 @@ TEST(ReconstructionMetrics, TokensOfZeroHaveNoDirectionAndNoRatio) {
   nothing.add(at::zeros({2, 2}), at::ones({2, 2}), sparse_codes(at::ones({2, 1})));
   EXPECT_TRUE(std::isnan(nothing.values().at("cosine")));
   EXPECT_TRUE(std::isnan(nothing.values().at("l2_ratio")));
+}
+
+TEST(ReconstructionMetrics, HaveNoVarianceToExplainWhereTokensAreEqual) {
+  for (const double size : {1e-3, 1.0, 37.0, 1e4}) {
+    const at::Tensor x = (size * normal({1, 5}, 9)).to(at::kFloat).expand({300, 5});
+    ReconstructionMetrics metrics(1);
+    metrics.add(x, 0.9 * x, sparse_codes(at::ones({300, 1})));
+    EXPECT_TRUE(std::isnan(metrics.values().at("explained_variance"))) << size;
+    EXPECT_NEAR(metrics.values().at("nmse"), 0.01, 1e-6) << size;
+  }
 }
 
 TEST(ReconstructionMetrics, HaveNoValuesWithoutTokens) {

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "sae/report/report.h"
@@ -8,6 +9,8 @@
 
 namespace sae {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 std::size_t count(const std::string& text, const std::string& part) {
   std::size_t found = 0;
@@ -153,7 +156,7 @@ TEST(Report, ShowsEveryMemberInLegendTableAndCharts) {
 TEST(Report, LeavesOutSectionsWithoutData) {
   ComparisonResult result = example_comparison({.ground_truth = false, .with_history = false});
   for (RunResult& run : result.runs) run.firing = {};
-  result.settings = "{}";
+  result.settings = Json::object();
   result.versions.clear();
   result.command.clear();
   const std::string page = render_report(result);
@@ -167,11 +170,11 @@ TEST(Report, EscapesEveryText) {
   result.title = evil;
   result.command = evil;
   result.versions = {{evil, evil}};
-  result.settings = R"({"key<":"<script>&"})";
+  result.settings = Json{{"key<", "<script>&"}};
   result.members[0].label = evil;
   for (RunResult& run : result.runs) {
     run.name += evil;
-    run.point = {{"axis." + evil, "\"<script>\""}};
+    run.point = {{"axis." + evil, Json("<script>")}};
     if (run.member == "standard") run.member = evil;
     if (run.member == "topk") {
       run.done = false;
@@ -248,7 +251,7 @@ TEST(Report, IsTheSameForTheSameResult) {
 // The paragraph, for crafted numbers: (member, seed 0, seed 1, ...) of absorption and variance.
 struct Crafted {
   Member member;
-  std::vector<double> absorption, variance, dead;
+  std::vector<double> absorption, variance, never_fired;
 };
 
 std::string paragraph(const std::vector<Crafted>& members) {
@@ -263,7 +266,9 @@ std::string paragraph(const std::vector<Crafted>& members) {
       if (seed < crafted.absorption.size()) {
         run.metrics["absorption_full_micro"] = crafted.absorption[seed];
       }
-      if (seed < crafted.dead.size()) run.metrics["dead"] = crafted.dead[seed];
+      if (seed < crafted.never_fired.size()) {
+        run.metrics["never_fired"] = crafted.never_fired[seed];
+      }
       result.runs.push_back(run);
     }
   }
@@ -314,10 +319,10 @@ TEST(Findings, SpeaksOfVarianceWithoutGroundTruth) {
           {{kBase, {}, {.870, .874}, {.001, .003}}, {kNested, {}, {.860, .862}, {.05, .052}}}),
       "There is no ground truth here, so absorption was not measured. At L0 5.6, batch_topk "
       "explains most variance: 0.872 ± 0.003 over 2 seeds, against 0.861 ± 0.001 for atm "
-      "(nested), the next. The difference is 3.5 times the spread over seeds. Dead latents are "
-      "at most 5.1 % (atm (nested)). Compared with batch_topk, its base without the mask, atm "
-      "(nested) explains less variance (0.861 against 0.872), with 5.1 % of its latents dead "
-      "against 0.2 %.");
+      "(nested), the next. The difference is 3.5 times the spread over seeds. Latents that "
+      "never fired are at most 5.1 % (atm (nested)). Compared with batch_topk, its base without "
+      "the mask, atm (nested) explains less variance (0.861 against 0.872), with 5.1 % of its "
+      "latents never firing against 0.2 %.");
 }
 
 TEST(Findings, SaysWhichDifferencesOnWordsAreMoreThanNoise) {
@@ -336,6 +341,25 @@ TEST(Findings, SaysWhichDifferencesOnWordsAreMoreThanNoise) {
                      "the noise of seeds and classes, which one seed does not tell."),
             std::string::npos)
       << one;
+}
+
+TEST(Findings, NeverPraisesWhatIsNotRanked) {
+  ComparisonResult result = example_comparison();
+  for (RunResult& run : result.runs) {
+    if (run.member != "topk") continue;
+    run.metrics["absorption_full_micro"] = 0;  // the least there is
+    run.unranked["truth"] = "none of its latents ever fires";
+  }
+  const std::string text = findings(result);
+  EXPECT_EQ(text.find("topk absorbs least"), std::string::npos) << text;
+  EXPECT_EQ(count(text, "Not ranked: topk (none of its latents ever fires)."), 1u) << text;
+  const std::string page = render_report(result);
+  EXPECT_EQ(malformed(page), "");
+  EXPECT_EQ(count(page, "truth: none of its latents ever fires</li>"), 9u) << "3 levels, 3 seeds";
+  for (RunResult& run : result.runs) run.unranked["truth"] = "none of its latents ever fires";
+  EXPECT_EQ(findings(result).rfind("No run can be ranked by absorption; the table says why. ", 0),
+            0u)
+      << findings(result);
 }
 
 TEST(Findings, HasWordsForOneMemberForNoneAndForFailures) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "sae/base/error.h"
@@ -11,6 +12,8 @@
 
 namespace sae {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 /// One member per entry, its runs given as (seed, L0, EV).
 struct Triple {
@@ -26,8 +29,8 @@ ComparisonResult make(const std::map<std::string, std::vector<Triple>>& members)
     for (const auto& [seed, l0, variance] : triples) {
       RunResult run;
       run.member = label;
-      run.point = {{"model.k", std::to_string(level[seed]++)}};
-      run.name = label + "-" + run.point["model.k"] + "-" + std::to_string(seed);
+      run.point["model.k"] = Json(level[seed]++);
+      run.name = label + "-" + run.point["model.k"].text() + "-" + std::to_string(seed);
       run.seed = seed;
       run.metrics = {{"l0", l0}, {"explained_variance", variance}};
       result.runs.push_back(run);
@@ -88,6 +91,44 @@ TEST(Results, LeavesFailedRunsAndMissingNumbersOut) {
   EXPECT_FALSE(metric_at(result, "b", "explained_variance", 2));
 }
 
+TEST(Results, LeavesOutOfAComparisonWhatIsNotRanked) {
+  auto result = make({{"a", {{0, 2, .3}}}, {"b", {{0, 2, .4}}}});
+  for (RunResult& run : result.runs) {
+    run.metrics["mcc"] = .5;
+    run.metrics["absorption.mean_full_absorption_score"] = 0;
+    run.metrics["probing.sae_top_1_test_accuracy"] = .9;
+    run.by_class["absorption.full"]["q"] = 0;
+  }
+  result.runs[0].unranked = {{"absorption", "nothing fires"}, {"truth", "nothing fires"}};
+  const auto at_2 = [&](const char* member, const char* metric) {
+    return metric_at(result, member, metric, 2).has_value();
+  };
+  EXPECT_FALSE(at_2("a", "mcc"));
+  EXPECT_FALSE(at_2("a", "absorption.mean_full_absorption_score"));
+  EXPECT_TRUE(class_at(result, "a", "absorption.full", "q", 2).empty());
+  EXPECT_TRUE(at_2("a", "probing.sae_top_1_test_accuracy")) << "another suite";
+  EXPECT_TRUE(at_2("a", "explained_variance")) << "core is true of any codes";
+  EXPECT_TRUE(at_2("b", "mcc"));
+  EXPECT_NE(results_table(result).find("\nnot ranked: a-0-0: absorption, truth: nothing fires\n"),
+            std::string::npos)
+      << results_table(result);
+  const ComparisonResult read = comparison_from_json(to_json(result), "results.json");
+  EXPECT_EQ(read, result);
+  result.runs[1].unranked = result.runs[0].unranked;
+  const auto measured = measured_metrics(result);
+  EXPECT_EQ(std::count_if(measured.begin(), measured.end(),
+                          [](const MetricInfo& metric) { return metric.name == "mcc"; }),
+            0)
+      << "a column without anything in it";
+}
+
+TEST(Results, ReadsTheVerdictOnAbsorptionFromItsMetricToo) {
+  auto result = make({{"a", {{0, 2, .3}}}});
+  result.runs[0].metrics["absorption.mean_full_absorption_score"] = 0;
+  result.runs[0].metrics["absorption.ranked"] = 0;
+  EXPECT_FALSE(metric_at(result, "a", "absorption.mean_full_absorption_score", 2));
+}
+
 TEST(Results, CallsADifferenceOneOnlyBeyondTwiceItsSpread) {
   const SeedStatistic a{.5, .03, 3, false};
   EXPECT_TRUE(beyond_spread(a, {.611, .04, 3, false})) << "spread .05";
@@ -142,8 +183,6 @@ TEST(Results, MatchesLevelsOfOddInputs) {
 TEST(Results, RoundTripsThroughJson) {
   const ComparisonResult result = example_comparison({.seeds = 2});
   EXPECT_EQ(comparison_from_json(to_json(result), "results.json"), result);
-  const RunResult& run = result.runs[5];
-  EXPECT_EQ(run_from_json(to_json(run), "run.json"), run);
 }
 
 TEST(Results, RoundTripsWhatTheSuitesMeasured) {
@@ -166,8 +205,6 @@ TEST(Results, RoundTripsFailuresOddTextAndMissingNumbers) {
   EXPECT_TRUE(std::isnan(read.runs[0].metrics.at("loss")));
   result.title = "not UTF-8: \xff";
   EXPECT_NE(comparison_from_json(to_json(result), "results.json").title, "");
-  result.settings = "{";
-  EXPECT_THROW(to_json(result), std::invalid_argument);
 }
 
 std::string error_of(const std::string& text) {
@@ -232,7 +269,8 @@ TEST(Results, ThinsAHistoryEvenlyAndKeepsItsEnds) {
 }
 
 TEST(Results, KeepsOfAHistoryWhatTheReportDraws) {
-  const MetricsRow row{1, {{"l0", 4}, {"eval.l0", 5}, {"loss", 1}, {"mask.theta", 2}, {"dead", 0}}};
+  const MetricsRow row{
+      1, {{"l0", 4}, {"eval.l0", 5}, {"loss", 1}, {"mask.theta", 2}, {"never_fired", 0}}};
   EXPECT_EQ(thinned({row}).at(0).values,
             (MetricValues{{"l0", 4}, {"eval.l0", 5}, {"mask.theta", 2}}));
 }

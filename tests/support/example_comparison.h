@@ -66,8 +66,8 @@ inline ComparisonResult example_comparison(const ExampleOptions& options = {}) {
   result.title = "Six architectures and nested ATM on small-zipf";
   result.command = "sae compare configs/compare/full.json --out runs/full";
   result.versions = {{"sae", "0.1.0"}, {"libtorch", "2.11.0"}, {"cpu", "2 threads"}};
-  result.settings =
-      R"({"base":{"data":{"kind":"synthetic","preset":"small-zipf"},"train":{"lr":0.001,"steps":2900}},"seeds":[0,1,2]})";
+  result.settings = nlohmann::ordered_json::parse(
+      R"({"base":{"data":{"kind":"synthetic","preset":"small-zipf"},"train":{"lr":0.001,"steps":2900}},"seeds":[0,1,2]})");
   for (const Kind& kind : kinds) {
     result.members.push_back(kind.member);
     for (int level = 0; level < options.levels; ++level) {
@@ -78,8 +78,7 @@ inline ComparisonResult example_comparison(const ExampleOptions& options = {}) {
         RunResult run;
         run.member = kind.member.label;
         const int tenths = static_cast<int>(target * 10);
-        run.point = {
-            {"model.target_l0", std::to_string(tenths / 10) + "." + std::to_string(tenths % 10)}};
+        run.point["model.target_l0"] = nlohmann::ordered_json(tenths / 10.0);
         run.seed = seed;
         run.name = kind.member.label + "-l" + std::to_string(level) + "-s" + std::to_string(seed);
         run.wall_s = 20 + 3 * noise();
@@ -89,7 +88,7 @@ inline ComparisonResult example_comparison(const ExampleOptions& options = {}) {
                        {"explained_variance", variance},
                        {"nmse", 1 - variance},
                        {"cosine", std::sqrt(variance) + .03 + .001 * noise()},
-                       {"dead", std::max(0.0, .01 - .01 * up + .01 * noise())}};
+                       {"never_fired", std::max(0.0, .01 - .01 * up + .01 * noise())}};
         if (options.ground_truth) {
           const double full = std::max(.002, kind.absorption * (1 - .35 * up) + .015 * noise());
           run.metrics["absorption_full_micro"] = full;

@@ -95,7 +95,8 @@ class Diagnose : public testing::Test {
     }
     run.summary = {
         {"steps", 400},
-        {"metrics", {{"l0", 2}, {"explained_variance", 0.89}, {"cosine", 0.94}, {"dead", 0}}},
+        {"metrics",
+         {{"l0", 2}, {"explained_variance", 0.89}, {"cosine", 0.94}, {"never_fired", 0}}},
         {"firing", {{"edges", {-2, -1, -0.75, 0}}, {"counts", {20, 0, 0}}, {"never", 0}}}};
     return run;
   }
@@ -225,7 +226,7 @@ TEST_F(Diagnose, FindsDeadLatents) {
 
 TEST_F(Diagnose, JudgesDeathByTheLongerLook) {
   Written run = healthy(topk());  // 400 steps of 256 tokens: more than dead_after_tokens
-  run.summary["metrics"]["dead"] = 0.5;
+  run.summary["metrics"]["never_fired"] = 0.5;
   EXPECT_EQ(diagnose(run).check("dead_latents").state, CheckState::kClear);
   run.config["model"]["dead_after_tokens"] = 1'000'000;
   EXPECT_EQ(diagnose(run).check("dead_latents").state, CheckState::kFired);
@@ -530,7 +531,7 @@ TEST_F(Diagnose, PrintsForPeopleAndPrograms) {
   const std::string text = to_text(diagnosis);
   EXPECT_TRUE(says(text, "1 of 8 checks fired\n\ndead_latents\n  25 % of 20 latents have been"))
       << text;
-  EXPECT_TRUE(says(text, "\n  evidence: dead 0.250, limit 0.100, eval.dead 0\n")) << text;
+  EXPECT_TRUE(says(text, "\n  evidence: dead 0.250, limit 0.100, eval.never_fired 0\n")) << text;
   EXPECT_TRUE(says(text, "\nclear\n  unfinished: all 400 steps done\n")) << text;
   for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos;
        begin = end + 1) {

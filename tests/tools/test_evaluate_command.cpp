@@ -93,7 +93,7 @@ TEST_F(EvaluateCommand, RepeatsGiveMeanAndDeviation) {
   given.repeats = 3;
   const auto outcome = evaluate_suites(given);
   const SuiteOutcome& suite = outcome.at(0).suites.at(0);
-  EXPECT_EQ(suite.details.size(), 3U);
+  EXPECT_EQ(suite.details->size(), 3U);
   EXPECT_TRUE(suite.sd.contains("mean_k1_f1"));
   const Json json = to_json(outcome);
   EXPECT_EQ(json["absorption"]["repeats"][2]["eval_config"]["seed"], 2);
@@ -121,6 +121,50 @@ TEST_F(EvaluateCommand, ControlsAreEvaluatedByTheSameCode) {
             outcome[0].suites[0].mean.at("explained_variance"));
   const Json json = to_json(outcome);
   EXPECT_TRUE(json["controls"]["permuted"]["absorption"].contains("eval_result_metrics"));
+}
+
+TEST_F(EvaluateCommand, EverySuiteSaysWhatItRestsOn) {
+  EvaluateArguments given = arguments({"all"});
+  given.data = {path("words.safetensors"), path("tasks")};
+  const auto subjects = evaluate_suites(given);
+  std::vector<std::string> basis;
+  for (const SuiteOutcome& suite : subjects[0].suites) basis.push_back(suite.basis);
+  EXPECT_EQ(basis, (std::vector<std::string>{
+                       "600 held-out tokens",
+                       "30 words of 3 of 3 classes, from 30 test words; probes from 60 training "
+                       "words",
+                       "6 tasks of 2 files, 120 training texts; 60 test texts",
+                       "600 samples; absorption on 0 parents; left out: 3 parents (in fewer than "
+                       "100 samples with a child)"}));
+  const Json json = to_json(subjects);
+  EXPECT_EQ(json["core"]["rests_on"]["tokens"], 600);
+  EXPECT_EQ(json["probing"]["rests_on"]["files"], 2);
+  EXPECT_EQ(json["truth"]["rests_on"]["left_out"].size(), 1U);
+}
+
+TEST_F(EvaluateCommand, AnAutoencoderThatNeverFiresIsRankedNowhere) {
+  const Json model = {{"architecture", "standard"}, {"d_in", 20}, {"d_sae", 20}};
+  const auto sae = make_autoencoder(config_from_json(model, "test"));
+  sae->initialise(0);
+  {
+    const at::NoGradGuard no_grad;
+    sae->b_enc.fill_(-1000);
+  }
+  const Json training = {{"data", {{"kind", "synthetic"}, {"preset", "tiny"}}}, {"seed", 0}};
+  save_sae(path("dead"), *sae, model, 1, {{"training", training}});
+  EvaluateArguments given = arguments({"all"});
+  given.path = path("dead");
+  given.data = {path("words.safetensors")};
+  const auto subjects = evaluate_suites(given);
+  const Json json = to_json(subjects);
+  EXPECT_EQ(json["absorption"]["more"]["ranked"], false);
+  for (const char* suite : {"probing", "truth"}) {
+    EXPECT_EQ(json[suite]["ranked"], false) << suite;
+    EXPECT_TRUE(json[suite].contains("not_ranked")) << suite;
+  }
+  EXPECT_EQ(json["core"]["degenerate"], "none of its latents ever fires");
+  for (const SuiteOutcome& suite : subjects[0].suites) EXPECT_NE(suite.remark, "") << suite.suite;
+  EXPECT_EQ(evaluate_path(arguments({})).degenerate, "");
 }
 
 TEST_F(EvaluateCommand, AnAutoencoderWithoutTrainingDataIsEvaluatedOnLabels) {

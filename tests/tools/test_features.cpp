@@ -268,6 +268,33 @@ TEST_F(FeaturePages, AgreeWithADenseReference) {
   EXPECT_TRUE(found.latents[60].top.empty());
 }
 
+TEST_F(FeaturePages, CompareLatentsWhateverTheirUnit) {
+  save_store(true);
+  const Json model = {
+      {"architecture", "standard"}, {"d_in", kWidth}, {"d_sae", 12}, {"decoder_norm", "free"}};
+  const auto collected = [&](double decades) {
+    const auto sae = make_autoencoder(config_from_json(model, "test"));
+    sae->initialise(3);
+    const at::NoGradGuard no_grad;
+    const at::Tensor scale = at::pow(10, decades * normal({12, 1}, 5)).to(at::kFloat);
+    sae->W_dec.div_(sae->W_dec.norm(2, 1, true));
+    sae->W_enc.mul_(scale);
+    sae->W_dec.div_(scale);
+    sae->W_dec[7].zero_();
+    return collect_features(*sae, ActivationStore(at("store"))).latents;
+  };
+  const auto one = collected(0);
+  const auto other = collected(2);
+  for (std::size_t i = 0; i < one.size(); ++i) {
+    EXPECT_EQ(other[i].firings, one[i].firings) << i;
+    if (i == 7) continue;  // a latent without a decoder row has no unit
+    EXPECT_NEAR(other[i].max, one[i].max, 1e-4 * one[i].max) << i;
+    EXPECT_NEAR(other[i].sum, one[i].sum, 1e-4 * one[i].sum) << i;
+    EXPECT_EQ(other[i].neighbours[0].first, one[i].neighbours[0].first) << i;
+  }
+  EXPECT_GT(one[7].firings, 0);
+}
+
 TEST_F(FeaturePages, ShowTextAroundTheEdgeOfABatch) {
   const auto sae = save_topk();
   const at::Tensor rows = save_store(false);

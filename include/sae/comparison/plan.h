@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "sae/base/shared_json.h"
 #include "sae/config/config_node.h"
 #include "sae/config/fields.h"
 #include "sae/evaluation/absorption_options.h"
@@ -93,9 +94,9 @@ struct MemoryLimit {
 
 /// One run of the grid.
 struct PlannedRun {
-  std::string name;                          ///< also the folder's name
-  std::string member;                        ///< label
-  std::map<std::string, std::string> point;  ///< axis -> value as JSON text
+  std::string name;                         ///< also the folder's name
+  std::string member;                       ///< label
+  std::map<std::string, SharedJson> point;  ///< axis -> value
   RunOptions options;
   std::size_t queue = 0;  ///< which of the plan's queues trains it
 };
@@ -107,7 +108,7 @@ struct ComparisonPlan {
   std::vector<std::string> queues;  ///< the device of each; queues train side by side
   MemoryLimit memory;
   std::optional<CompareEvaluation> evaluation;
-  std::string settings;         ///< the configuration as it was read, JSON text
+  SharedJson settings;          ///< the configuration as it was read
   std::vector<Notice> notices;  ///< what was left out, what is probably not meant so
 };
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "sae/base/shared_json.h"
 #include "sae/config/fields.h"
 
 namespace sae {
@@ -22,7 +23,7 @@ struct FieldDoc {
   bool nullable = false;  ///< null or absent: not set
   bool required = false;
   Accepts accepts;
-  std::string default_value;  ///< JSON text; empty when required and for plain objects
+  SharedJson default_value;  ///< none when required and for plain objects
   std::string help;
   std::vector<FieldDoc> fields;  ///< what an object (or each object of a list) has
 };

@@ -46,6 +46,8 @@ void check_labelled(const LabelledActivations& data);
 
 /// DataError unless an autoencoder of this input width can take the activations.
 void check_width(const LabelledActivations& data, std::int64_t d_in);
+/// The same of a file that is not read yet, from its header.
+void check_width(const std::filesystem::path& path, std::int64_t d_in);
 
 void write_labelled(const std::filesystem::path& path, const LabelledActivations& data);
 

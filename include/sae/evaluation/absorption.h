@@ -24,6 +24,7 @@
 
 #include "sae/data/labelled.h"
 #include "sae/evaluation/absorption_options.h"
+#include "sae/evaluation/basis.h"
 #include "sae/evaluation/probes.h"
 #include "sae/metrics/metric_values.h"
 #include "sae/models/autoencoder.h"
@@ -58,6 +59,7 @@ struct KSparseClass {
   std::vector<double> f1;             ///< [max_k] on the test words
   std::int64_t main = 1;              ///< the first so many of `latents` are the main ones
   double recall = 0;  ///< on the test words, of the main latents at the threshold of best train F1
+  bool carried = true;  ///< some main latent fires on more test words of the class than of others
 };
 std::vector<KSparseClass> select_main_latents(const Codes& train, const at::Tensor& train_y,
                                               const Codes& test, const at::Tensor& test_y,
@@ -97,11 +99,14 @@ struct AbsorptionResult {
   std::string task;
   AbsorptionOptions options;
   std::vector<ClassAbsorption> classes;
+  SampleCount train_words, test_words;
   bool fresh_prompts = false;  ///< words were scored on score_x, as sae-bench does; else on test_x
   double l0 = 0;               ///< over the test words
   double explained_variance = 0;
   std::int64_t d_sae = 0;
-  bool ranked = true;  ///< false: L0 is above max_l0_share of D, where low scores mean nothing
+  bool ranked = true;
+  std::string unranked;  ///< why it is not: too dense (L0 above max_l0_share of D), degenerate
+                         ///< (ranking.h), or most classes without main latents that read them
 
   /// Means and sample standard deviations over the kept classes under sae-bench's names, and l0,
   /// explained_variance, classes_kept, mean_probe_f1, mean_k1_f1, mean_recall_gap (recall of the
@@ -110,6 +115,7 @@ struct AbsorptionResult {
   MetricValues values() const;
   /// In the layout of sae-bench's result files, with the above beside it.
   nlohmann::ordered_json json() const;
+  std::string basis() const;  ///< what the means rest on and what was left out, for people
 };
 
 /// Everything about an autoencoder that absorption looks at. Codes are those of rows of norm 1.
@@ -118,6 +124,8 @@ struct AbsorptionSubject {
   at::Tensor W_dec;          ///< [F, D]
   double l0 = 0;
   double explained_variance = 0;
+  std::string degenerate;  ///< why its scores would rank nothing (ranking.h); empty if they do
+  SampleCount train_words, test_words;
 };
 AbsorptionSubject encode_words(const Autoencoder& sae, const LabelledActivations& data,
                                std::int64_t batch);
@@ -130,7 +138,8 @@ LinearProbe train_ground_truth(const LabelledActivations& data, const Absorption
 std::vector<ClassAbsorption> read_classes(const LabelledActivations& data,
                                           const LinearProbe& probe);
 
-/// Steps 2 to 5. DataError if fewer than min_feats_for_eval classes pass.
+/// Steps 2 to 5. DataError if fewer than min_feats_for_eval classes pass. Codes that are not finite
+/// are not scored: no class is kept then.
 AbsorptionResult evaluate_absorption(const AbsorptionSubject& subject,
                                      const LabelledActivations& data, const LinearProbe& probe,
                                      const AbsorptionOptions& options, std::int64_t seed);

@@ -33,7 +33,7 @@ constexpr auto names_of(Control) {
 /// identity   f = x: F = D, L0 = D
 /// pca        the first k principal components of the sample, k the autoencoder's mean L0, rounded
 /// random     W_enc = W_dec random unit rows, b_dec the sample's mean, the k largest latents kept
-/// permuted   the autoencoder's own codes; its decoder rows are permuted
+/// permuted   the autoencoder's own codes; the directions of its decoder rows are permuted
 /// untrained  the same architecture and options, initialised, b_dec the sample's mean
 ///
 /// On the autoencoder's device.

@@ -22,18 +22,28 @@ namespace sae {
 
 /// With e = x - x_hat, n the tokens of a batch, E a mean over all tokens, m one over batches:
 ///
-///     l0, l1                        E[number of f != 0], E[sum f] without absolute values
+///     l0, l1                        E[number of f != 0], E[sum f |W_dec|] without absolute values
 ///     l2_norm_in, l2_norm_out       E|x|, E|x_hat|
-///     l2_ratio                      E[|x_hat| / |x|], |x| taken as 1 below 1e-4
+///     l2_ratio                      E[|x_hat| / |x|]
 ///     relative_reconstruction_bias  m[mean |x_hat|^2 / mean x . x_hat]
 ///     mse                           E[|e|^2 / n]: it depends on the batch, not on D
-///     cossim                        E[cos(x, x_hat)]; NaN if any x_hat is 0
+///     cossim                        E[cos(x, x_hat)], 0 where x_hat is 0
 ///     explained_variance_legacy     E[1 - |e|^2 / |x - mean of the batch|^2]
 ///     explained_variance            1 - R / (S - q^2), R = m[mean |e|^2], S = m[mean |x|^2], q the
 ///                                   mean of x^2 over tokens and dimensions: near 1 - R / S
+///
+/// These are sae-bench's numbers where its batches are about equal and no activation is degenerate.
+/// What would destroy a mean there is kept out of it here:
+///   - a batch of less than half the tokens of its neighbour, such as what is left at the end, is
+///     joined to it: alone it would count as much as a whole one, and its mean is hardly one;
+///   - tokens with |x| < 1e-4 have no direction and no ratio (sae-bench takes |x| as 1, or divides
+///     by it); they and tokens of batches without spread have no legacy variance;
+///   - batches without any other token have no bias.
+/// A mean over nothing is NaN.
 class SaeBenchMetrics {
  public:
-  explicit SaeBenchMetrics(std::int64_t d_sae) : d_sae_(d_sae) {}
+  /// `W_dec` [F, D] for l1; none: its rows are of norm 1, as sae-bench wants them.
+  explicit SaeBenchMetrics(std::int64_t d_sae, const at::Tensor& W_dec = {});
 
   void add(const at::Tensor& x, const at::Tensor& x_hat, const Codes& codes);
 
@@ -43,18 +53,21 @@ class SaeBenchMetrics {
 
  private:
   std::int64_t d_sae_;
+  at::Tensor units_;  // [F] norms of the decoder's rows; undefined: all 1
   std::int64_t tokens_ = 0;
-  std::int64_t batches_ = 0;
-  at::Tensor token_sums_;  // [8] float64
-  at::Tensor batch_sums_;  // [4] float64
-  at::Tensor fired_;       // [F] float64
+  std::int64_t batches_ = 0;  // closed ones
+  at::Tensor token_sums_;     // [7] float64
+  at::Tensor batch_sums_;     // [8] float64, of closed batches
+  at::Tensor fired_;          // [F] float64
+  at::Tensor x_, x_hat_;      // the batch that the next one may be joined to
 };
 
-/// Per latent, [F] float64 on the CPU, under sae-bench's names.
+/// Per latent, [F] float64 on the CPU, under sae-bench's names. The encoder's are those of the same
+/// autoencoder with decoder rows of norm 1, so that latents compare.
 struct WeightMetrics {
   at::Tensor encoder_bias;
   at::Tensor encoder_norm;
-  at::Tensor decoder_norm;
+  at::Tensor decoder_norm;  ///< as it is
   at::Tensor encoder_decoder_cosine_sim;
   at::Tensor max_encoder_cosine_sim;  ///< with the nearest other latent; signed
   at::Tensor max_decoder_cosine_sim;

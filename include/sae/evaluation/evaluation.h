@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "sae/base/notice.h"
@@ -39,12 +40,14 @@ struct Evaluation {
   /// Those of ReconstructionMetrics; on synthetic data also true_l0, mcc, uniqueness, precision,
   /// recall, f1, shrinkage, miss_on, miss_off, absorption_gap, absorption_full_micro,
   /// absorption_full_macro, absorption_fraction, absorption_fraction_macro, absorption_parents,
-  /// absorption_cosine, hedging_cosine, partial_absorption.
+  /// absorption_missing (where parents are missing), absorption_cosine, hedging_cosine,
+  /// partial_absorption.
   MetricValues values;
   std::int64_t tokens = 0;  ///< that it rests on, all distinct
   FiringHistogram firing;
   std::vector<ParentTruth> parents;  ///< per parent feature, on synthetic data
   std::vector<Notice> notices;       ///< that it rests on fewer tokens than were asked for
+  std::string degenerate;            ///< why these numbers rank nothing (ranking.h), or empty
 };
 
 /// Reconstruction metrics of the first `tokens` held-out activations (of all, if they are fewer),

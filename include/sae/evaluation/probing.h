@@ -8,8 +8,10 @@
 // A task is a labelled file (labelled.h). One of two classes is used as it is, class 1 against 0.
 // One of more classes gives a task a class, against as many texts drawn from the others. With
 // offsets, codes are averaged over a text's tokens, as sae-bench does; without, each row is
-// encoded. Other than in sae-bench, the texts of other classes are the same for every k and for
-// latents and activations, which are so compared on the same texts.
+// encoded. Codes are those of decoder rows of norm 1, as sae-bench wants its autoencoders: which
+// latents differ most, and how a regression's penalty weighs them, depends on their unit. Other
+// than in sae-bench, the texts of other classes are the same for every k and for latents and
+// activations, which are so compared on the same texts.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,6 +23,7 @@
 
 #include "sae/config/fields.h"
 #include "sae/data/labelled.h"
+#include "sae/evaluation/basis.h"
 #include "sae/evaluation/probes.h"
 #include "sae/metrics/metric_values.h"
 #include "sae/models/autoencoder.h"
@@ -74,12 +77,15 @@ at::Tensor balanced_rows(const at::Tensor& y, std::int64_t classes, std::int64_t
 /// llm_top_1_test_accuracy, ..., sae_test_accuracy, sae_top_1_test_accuracy, ...
 struct ProbingTask {
   std::string name;
+  std::int64_t train_texts = 0, test_texts = 0;  ///< of the class and as many of the others
   MetricValues accuracy;
   std::vector<std::vector<std::int64_t>> latents;  ///< chosen, for each k
 };
 
 struct ProbingDataset {
   std::string name;
+  std::string unranked;  ///< why its accuracies rank nothing; empty if they do
+  SampleCount train_texts, test_texts;
   std::vector<ProbingTask> tasks;  ///< one a class, or one alone
 
   MetricValues mean() const;
@@ -91,6 +97,9 @@ struct ProbingResult {
 
   /// Means over tasks within a file, then over files; and tasks, their number.
   MetricValues values() const;
+  /// Why the means rank nothing, with the file's name: that of the first file which ranks nothing.
+  std::string unranked() const;
+  std::string basis() const;  ///< what the means rest on, for people
   /// In the layout of sae-bench's result files.
   nlohmann::ordered_json json() const;
 };
@@ -99,13 +108,15 @@ struct ProbingResult {
 /// from these.
 struct ProbingSubject {
   Codes train, test;              ///< [N, D], [M, D]
-  Codes train_codes, test_codes;  ///< [N, F], [M, F]
+  Codes train_codes, test_codes;  ///< [N, F], [M, F], of decoder rows of norm 1
+  std::string degenerate;         ///< why the codes would rank nothing (ranking.h)
+  SampleCount train_texts, test_texts;
 };
 /// DataError for another width.
 ProbingSubject encode_texts(const Autoencoder& sae, const LabelledActivations& data,
                             std::int64_t batch);
 
-/// All tasks of one file.
+/// All tasks of one file. Codes that are not finite are not probed: their accuracies are NaN.
 ProbingDataset probe_dataset(const ProbingSubject& subject, const LabelledActivations& data,
                              const SparseProbingOptions& options, std::int64_t seed);
 /// Both.

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "sae/base/shared_json.h"
 #include "sae/data/data.h"
 #include "sae/data/labelled.h"
 #include "sae/evaluation/absorption.h"
@@ -28,13 +29,15 @@ namespace sae {
 /// One suite's numbers about one autoencoder.
 struct SuiteOutcome {
   std::string suite;
-  MetricValues mean;                 ///< over the repeats
-  MetricValues sd;                   ///< sample standard deviation; empty without repeats
-  std::vector<std::string> details;  ///< a JSON object for each repeat
-  std::string remark;                ///< what a reader must know, or empty
+  MetricValues mean;     ///< over the repeats
+  MetricValues sd;       ///< sample standard deviation; empty without repeats
+  SharedJson details;    ///< a list: an object for each repeat
+  std::string unranked;  ///< why its scores rank nothing; empty if they do
+  std::string remark;    ///< what a reader must know, or empty
+  std::string basis;     ///< what the numbers rest on and what was left out
   /// Metric -> class of words, or task -> its own value, the mean over the repeats: full and
   /// fraction of every class kept in all of them, sae_top_1 of every task.
-  std::map<std::string, MetricValues> by_class;
+  std::map<std::string, MetricValues> by_class{};
 };
 
 struct SubjectOutcome {
@@ -43,7 +46,8 @@ struct SubjectOutcome {
 };
 
 /// {"core": {...}, "absorption": {...}, "controls": {"identity": {...}}}; a suite with repeats is
-/// {"mean": {...}, "sd": {...}, "repeats": [{...}, ...]}.
+/// {"mean": {...}, "sd": {...}, "repeats": [{...}, ...]}. Of each but core "ranked" says whether
+/// its scores may be compared with others', and "not_ranked" why not; "rests_on" what they rest on.
 nlohmann::ordered_json to_json(const std::vector<SubjectOutcome>& subjects);
 
 /// core, absorption, probing, truth.

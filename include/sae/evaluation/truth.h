@@ -68,9 +68,12 @@ struct ParentTruth {
   double miss_off = 0;          ///< P(z_l = 0 | child off)
   double full = 0;              ///< P(full absorption | child on)
   double fraction = 0;          ///< E[absorption fraction | child on]
-  double ratio_on = 0;          ///< E[z_l |W_l| / a_p | child on]
+  double ratio_on = 0;          ///< E[z_l |W_l| / a_p | child on], where a_p >= 0.001 of its mean
   double ratio_off = 0;         ///< E[z_l |W_l| / a_p | child off]
   bool tracked = false;         ///< events_on >= min_events and |cosine| >= min_match_cosine
+  /// Tracked, but its latent fires in none of its events and no other carries it: the dictionary
+  /// does not have this parent, and that nothing absorbs it says nothing.
+  bool missing = false;
 };
 
 struct TruthMetrics {
@@ -86,15 +89,17 @@ struct TruthMetrics {
   double precision = 0;
   double recall = 0;
   double f1 = 0;
-  double dead = 0;       ///< share of latents that never fired
-  double shrinkage = 0;  ///< mean of |x_hat| / |x| over samples with |x| > 1e-6
+  double never_fired = 0;  ///< share of latents that did not fire in these samples
+  double shrinkage = 0;    ///< mean of |x_hat| / |x| over samples with |x| > 1e-6
 
   // Absorption, over the samples with a_p > 0 of tracked parents (see ParentTruth.tracked).
   TruthAverage miss_on;   ///< parent silent while a child is on
   TruthAverage miss_off;  ///< parent silent while alone; parents with min_events on both sides
-  TruthAverage gap;       ///< miss_on - miss_off over these same parents; macro is the usual one
+  /// miss_on - miss_off over the parents of miss_off that are not missing; macro is the usual one.
+  TruthAverage gap;
   /// l(p) is off, v = (x - b) . d_p > 0, and of the others the latent with the largest projection
-  /// v_j = z_j W_j . d_p has cos >= full_cosine and v_j >= share v. Over samples with a child on.
+  /// v_j = z_j W_j . d_p has cos >= full_cosine and v_j >= share v. Over samples with a child on,
+  /// of parents that are not missing; so `fraction`.
   TruthAverage full;
   /// A = the top latents' summed v_j (other than l(p), cos >= fraction_cosine, v_j > 0), S =
   /// v_l(p): 0 where v <= 0, S >= v or A < share v; 1 where S <= 0; else A' / (A' + S), A' = min(A,
@@ -104,6 +109,7 @@ struct TruthMetrics {
   TruthAverage ratio_off;  ///< ... with none; parents with min_events on both sides
   /// 1 - ratio_on / ratio_off of these parents; macro: the mean of theirs, micro: of the pooled.
   TruthAverage partial;
+  std::int64_t missing = 0;  ///< tracked parents that the dictionary does not have
 
   // From the weights alone, over (parent p, child c) pairs; no event is needed.
   double absorption_cosine = 0;  ///< mean cos(W_l(c), d_p), c matched: 0 ideal, 1/sqrt 2 absorbed

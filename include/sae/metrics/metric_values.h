@@ -36,7 +36,12 @@ nlohmann::ordered_json to_json(const MetricValues& values);
 /// null reads as NaN; nlohmann's exceptions for anything that is no object of numbers.
 MetricValues metric_values_from_json(const nlohmann::ordered_json& object);
 
+/// All latents that the histogram counts.
+std::int64_t latents_of(const FiringHistogram& firing);
+
 /// {"edges": [...], "counts": [...], "never": 0}
 nlohmann::ordered_json to_json(const FiringHistogram& firing);
+/// nlohmann's exceptions for anything else.
+FiringHistogram firing_from_json(const nlohmann::ordered_json& object);
 
 }  // namespace sae

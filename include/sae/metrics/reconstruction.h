@@ -13,12 +13,12 @@ namespace sae {
 /// With means over all tokens added and mean x their average activation:
 ///
 ///     l0                  mean number of nonzero latents
-///     explained_variance  1 - E||x - x_hat||^2 / E||x - mean x||^2
+///     explained_variance  1 - E||x - x_hat||^2 / E||x - mean x||^2; NaN where x does not vary
 ///     nmse                E||x - x_hat||^2 / E||x||^2
 ///     mse                 E||x - x_hat||^2, summed over D
 ///     cosine              mean cos(x, x_hat), over tokens with ||x|| > 1e-6
 ///     l2_ratio            mean ||x_hat|| / ||x||, over these tokens
-///     dead                share of latents that never fired
+///     never_fired         share of latents that did not fire in these tokens
 ///
 /// Sums are kept in float64 on the device of the data; nothing is read back before `values`.
 class ReconstructionMetrics {

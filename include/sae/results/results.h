@@ -9,25 +9,22 @@
 #include <string_view>
 #include <vector>
 
+#include "sae/base/shared_json.h"
+#include "sae/metrics/catalogue.h"
 #include "sae/metrics/metric_values.h"
 #include "sae/metrics/statistics.h"
 
 namespace sae {
 
 /// Names that the report and the tables know in `RunResult::metrics` (others are kept and listed):
-///   l0 explained_variance cosine nmse l2_ratio; dead (a share of the latents, 0 to 1);
-///   with ground truth: mcc uniqueness precision recall f1 miss_on miss_off
-///   absorption_full_micro absorption_full_macro absorption_fraction
-///   from suites (suites.h), after the suite's name: absorption.mean_full_absorption_score,
-///   probing.sae_top_1_test_accuracy, ...; absorption.* of a run with absorption.ranked = 0 (too
-///   dense for low absorption to mean anything) is not compared
+///   those of catalogue.h; after the name of a suite (suites.h) what that measured
 /// and in `history`: l0 explained_variance, or in their place, where present, the held-out eval.l0
 /// eval.explained_variance; for a mask: mask.theta mask.masked (share of latents masked, 0 to 1)
 /// mask.drift mask.importance_q05 _q25 _q50 _q75 _q95.
 struct RunResult {
-  std::string name;                          ///< unique; also its folder under runs/
-  std::string member;                        ///< label of a Member
-  std::map<std::string, std::string> point;  ///< grid axis (config path) -> value as JSON text
+  std::string name;                         ///< unique; also its folder under runs/
+  std::string member;                       ///< label of a Member
+  std::map<std::string, SharedJson> point;  ///< grid axis (config path) -> value
   std::int64_t seed = 0;
   bool done = true;  ///< false: failed, and `message` says why
   std::string message;
@@ -37,6 +34,9 @@ struct RunResult {
   FiringHistogram firing;
   /// Metric (absorption.full, probing.sae_top_1_test_accuracy) -> class of words or task -> value.
   std::map<std::string, MetricValues> by_class;
+  /// Suite (suite_of) -> why its metrics of this run rank nothing (ranking.h): they are kept, and
+  /// take no part in comparisons.
+  std::map<std::string, std::string> unranked;
 
   bool operator==(const RunResult& other) const = default;
 };
@@ -54,8 +54,8 @@ struct Member {
 
 struct ComparisonResult {
   std::string title;
-  std::string settings = "{}";  ///< JSON text: resolved base config, members, axes, seeds
-  std::string command;          ///< reproduces it: "sae compare configs/compare/quick.json"
+  SharedJson settings;  ///< resolved base config, members, axes, seeds
+  std::string command;  ///< reproduces it: "sae compare configs/compare/quick.json"
   std::map<std::string, std::string> versions;  ///< "sae" -> "0.1.0", "libtorch", "cpu", ...
   std::vector<Member> members;                  ///< in the order of display
   std::vector<RunResult> runs;
@@ -70,10 +70,6 @@ struct ComparisonResult {
 std::string to_json(const ComparisonResult& result);
 ComparisonResult comparison_from_json(std::string_view text, const std::string& place);
 
-/// One run alone, for its folder: an interrupted comparison continues from these.
-std::string to_json(const RunResult& run);
-RunResult run_from_json(std::string_view text, const std::string& place);
-
 /// results.csv: one row a run, one column per axis and metric; RFC 4180 quoting.
 std::string to_csv(const ComparisonResult& result);
 
@@ -82,19 +78,15 @@ std::string to_csv(const ComparisonResult& result);
 /// it stays in the run's metrics.jsonl.
 std::vector<MetricsRow> thinned(const std::vector<MetricsRow>& history, std::size_t most = 120);
 
-/// Which way a metric is better.
-enum class Better { kHigher, kLower, kNeither };
+/// Whether this metric of the run may be compared with others'.
+bool is_ranked(const RunResult& run, const std::string& metric);
+/// The metric of a finished run that may be compared: finite and ranked.
+std::optional<double> ranked_value(const RunResult& run, const std::string& metric);
+/// "topk-4-seed0: absorption, truth: none of its latents ever fires": one a run that is not ranked
+/// in some suite and a reason.
+std::vector<std::string> not_ranked(const ComparisonResult& result);
 
-struct MetricInfo {
-  std::string name;   ///< key in RunResult::metrics
-  std::string label;  ///< "full absorption (micro)"
-  std::string brief;  ///< column head for a terminal: "full"
-  Better better = Better::kNeither;
-};
-
-/// The known metrics in order of display.
-const std::vector<MetricInfo>& known_metrics();
-/// Those known metrics, l0 left out, that at least one finished run has a finite value for.
+/// Those known metrics, l0 left out, that at least one finished run has a value to compare for.
 std::vector<MetricInfo> measured_metrics(const ComparisonResult& result);
 
 /// `metric` at a wanted L0: per seed, piecewise linear over that seed's runs sorted by L0, the

@@ -36,7 +36,9 @@ struct DiagnoseOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("dead", self.dead, between(0, 1), "largest share of latents that may be dead");
+    visit("dead", self.dead, between(0, 1),
+          "largest share of latents that may be dead; while the run is shorter than "
+          "dead_after_tokens, that may not have fired on held-out data");
     visit("dense_frequency", self.dense_frequency, between(0, 1),
           "a latent is dense if it fires on at least this share of the tokens");
     visit("dense_ratio", self.dense_ratio, at_least(1),

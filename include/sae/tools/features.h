@@ -4,7 +4,9 @@
 //     OUT/data/index.js  one line of numbers and a few tokens for each latent
 //     OUT/data/00000.js  everything about latents 0 to 63, loaded when one of them is looked at
 //
-// The folder needs no server and no network. The same arguments give the same bytes.
+// The folder needs no server and no network. The same arguments give the same bytes. Activations
+// are f_j |W_dec_j|, those of the same autoencoder with decoder rows of norm 1: only so do latents
+// compare.
 #pragma once
 
 #include <cstdint>

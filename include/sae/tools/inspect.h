@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "sae/base/shared_json.h"
+
 namespace sae {
 
 struct InspectOptions {
@@ -47,7 +49,7 @@ struct Inspection {
   std::int64_t shards = 0;
   std::optional<std::int64_t> contexts;
   std::optional<double> stated_mean_norm;  ///< the manifest's
-  std::string source;                      ///< JSON
+  SharedJson source;                       ///< what the manifest says that it was made from
 
   std::int64_t not_finite = 0;                 ///< rows
   std::vector<std::string> not_finite_places;  ///< the first few of them: shard and row

@@ -6,13 +6,12 @@
 #include <vector>
 
 #include "evaluation/absorption/parts.h"
-#include "evaluation/encode_all.h"
 #include "evaluation/logistic.h"
 #include "sae/base/error.h"
 #include "sae/base/interrupt.h"
 #include "sae/base/text.h"
 #include "sae/evaluation/absorption.h"
-#include "sae/metrics/reconstruction.h"
+#include "sparse/row_norms.h"
 
 namespace sae {
 namespace {
@@ -76,18 +75,20 @@ class CodeReader {
   std::vector<float> own_values_;
 };
 
-/// cos(p_c, W_dec_j) for all classes: [C, F] float32, from float64 sums.
+/// cos(p_c, W_dec_j) for all classes: [C, F] float32, from float64 sums; 0 for a row of zeros.
 at::Tensor cosines(const LinearProbe& probe, const at::Tensor& W_dec) {
+  const auto divisors = [](const at::Tensor& rows) {
+    const at::Tensor norms = rows.norm(2, 1);
+    return at::where(norms > 0, norms, at::ones_like(norms));
+  };
   const at::Tensor directions = probe.W.to(at::kDouble);
   std::vector<at::Tensor> parts;
   for (const at::Tensor& rows : W_dec.split(1024)) {
     check_interrupt();
     const at::Tensor block = rows.to(at::kDouble);
-    const at::Tensor norms = block.norm(2, 1).clamp_min(1e-8);
-    parts.push_back(at::mm(directions, block.t()) / norms);
+    parts.push_back(at::mm(directions, block.t()) / divisors(block));
   }
-  const at::Tensor norms = directions.norm(2, 1, /*keepdim=*/true).clamp_min(1e-8);
-  return (at::cat(parts, 1) / norms).to(at::kFloat).contiguous();
+  return (at::cat(parts, 1) / divisors(directions).unsqueeze(1)).to(at::kFloat).contiguous();
 }
 
 /// Sums of the scores of one class's words.
@@ -169,35 +170,31 @@ MultiProbeTraining training(const AbsorptionOptions& options, bool l1) {
   return how;
 }
 
+bool is_finite(const Codes& codes) { return codes.values().isfinite().all().item<bool>(); }
+
+/// Why the result ranks nothing: the subject's own reason, or what its main latents are like.
+std::string why_unranked(const AbsorptionResult& result, const AbsorptionSubject& subject,
+                         const LabelledActivations& data) {
+  if (result.l0 > result.options.max_l0_share * static_cast<double>(data.d_in())) {
+    return "L0 " + brief(result.l0) + " is above " + trimmed(result.options.max_l0_share, 3) +
+           " of D = " + std::to_string(data.d_in()) +
+           ", where low absorption comes from dense codes alone";
+  }
+  if (!subject.degenerate.empty()) return subject.degenerate;
+  std::int64_t kept = 0, carried = 0;
+  for (const ClassAbsorption& one : result.classes) {
+    kept += one.kept ? 1 : 0;
+    carried += one.kept && one.sparse.carried ? 1 : 0;
+  }
+  if (kept == 0) return "no class has words that the probe reads";
+  if (2 * carried >= kept) return "";
+  return "the main latents of " + std::to_string(kept - carried) + " of " + std::to_string(kept) +
+         " classes fire on no more of their words than of others";
+}
+
 constexpr std::uint64_t kL1Seed = 0x4C31;  // the two probes draw different numbers
 
 }  // namespace
-
-AbsorptionSubject encode_words(const Autoencoder& sae, const LabelledActivations& data,
-                               std::int64_t batch) {
-  const at::NoGradGuard no_grad;
-  check_width(data, sae.d_in());
-  if (data.train.offsets.defined() || data.test.offsets.defined()) {
-    throw DataError(
-        data.place +
-        ": holds texts of several tokens, which absorption does not score; expected one "
-        "row a word");
-  }
-  AbsorptionSubject subject;
-  subject.W_dec = sae.W_dec.detach().to(at::kCPU, at::kFloat);
-  ReconstructionMetrics metrics(sae.d_sae());
-  const auto encode = [&](const at::Tensor& x, const auto& visit) {
-    return with_unit_decoder(encode_all(sae, x, batch, visit), subject.W_dec);
-  };
-  subject.train = encode(data.train.x, nullptr);
-  subject.test = encode(data.test.x, [&](const at::Tensor& x, const Codes& codes) {
-    metrics.add(x, sae.decode(codes), codes);
-  });
-  subject.score = data.score_x.defined() ? encode(data.score_x, nullptr) : subject.test;
-  subject.l0 = mean_l0(subject.test);
-  subject.explained_variance = metrics.values().at("explained_variance");
-  return subject;
-}
 
 LinearProbe train_ground_truth(const LabelledActivations& data, const AbsorptionOptions& options,
                                std::int64_t seed) {
@@ -236,11 +233,17 @@ AbsorptionResult evaluate_absorption(const AbsorptionSubject& subject,
   result.l0 = subject.l0;
   result.explained_variance = subject.explained_variance;
   result.d_sae = subject.W_dec.size(0);
-  result.ranked = subject.l0 <= options.max_l0_share * static_cast<double>(data.d_in());
-
+  result.train_words = subject.train_words;
+  result.test_words = subject.test_words;
   const at::Tensor predicted = predictions(data, probe);
   result.classes = read_classes(data, probe);
   check_gate(result.classes, rules, data.place);  // before the long part
+  if (!is_finite(subject.train) || !is_finite(subject.test) || !is_finite(subject.score)) {
+    result.unranked = "its codes are not finite";
+    result.ranked = false;
+    for (ClassAbsorption& one : result.classes) one.sparse.main = 0;
+    return result;
+  }
 
   const LinearProbe l1 =
       train_multi_probe(subject.train, data.train.y, classes, training(options, /*l1=*/true),
@@ -248,7 +251,7 @@ AbsorptionResult evaluate_absorption(const AbsorptionSubject& subject,
   std::vector<KSparseClass> sparse =
       select_main_latents(subject.train, data.train.y, subject.test, data.test.y, l1.W, options);
   const at::Tensor cosine = cosines(probe, subject.W_dec);
-  const at::Tensor unit = probe.W / probe.W.norm(2, 1, /*keepdim=*/true);
+  const at::Tensor unit = unit_rows(probe.W);
   const at::Tensor& x = data.score_x.defined() ? data.score_x : data.test.x;
   const at::Tensor projections = at::mm(unit, x.t()).contiguous();  // [C, M]
   CodeReader reader(subject.score);
@@ -263,6 +266,8 @@ AbsorptionResult evaluate_absorption(const AbsorptionSubject& subject,
          data.test.words);
   }
   keep_classes(result.classes, rules);
+  result.unranked = why_unranked(result, subject, data);
+  result.ranked = result.unranked.empty();
   return result;
 }
 

@@ -30,6 +30,11 @@ SeedStatistic over_kept(const std::vector<ClassAbsorption>& classes, Get&& get) 
   return statistic;
 }
 
+/// Of the best latent alone; codes that were not probed have none.
+double k1_f1(const ClassAbsorption& one) {
+  return one.sparse.f1.empty() ? std::numeric_limits<double>::quiet_NaN() : one.sparse.f1.front();
+}
+
 Json detail(const ClassAbsorption& one) {
   return {{"first_letter", one.name},
           {"mean_absorption_fraction", to_json(one.fraction)},
@@ -56,10 +61,11 @@ Json own_detail(const ClassAbsorption& one) {
           {"kept", one.kept},
           {"probe_f1", to_json(one.probe_f1)},
           {"probe_recall", to_json(one.probe_recall)},
-          {"k1_f1", to_json(one.sparse.f1.front())},
+          {"k1_f1", to_json(k1_f1(one))},
           {"f1_by_k", one.sparse.f1},
           {"main_latents", std::vector<std::int64_t>(one.sparse.latents.begin(), main)},
           {"main_recall", to_json(one.sparse.recall)},
+          {"main_latents_carry", one.sparse.carried},
           {"words", one.words},
           {"fraction", to_json(one.fraction)},
           {"full", to_json(one.full)},
@@ -67,6 +73,34 @@ Json own_detail(const ClassAbsorption& one) {
           {"truncated_fraction", to_json(one.truncated_fraction)},
           {"truncated_full", to_json(one.truncated_full)},
           {"absorbers", absorbers(one.absorbers)}};
+}
+
+std::vector<LeftOut> classes_left_out(const AbsorptionResult& result) {
+  const double least = absorption_rules(result.options).min_probe_f1;
+  std::vector<LeftOut> out;
+  for (const ClassAbsorption& one : result.classes) {
+    if (one.kept) continue;
+    out.push_back({one.name, one.probe_f1 > least ? "no word that the probe reads"
+                                                  : "probe F1 " + fixed(one.probe_f1, 2) +
+                                                        ", expected above " + trimmed(least, 3)});
+  }
+  return out;
+}
+
+std::int64_t words_scored(const AbsorptionResult& result) {
+  std::int64_t words = 0;
+  for (const ClassAbsorption& one : result.classes) words += one.kept ? one.words : 0;
+  return words;
+}
+
+Json rests_on(const AbsorptionResult& result) {
+  return {{"train_words", result.train_words.samples},
+          {"distinct_train_words", result.train_words.distinct},
+          {"test_words", result.test_words.samples},
+          {"distinct_test_words", result.test_words.distinct},
+          {"words_scored", words_scored(result)},
+          {"classes", result.classes.size()},
+          {"left_out", to_json(classes_left_out(result))}};
 }
 
 }  // namespace
@@ -107,7 +141,7 @@ MetricValues AbsorptionResult::values() const {
       {"classes_kept", static_cast<double>(std::count_if(classes.begin(), classes.end(),
                                                          [](const auto& c) { return c.kept; }))},
       {"mean_probe_f1", mean([](const auto& one) { return one.probe_f1; })},
-      {"mean_k1_f1", mean([](const auto& one) { return one.sparse.f1.front(); })},
+      {"mean_k1_f1", mean(k1_f1)},
       {"mean_recall_gap",
        mean([](const auto& one) { return one.probe_recall - one.sparse.recall; })},
       {"mean_absorption_fraction_open", mean([](const auto& one) { return one.fraction_open; })},
@@ -126,6 +160,7 @@ Json AbsorptionResult::json() const {
     (theirs ? mean : more)[name] = to_json(value);
   }
   more["ranked"] = ranked;
+  if (!ranked) more["not_ranked"] = unranked;
   Json details = Json::array();
   Json own = Json::array();
   for (const ClassAbsorption& one : classes) {
@@ -140,7 +175,16 @@ Json AbsorptionResult::json() const {
           {"eval_result_metrics", {{"mean", mean}}},
           {"eval_result_details", details},
           {"more", more},
-          {"classes", own}};
+          {"classes", own},
+          {"rests_on", rests_on(*this)}};
+}
+
+std::string AbsorptionResult::basis() const {
+  const std::vector<LeftOut> left_out = classes_left_out(*this);
+  return std::to_string(words_scored(*this)) + " words of " +
+         std::to_string(classes.size() - left_out.size()) + " of " +
+         std::to_string(classes.size()) + " classes, from " + counted(test_words, "test words") +
+         "; probes from " + counted(train_words, "training words") + left_out_text(left_out);
 }
 
 }  // namespace sae

@@ -96,6 +96,14 @@ std::int64_t count_main(const std::vector<double>& f1, double tau_fs) {
   return count;
 }
 
+/// Whether the first `main` candidates fire on more of the class's words than of the others.
+bool carries(const Candidates& held, std::int64_t main) {
+  const at::Tensor fires = (held.x.slice(1, 0, main) != 0).any(1).to(at::kDouble);
+  const at::Tensor inside = held.inside.to(at::kBool);
+  const double others = fires.masked_select(inside.logical_not()).mean().item<double>();
+  return fires.masked_select(inside).mean().item<double>() > others;
+}
+
 }  // namespace
 
 std::vector<KSparseClass> select_main_latents(const Codes& train, const at::Tensor& train_y,
@@ -120,6 +128,7 @@ std::vector<KSparseClass> select_main_latents(const Codes& train, const at::Tens
     const LogisticFit& fit = fits[static_cast<std::size_t>(one.main - 1)];
     const double threshold = best_threshold(seen.scores(fit), seen.labels());
     one.recall = held.confusion(held.scores(fit), threshold).recall();
+    one.carried = carries(held, one.main);
     out.push_back(std::move(one));
   }
   return out;

@@ -21,6 +21,10 @@ using truth::ParentSums;
 
 namespace {
 
+// Of a feature's mean magnitude. Fainter ones have no ratio: one of them, with any latent at all,
+// would outweigh thousands of others.
+constexpr double kFaint = 1e-3;
+
 at::Tensor checked(const at::Tensor& tensor, const char* name, at::IntArrayRef shape) {
   if (!tensor.defined() || tensor.sizes() != shape) {
     throw std::invalid_argument(
@@ -66,7 +70,8 @@ void TruthEvaluation::State::match() {
   const std::int64_t n = world->features();
   const at::Tensor row_norms = W_dec.square().sum(1).sqrt();
   norms.assign(row_norms.const_data_ptr<float>(), row_norms.const_data_ptr<float>() + d_sae);
-  const at::Tensor unit = W_dec / row_norms.clamp_min(1e-12).unsqueeze(1);
+  const at::Tensor divisors = at::where(row_norms > 0, row_norms, at::ones_like(row_norms));
+  const at::Tensor unit = W_dec / divisors.unsqueeze(1);
   const at::Tensor cosines = at::mm(unit, world->dictionary().t());  // [F, N]
   const at::Tensor sizes = cosines.abs();
   const Assignment found = assign({sizes.const_data_ptr<float>(), index(sizes.numel())}, d_sae, n);
@@ -184,7 +189,10 @@ void TruthEvaluation::State::count_parent(std::size_t slot, SparseView latents, 
   const double magnitude = double{code[own]} * norms[own];
   ++sum.events[on];
   sum.misses[on] += code[own] <= 0;
-  sum.ratio[on] += magnitude / activation[index(p)];
+  if (activation[index(p)] >= kFaint * world->tables().mu[index(p)]) {
+    sum.ratio[on] += magnitude / activation[index(p)];
+    ++sum.ratios[on];
+  }
   if (!on) return;
 
   const double v = dot(signal, world->dictionary().const_data_ptr<float>() + p * world->d_in());

@@ -35,7 +35,7 @@ void TruthEvaluation::State::firing_metrics(TruthMetrics& metrics) const {
     recall += hit / static_cast<double>(on);
     f1 += 2 * hit / static_cast<double>(fired[j] + on);
   }
-  metrics.dead = mean(static_cast<double>(silent), d_sae);
+  metrics.never_fired = mean(static_cast<double>(silent), d_sae);
   metrics.precision = mean(precision, d_sae);
   metrics.recall = mean(recall, d_sae);
   metrics.f1 = mean(f1, d_sae);
@@ -54,10 +54,12 @@ ParentTruth TruthEvaluation::State::parent_truth(std::size_t slot) const {
   parent.miss_off = mean(static_cast<double>(sum.misses[0]), sum.events[0]);
   parent.full = mean(static_cast<double>(sum.full), sum.events[1]);
   parent.fraction = mean(sum.fraction, sum.events[1]);
-  parent.ratio_on = mean(sum.ratio[1], sum.events[1]);
-  parent.ratio_off = mean(sum.ratio[0], sum.events[0]);
+  parent.ratio_on = mean(sum.ratio[1], sum.ratios[1]);
+  parent.ratio_off = mean(sum.ratio[0], sum.ratios[0]);
   parent.tracked =
       parent.events_on >= options.min_events && std::abs(parent.cosine) >= options.min_match_cosine;
+  const bool fires = sum.misses[0] + sum.misses[1] < sum.events[0] + sum.events[1];
+  parent.missing = parent.tracked && !fires && sum.full == 0 && sum.fraction == 0;
   return parent;
 }
 
@@ -72,6 +74,7 @@ TruthAverage average(const Rows& rows, double ParentTruth::*rate,
   double macro = 0;
   TruthAverage result;
   for (const ParentTruth& row : rows) {
+    if (std::isnan(row.*rate)) continue;  // none of its events has this rate
     micro += row.*rate * static_cast<double>(row.*events);
     macro += row.*rate;
     result.events += row.*events;
@@ -80,6 +83,11 @@ TruthAverage average(const Rows& rows, double ParentTruth::*rate,
   result.micro = mean(micro, result.events);
   result.macro = mean(macro, result.parents);
   return result;
+}
+
+Rows without_missing(Rows rows) {
+  std::erase_if(rows, [](const ParentTruth& row) { return row.missing; });
+  return rows;
 }
 
 }  // namespace
@@ -98,15 +106,19 @@ void TruthEvaluation::State::absorption_metrics(TruthMetrics& metrics) const {
   constexpr auto kOff = &ParentTruth::events_off;
   metrics.miss_on = average(tracked, &ParentTruth::miss_on, kOn);
   metrics.miss_off = average(both, &ParentTruth::miss_off, kOff);
-  metrics.full = average(tracked, &ParentTruth::full, kOn);
-  metrics.fraction = average(tracked, &ParentTruth::fraction, kOn);
+  const Rows present = without_missing(tracked);
+  metrics.missing = std::ssize(tracked) - std::ssize(present);
+  metrics.full = average(present, &ParentTruth::full, kOn);
+  metrics.fraction = average(present, &ParentTruth::fraction, kOn);
   metrics.ratio_on = average(tracked, &ParentTruth::ratio_on, kOn);
   metrics.ratio_off = average(both, &ParentTruth::ratio_off, kOff);
 
-  const TruthAverage miss_on = average(both, &ParentTruth::miss_on, kOn);
+  const Rows both_present = without_missing(both);
+  const TruthAverage miss_on = average(both_present, &ParentTruth::miss_on, kOn);
+  const TruthAverage miss_off = average(both_present, &ParentTruth::miss_off, kOff);
+  metrics.gap = {miss_on.micro - miss_off.micro, miss_on.macro - miss_off.macro, miss_on.parents,
+                 miss_on.events + miss_off.events};
   const TruthAverage ratio_on = average(both, &ParentTruth::ratio_on, kOn);
-  metrics.gap = {miss_on.micro - metrics.miss_off.micro, miss_on.macro - metrics.miss_off.macro,
-                 miss_on.parents, miss_on.events + metrics.miss_off.events};
   double partial = 0;
   std::int64_t count = 0;
   for (const ParentTruth& parent : both) {
@@ -125,7 +137,7 @@ void TruthEvaluation::State::weight_metrics(TruthMetrics& metrics) const {
   const float* encoder = W_enc.defined() ? W_enc.const_data_ptr<float>() : nullptr;
   const auto cosine = [&](std::size_t latent, std::size_t feature) {
     const double product = dot({decoder + latent * d, d}, dictionary + feature * d);
-    return product / std::max(double{norms[latent]}, 1e-12);
+    return norms[latent] > 0 ? product / norms[latent] : 0;
   };
   double absorption = 0;
   double hedging = 0;

@@ -31,6 +31,7 @@ struct ParentSums {
   std::int64_t events[2] = {0, 0};
   std::int64_t misses[2] = {0, 0};
   double ratio[2] = {0, 0};
+  std::int64_t ratios[2] = {0, 0};  // events that are in `ratio`
   std::int64_t full = 0;
   double fraction = 0;
 };

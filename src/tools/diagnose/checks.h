@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "sae/base/text.h"
+#include "sae/metrics/catalogue.h"
 #include "sae/models/autoencoder.h"
 #include "sae/tools/diagnose.h"
 #include "tools/diagnose/record.h"

@@ -41,9 +41,9 @@ struct MeasuredL0 {
 };
 
 MeasuredL0 l0_of(const RunRecord& run) {
-  const double held_out = value_in(run.held_out, "l0");
+  const double held_out = value_in(run.held_out, metric::kL0);
   if (std::isfinite(held_out)) return {held_out, "on held-out data"};
-  return {median(series(tail(run.rows), "l0")), "in training"};
+  return {median(series(tail(run.rows), metric::kL0)), "in training"};
 }
 
 /// How many latents nested prefixes make dense by design: the shortest prefix serves every token,
@@ -78,24 +78,26 @@ Check check_dead(const RunRecord& run, const DiagnoseOptions& limits) {
   // Training has looked at more tokens than the evaluation, once it is past dead_after_tokens.
   const double tokens = static_cast<double>(run.rows.back().step * run.train.batch);
   const double patience = run.model_number("dead_after_tokens").value_or(INFINITY);
-  const double trained = value_in(run.rows.back().values, "dead");
-  const double held_out = value_in(run.held_out, "dead");
-  const bool use_training = tokens > patience && std::isfinite(trained);
-  const double dead = use_training ? trained : held_out;
-  if (!std::isfinite(dead)) {
+  const double dead = value_in(run.rows.back().values, metric::kDead);
+  const double never_fired = value_in(run.held_out, metric::kNeverFired);
+  const bool use_training = tokens > patience && std::isfinite(dead);
+  const double share = use_training ? dead : never_fired;
+  if (!std::isfinite(share)) {
     return skipped("dead_latents", "too few tokens yet: a latent is dead after " +
                                        trimmed(patience, 0) + ", the run has seen " +
                                        trimmed(tokens, 0));
   }
   Check check{"dead_latents",
-              fired_if(dead > limits.dead),
-              percent(dead) + " of " + trimmed(run.d_sae(), 0) + " latents " +
+              fired_if(share > limits.dead),
+              percent(share) + " of " + trimmed(run.d_sae(), 0) + " latents " +
                   (use_training ? "have been silent for " + trimmed(patience, 0) + " tokens"
                                 : "never fired on held-out data"),
-              {{"dead", dead}, {"limit", limits.dead}},
+              {},
               ""};
-  if (std::isfinite(held_out)) check.evidence.emplace_back("eval.dead", held_out);
-  if (dead > limits.dead) check.change = how_to_revive(run);
+  if (use_training) check.evidence.emplace_back(metric::kDead, dead);
+  check.evidence.emplace_back("limit", limits.dead);
+  if (std::isfinite(never_fired)) check.evidence.emplace_back("eval.never_fired", never_fired);
+  if (share > limits.dead) check.change = how_to_revive(run);
   return check;
 }
 

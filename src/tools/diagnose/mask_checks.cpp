@@ -106,7 +106,7 @@ Check check_mask_warmup(const RunRecord& run, const DiagnoseOptions& limits) {
                {"warmup_steps", static_cast<double>(mask.warmup_steps)},
                {"limit", limits.drift_start}},
               ""};
-  const double absorbed = value_in(run.held_out, "absorption_full_micro");
+  const double absorbed = value_in(run.held_out, metric::kAbsorptionFullMicro);
   if (std::isfinite(absorbed)) check.evidence.emplace_back("absorption_full_micro", absorbed);
   if (drift <= limits.drift_start) return check;
   const auto calm = std::find_if(start, run.rows.end(), [&](const MetricsRow& row) {
@@ -171,9 +171,9 @@ Check check_mask_retention(const RunRecord& run, const DiagnoseOptions& limits) 
   }
   const std::vector<MetricsRow> rows = masked_rows(run);
   if (rows.empty()) return skipped("mask_retention", nothing_masked_yet(run));
-  const double held_out = value_in(run.held_out, "cosine");
+  const double held_out = value_in(run.held_out, metric::kCosine);
   const double cosine =
-      std::isfinite(held_out) ? held_out : median(series(tail(run.rows), "cosine"));
+      std::isfinite(held_out) ? held_out : median(series(tail(run.rows), metric::kCosine));
   const double retained = 1 - mean(series(rows, "mask.masked"));
   const bool fired = cosine < limits.cosine && retained < limits.retained;
   Check check{"mask_retention",

@@ -67,9 +67,10 @@ Check check_unfinished(const RunRecord& run) {
 }
 
 Check check_divergence(const RunRecord& run, const DiagnoseOptions& limits) {
-  const std::vector<double> error = series(run.rows, "nmse");
-  const double variance = run.finished ? value_in(run.held_out, "explained_variance")
-                                       : median(last_of(series(run.rows, "explained_variance"), 3));
+  const std::vector<double> error = series(run.rows, metric::kNmse);
+  const double variance = run.finished
+                              ? value_in(run.held_out, metric::kExplainedVariance)
+                              : median(last_of(series(run.rows, metric::kExplainedVariance), 3));
   const auto not_finite = first_not_finite(run.rows);
   Check check{"divergence", CheckState::kClear, "", {{"explained_variance", variance}}, ""};
   if (!error.empty()) {
@@ -105,7 +106,7 @@ Check check_spikes(const RunRecord& run, const DiagnoseOptions& limits) {
   std::vector<double> error;
   std::vector<std::int64_t> step;
   for (const MetricsRow& row : run.rows) {
-    const double value = value_in(row.values, "nmse");
+    const double value = value_in(row.values, metric::kNmse);
     if (!std::isfinite(value)) continue;
     error.push_back(value);
     step.push_back(row.step);
@@ -145,8 +146,8 @@ Check check_spikes(const RunRecord& run, const DiagnoseOptions& limits) {
 }
 
 Check check_gap(const RunRecord& run, const DiagnoseOptions& limits) {
-  const double held_out = value_in(run.held_out, "explained_variance");
-  const std::vector<double> trained = series(tail(run.rows), "explained_variance");
+  const double held_out = value_in(run.held_out, metric::kExplainedVariance);
+  const std::vector<double> trained = series(tail(run.rows), metric::kExplainedVariance);
   if (!std::isfinite(held_out) || trained.empty()) {
     return skipped("held_out_gap",
                    "not evaluated on held-out data yet; eval.every does it on the "

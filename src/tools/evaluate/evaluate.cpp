@@ -21,15 +21,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 /// The data group that `--data` stands for.
-ConfigNode data_group(const std::string& text, const Json& training) {
-  if (text.empty()) {
-    if (!training.contains("data")) {
-      throw ConfigError(
-          "--data: missing; the autoencoder's config.json does not say what it was "
-          "trained on");
-    }
-    return config_from_json(training.at("data"), "training data");
-  }
+ConfigNode data_group(const std::string& text) {
   if (text.front() == '{') return parse_config(text, "--data");
   if (fs::exists(text)) {
     return config_from_json(Json{{"kind", "store"}, {"path", text}, {"held_out_path", text}},
@@ -54,28 +46,31 @@ void set_once(std::string& place, const std::string& value, const char* what) {
 
 }  // namespace
 
-EvaluateInputs::EvaluateInputs(const EvaluateArguments& arguments) : repeats_(arguments.repeats) {
+EvaluateInputs::EvaluateInputs(const EvaluateArguments& arguments) {
   use_threads(arguments.threads);
-  std::string store, tasks;
+  std::string store, words, tasks;
   for (const std::string& text : arguments.data) {
     if (is_labelled_file(text)) {
-      set_once(words_, text, "file of labelled activations");
+      set_once(words, text, "file of labelled activations");
     } else if (is_task_folder(text)) {
       set_once(tasks, text, "folder of labelled activations");
     } else {
       set_once(store, text, "store or world");
     }
   }
-  if (!tasks.empty()) tasks_ = labelled_files(tasks);
+  labelled.words = words;
+  if (!tasks.empty()) labelled.tasks = labelled_files(tasks);
   folder_ = arguments.path;
   OpenedSae opened = open_sae(arguments.path);
-  loaded_ = std::move(opened.folder);
+  loaded = std::move(opened.folder);
   if (arguments.say) {
     for (const std::string& note : opened.notes) arguments.say(note);
   }
-  const Json training = loaded_.config->value("training", Json::object());
-  has_data_ = !store.empty() || training.contains("data");
-  Json groups = {{"data", has_data_ ? data_group(store, training).json() : Json()},
+  const Json training = loaded.config->value("training", Json::object());
+  const Json trained_on = training.contains("data")
+                              ? config_from_json(training.at("data"), "training data").json()
+                              : Json();
+  Json groups = {{"data", store.empty() ? trained_on : data_group(store).json()},
                  {"eval", training.value("eval", Json::object())},
                  {"core", Json::object()},
                  {"absorption", Json::object()},
@@ -88,16 +83,20 @@ EvaluateInputs::EvaluateInputs(const EvaluateArguments& arguments) : repeats_(ar
     }
   }
   eval = read_fields<EvalOptions>(document.at("eval"));
-  core = read_fields<CoreOptions>(document.at("core"));
-  absorption = read_fields<AbsorptionOptions>(document.at("absorption"));
-  probing = read_fields<SparseProbingOptions>(document.at("probing"));
+  suites = {read_fields<CoreOptions>(document.at("core")),
+            read_fields<AbsorptionOptions>(document.at("absorption")),
+            read_fields<SparseProbingOptions>(document.at("probing")), arguments.repeats};
   data_group_ = document.at("data").json();
   seed_ = training.value("seed", std::uint64_t{0});
-  loaded_.sae->to(parse_device(arguments.device.empty() ? "auto" : arguments.device));
+  loaded.sae->to(parse_device(arguments.device.empty() ? "auto" : arguments.device));
 }
 
 const Data& EvaluateInputs::data() {
-  if (!has_data_) data_group("", Json::object());  // says what is missing
+  if (!has_data()) {
+    throw ConfigError(
+        "--data: missing; the autoencoder's config.json does not say what it was "
+        "trained on");
+  }
   if (!data_) {
     data_ = open_data(config_from_json(data_group_, "--data"), seed_);
     require_data_of_training();
@@ -108,7 +107,7 @@ const Data& EvaluateInputs::data() {
 /// Without --data, what is evaluated on is what the training held out: not its like by the same
 /// name.
 void EvaluateInputs::require_data_of_training() const try {
-  const Json& config = *loaded_.config;
+  const Json& config = *loaded.config;
   if (!config.contains("data") || config.at("training").at("data") != data_group_) return;
   const std::string change =
       change_of_data(fingerprint_from_json(config.at("data")), *data_->fingerprint);
@@ -119,40 +118,9 @@ void EvaluateInputs::require_data_of_training() const try {
   throw DataError((folder_ / "config.json").string() + ": damaged: " + error.what());
 }
 
-const AbsorptionSuite& EvaluateInputs::words() {
-  if (words_.empty()) {
-    throw ConfigError(
-        "--suite absorption: needs labelled activations; give them with --data FILE.safetensors");
-  }
-  if (!absorption_suite_) {
-    LabelledActivations words = read_labelled(words_);
-    check_width(words, sae().d_in());  // before the long part
-    absorption_suite_.emplace(std::move(words), absorption, repeats_);
-  }
-  return *absorption_suite_;
-}
-
-std::vector<fs::path> EvaluateInputs::tasks() const {
-  if (!tasks_.empty()) return tasks_;
-  if (words_.empty()) {
-    throw ConfigError(
-        "--suite probing: needs labelled activations; give a folder of them, or one "
-        "file, with --data");
-  }
-  return {words_};
-}
-
-at::Tensor EvaluateInputs::sample() {
-  constexpr std::int64_t kTokens = 16384;
-  if (has_data_) return data().train()->next(kTokens);
-  const at::Tensor x =
-      words_.empty() ? read_labelled(tasks().front()).train.x : read_labelled(words_).train.x;
-  return x.slice(0, 0, kTokens);
-}
-
 Evaluation evaluate_path(const EvaluateArguments& arguments) {
   EvaluateInputs inputs(arguments);
-  if (inputs.has_words() || inputs.has_tasks()) {
+  if (!inputs.labelled.words.empty() || !inputs.labelled.tasks.empty()) {
     throw ConfigError(
         "--data: got labelled activations, which absorption and probing use; add --suite all");
   }

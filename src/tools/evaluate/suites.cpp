@@ -1,5 +1,3 @@
-#include <torch/types.h>
-
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -9,14 +7,6 @@
 
 namespace sae {
 namespace {
-
-SuiteOutcome run_suite(const std::string& suite, const Autoencoder& sae, EvaluateInputs& inputs,
-                       std::int64_t repeats) {
-  if (suite == "absorption") return inputs.words().run(sae);
-  if (suite == "probing") return probing_suite(sae, inputs.tasks(), inputs.probing, repeats);
-  if (suite == "core") return core_suite(sae, inputs.data(), inputs.eval, inputs.core);
-  return truth_suite(sae, inputs.data(), inputs.eval);
-}
 
 std::vector<std::string> chosen(const std::vector<std::string>& given, const std::string& option,
                                 const std::vector<std::string>& known,
@@ -43,10 +33,11 @@ std::vector<std::string> chosen(const std::vector<std::string>& given, const std
 
 /// What "all" stands for: the suites that there is data for.
 std::vector<std::string> possible_suites(EvaluateInputs& inputs) {
+  const bool words = !inputs.labelled.words.empty();
   std::vector<std::string> suites;
   if (inputs.has_data()) suites.emplace_back("core");
-  if (inputs.has_words()) suites.emplace_back("absorption");
-  if (inputs.has_words() || inputs.has_tasks()) suites.emplace_back("probing");
+  if (words) suites.emplace_back("absorption");
+  if (words || !inputs.labelled.tasks.empty()) suites.emplace_back("probing");
   if (inputs.has_data() && inputs.data().world) suites.emplace_back("truth");
   return suites;
 }
@@ -60,29 +51,26 @@ std::vector<SubjectOutcome> evaluate_suites(const EvaluateArguments& arguments) 
   EvaluateInputs inputs(arguments);
   const std::vector<std::string> given =
       arguments.suites.empty() ? std::vector<std::string>{"core"} : arguments.suites;
-  const bool all = std::find(given.begin(), given.end(), "all") != given.end();
-  const auto suites = chosen(given, "--suite", suite_names(),
-                             all ? possible_suites(inputs) : std::vector<std::string>{});
+  const auto contains = [](const std::vector<std::string>& names, const char* name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  const auto suites =
+      chosen(given, "--suite", suite_names(),
+             contains(given, "all") ? possible_suites(inputs) : std::vector<std::string>{});
   const auto all_controls = choice_names<Control>();
   const auto controls = chosen(arguments.controls, "--controls", all_controls, all_controls);
   if (suites.empty()) {
     throw ConfigError("--suite all: there is no data for any suite; give some with --data");
   }
-  std::vector<SubjectOutcome> subjects;
-  const auto evaluate_subject = [&](const std::string& name, const Autoencoder& sae) {
-    SubjectOutcome subject;
-    subject.name = name;
-    for (const std::string& suite : suites) {
-      subject.suites.push_back(run_suite(suite, sae, inputs, arguments.repeats));
-    }
-    subjects.push_back(std::move(subject));
-  };
-  evaluate_subject("sae", inputs.sae());
-  if (controls.empty()) return subjects;
-  const ControlBasis basis{inputs.shared_sae(), &inputs.model(), inputs.sample(),
-                           static_cast<std::uint64_t>(inputs.absorption.seed)};
-  for (const std::string& name : controls)
-    evaluate_subject(name, *make_control(*choice_named<Control>(name), basis));
+  const bool on_data = contains(suites, "core") || contains(suites, "truth");
+  const Data* data = on_data ? &inputs.data() : nullptr;
+  const SuiteRunner runner(suites, inputs.labelled, inputs.suites, inputs.sae().d_in());
+  std::vector<SubjectOutcome> subjects = {{"sae", runner.run(inputs.sae(), data, inputs.eval)}};
+  const Data* sampled = !controls.empty() && inputs.has_data() ? &inputs.data() : nullptr;
+  for (const std::string& name : controls) {
+    const auto control = runner.control(*choice_named<Control>(name), inputs.loaded, sampled);
+    subjects.push_back({name, runner.run(*control, data, inputs.eval)});
+  }
   return subjects;
 }
 

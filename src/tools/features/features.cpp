@@ -6,6 +6,7 @@
 
 #include "sae/base/error.h"
 #include "sae/base/interrupt.h"
+#include "sparse/row_norms.h"
 #include "tools/features/collector.h"
 
 namespace sae {
@@ -33,11 +34,12 @@ std::span<const Number> span_of(const at::Tensor& tensor) {
   return {tensor.const_data_ptr<Number>(), static_cast<std::size_t>(tensor.numel())};
 }
 
-/// Rows [first, first + count) of a store with their codes.
+/// Rows [first, first + count) of a store with their codes in decoder units.
 struct EncodedRows {
-  EncodedRows(const Autoencoder& sae, const ActivationStore& store, std::int64_t first,
-              std::int64_t count)
-      : codes(sae.encode(store.rows(first, count).to(sae.W_enc.device())).to_sparse()),
+  EncodedRows(const Autoencoder& sae, const at::Tensor& units, const ActivationStore& store,
+              std::int64_t first, std::int64_t count)
+      : codes(in_decoder_units(
+            sae.encode(store.rows(first, count).to(sae.W_enc.device())).to_sparse(), units)),
         values(codes.values().to(at::kCPU, at::kFloat).contiguous()),
         indices(codes.pattern()->indices.cpu()),
         offsets(codes.pattern()->offsets.cpu()),
@@ -52,15 +54,11 @@ struct EncodedRows {
   at::Tensor values, indices, offsets, context, tokens;
 };
 
-at::Tensor unit_rows(const at::Tensor& rows) {
-  return rows / rows.norm(2, /*dim=*/1, /*keepdim=*/true).clamp_min(1e-30);
-}
-
 /// What the weights alone say about latents.
 void describe_weights(const Autoencoder& sae, std::int64_t neighbours,
                       std::vector<LatentFeature>& latents) {
   const at::Tensor decoder = unit_rows(sae.W_dec);
-  const at::Tensor norms = sae.W_dec.norm(2, 1).to(at::kCPU, at::kDouble);
+  const at::Tensor norms = row_norms(sae.W_dec).to(at::kCPU, at::kDouble);
   const at::Tensor own = (unit_rows(sae.W_enc) * decoder).sum(1).to(at::kCPU, at::kDouble);
   const std::int64_t d_sae = sae.d_sae();
   const std::int64_t shown = std::min(neighbours, d_sae - 1);
@@ -93,6 +91,9 @@ Features collect_features(const Autoencoder& sae, const ActivationStore& store,
   Features out;
   FeatureCollector collector(sae.d_sae(), options);
   const std::int64_t batch = std::clamp<std::int64_t>(kBatchEntries / sae.d_sae(), 64, 4096);
+  at::Tensor units = decoder_units(sae.W_dec);
+  // A latent whose row is zero fires without saying anything; that it fires is shown all the same.
+  if (units.defined()) units = at::where(units > 0, units, at::ones_like(units));
   for (std::int64_t first = 0; first < store.size(); first += batch) {
     check_interrupt();
     if (go_on && !go_on(first, store.size())) break;
@@ -100,7 +101,7 @@ Features collect_features(const Autoencoder& sae, const ActivationStore& store,
     // Rows around the batch are encoded twice, so that one reading suffices.
     const std::int64_t from = std::max<std::int64_t>(0, first - options.window);
     const std::int64_t to = std::min(end + options.window, store.size());
-    const EncodedRows rows(sae, store, from, to - from);
+    const EncodedRows rows(sae, units, store, from, to - from);
     const auto tokens = span_of<std::int32_t>(rows.tokens);
     collector.add({.codes = rows.view(),
                    .first_row = from,

@@ -157,7 +157,7 @@ Inspection inspect_store(const std::filesystem::path& path, const InspectOptions
   out.tokens = store.size();
   out.shards = store.shards();
   out.stated_mean_norm = store.mean_norm();
-  out.source = store.source().dump();
+  out.source = nlohmann::ordered_json(store.source());
 
   Moments moments(out.d_in);
   std::vector<float> norms;

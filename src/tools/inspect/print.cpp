@@ -40,8 +40,7 @@ std::string line(const std::string& name, const std::string& value) {
   return name + std::string(name.size() < 13 ? 13 - name.size() : 1, ' ') + value + "\n";
 }
 
-std::string source_line(const std::string& source) {
-  const Json json = Json::parse(source);
+std::string source_line(const Json& json) {
   std::string text;
   for (const char* key : {"model", "hook_name"}) {
     if (!json.is_object() || !json.contains(key) || !json[key].is_string()) continue;
@@ -106,7 +105,7 @@ Json to_json(const Inspection& of) {
     if (one.id) context["context"] = *one.id;
     json["sample"].push_back(std::move(context));
   }
-  json["source"] = Json::parse(of.source);
+  json["source"] = *of.source;
   return json;
 }
 
@@ -114,7 +113,7 @@ std::string to_text(const Inspection& of) {
   std::string text = line("tokens", grouped(of.tokens) + " of width " + grouped(of.d_in) + ", " +
                                         of.dtype + ", in " + count_of(of.shards, "shard"));
   if (of.contexts) text += line("contexts", grouped(*of.contexts));
-  text += source_line(of.source);
+  text += source_line(*of.source);
   text += line("not finite", count_of(of.not_finite, "token"));
   for (const std::string& place : of.not_finite_places) text += line("", printable(place));
   if (of.not_finite < of.tokens) text += norm_lines(of) + dimension_lines(of);

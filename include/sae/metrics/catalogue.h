@@ -1,0 +1,91 @@
+// The metrics by name: what each is called, which way it is better and where it is shown.
+//
+// One name has one meaning everywhere, from the log of a training to the report of a comparison.
+// `never_fired` is the share of latents that did not fire in the tokens of an evaluation, and so
+// depends on their number; `dead`, a training's, the share that has been silent for
+// dead_after_tokens.
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "sae/metrics/metric_values.h"
+
+namespace sae {
+namespace metric {
+
+// ReconstructionMetrics (reconstruction.h).
+inline constexpr const char* kL0 = "l0";
+inline constexpr const char* kExplainedVariance = "explained_variance";
+inline constexpr const char* kNmse = "nmse";
+inline constexpr const char* kMse = "mse";
+inline constexpr const char* kCosine = "cosine";
+inline constexpr const char* kL2Ratio = "l2_ratio";
+inline constexpr const char* kNeverFired = "never_fired";
+
+// A training's own.
+inline constexpr const char* kDead = "dead";
+
+// Ground truth (truth.h).
+inline constexpr const char* kTrueL0 = "true_l0";
+inline constexpr const char* kMcc = "mcc";
+inline constexpr const char* kUniqueness = "uniqueness";
+inline constexpr const char* kPrecision = "precision";
+inline constexpr const char* kRecall = "recall";
+inline constexpr const char* kF1 = "f1";
+inline constexpr const char* kShrinkage = "shrinkage";
+inline constexpr const char* kMissOn = "miss_on";
+inline constexpr const char* kMissOff = "miss_off";
+inline constexpr const char* kAbsorptionGap = "absorption_gap";
+inline constexpr const char* kAbsorptionFullMicro = "absorption_full_micro";
+inline constexpr const char* kAbsorptionFullMacro = "absorption_full_macro";
+inline constexpr const char* kAbsorptionFraction = "absorption_fraction";
+inline constexpr const char* kAbsorptionFractionMacro = "absorption_fraction_macro";
+inline constexpr const char* kAbsorptionParents = "absorption_parents";
+inline constexpr const char* kAbsorptionMissing = "absorption_missing";
+inline constexpr const char* kPartialAbsorption = "partial_absorption";
+inline constexpr const char* kAbsorptionCosine = "absorption_cosine";
+inline constexpr const char* kHedgingCosine = "hedging_cosine";
+
+// Of the suites on labelled activations, after the suite's name.
+inline constexpr const char* kWordsFull = "absorption.mean_full_absorption_score";
+inline constexpr const char* kWordsFraction = "absorption.mean_absorption_fraction_score";
+inline constexpr const char* kWordsMainF1 = "absorption.mean_k1_f1";
+inline constexpr const char* kWordsRecallGap = "absorption.mean_recall_gap";
+inline constexpr const char* kWordsMainLatents = "absorption.mean_num_split_features";
+inline constexpr const char* kProbingTop1 = "probing.sae_top_1_test_accuracy";
+inline constexpr const char* kProbingTop2 = "probing.sae_top_2_test_accuracy";
+inline constexpr const char* kProbingTop5 = "probing.sae_top_5_test_accuracy";
+inline constexpr const char* kProbingAll = "probing.sae_test_accuracy";
+
+// By class of words, or by task.
+inline constexpr const char* kFullOfClass = "absorption.full";
+inline constexpr const char* kFractionOfClass = "absorption.fraction";
+
+}  // namespace metric
+
+/// What every evaluation has.
+inline constexpr std::array kReconstructionMetrics = {
+    metric::kL0,     metric::kExplainedVariance, metric::kNmse,      metric::kMse,
+    metric::kCosine, metric::kL2Ratio,           metric::kNeverFired};
+
+/// Which way a metric is better.
+enum class Better { kHigher, kLower, kNeither };
+
+struct MetricInfo {
+  std::string name;   ///< key in MetricValues
+  std::string label;  ///< "full absorption (micro)"
+  std::string brief;  ///< column head for a terminal: "full"
+  Better better = Better::kNeither;
+  int place = 0;  ///< in a table for a terminal, the most telling first; 0: not in it
+};
+
+/// The known metrics in order of display.
+const std::vector<MetricInfo>& known_metrics();
+
+/// The suite (suites.h) whose verdict decides whether the metric is ranked: the part of its name
+/// before a dot; "truth" for what is measured against a world's features; "core" for the rest.
+std::string suite_of(const std::string& metric);
+
+}  // namespace sae
