@@ -3,6 +3,7 @@
 
 #include "command_shared.h"
 #include "sae/base/error.h"
+#include "sae/base/text.h"
 #include "sae/config/fields.h"
 #include "sae/models/architectures.h"
 #include "sae/tools/bench.h"
@@ -10,7 +11,7 @@
 namespace sae_cli {
 namespace {
 
-struct Arguments {
+struct BenchArguments {
   std::vector<std::string> architectures = {"topk"};
   std::vector<std::string> shapes = {"384,4096,32,2048"};
   std::vector<double> densities;
@@ -35,7 +36,7 @@ sae::BenchCase parse_shape(const std::string& text) {
   return one;
 }
 
-std::vector<sae::BenchCase> cases(const Arguments& given) {
+std::vector<sae::BenchCase> cases(const BenchArguments& given) {
   std::vector<sae::BenchCase> all;
   for (const std::string& shape : given.shapes) {
     for (const std::string& architecture : given.architectures) {
@@ -51,7 +52,7 @@ std::vector<sae::BenchCase> cases(const Arguments& given) {
   return all;
 }
 
-int bench(const Arguments& given, const Common& common) {
+int bench(const BenchArguments& given, const Common& common) {
   sae::BenchOptions options = given.options;
   options.threads = static_cast<int>(common.threads);
   if (!common.device.empty()) options.device = common.device;
@@ -76,7 +77,7 @@ int bench(const Arguments& given, const Common& common) {
 }  // namespace
 
 void add_bench(Program& program) {
-  auto given = std::make_shared<Arguments>();
+  auto given = std::make_shared<BenchArguments>();
   CLI::App* command =
       program.add("bench", "Time training steps, in units of the encoder's product",
                   [given, &common = program.common] { return bench(*given, common); });

@@ -36,11 +36,11 @@ int convert(const sae::ConvertArguments& given, const Common& common) {
 }  // namespace
 
 void add_convert(Program& program) {
-  struct Arguments {
+  struct ConvertArguments {
     sae::ConvertArguments convert;
     std::string input, output;
   };
-  auto given = std::make_shared<Arguments>();
+  auto given = std::make_shared<ConvertArguments>();
   CLI::App* command =
       program.add("convert", "Read and write autoencoders of SAELens and other tools",
                   [given, &common = program.common] {

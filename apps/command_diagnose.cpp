@@ -6,12 +6,12 @@
 namespace sae_cli {
 namespace {
 
-struct Arguments {
+struct DiagnoseArguments {
   std::string run;
   std::vector<std::string> sets;
 };
 
-int diagnose(const Arguments& given, const Common& common) {
+int diagnose(const DiagnoseArguments& given, const Common& common) {
   const sae::Diagnosis diagnosis = sae::diagnose_run(given.run, sae::read_diagnose(given.sets));
   for (const std::string& note : diagnosis.notes) print_warning(note);
   print_result(common, to_json(diagnosis), [&] { return to_text(diagnosis); });
@@ -21,7 +21,7 @@ int diagnose(const Arguments& given, const Common& common) {
 }  // namespace
 
 void add_diagnose(Program& program) {
-  auto given = std::make_shared<Arguments>();
+  auto given = std::make_shared<DiagnoseArguments>();
   CLI::App* command =
       program.add("diagnose", "Say what went wrong in a run, and what to change",
                   [given, &common = program.common] { return diagnose(*given, common); });

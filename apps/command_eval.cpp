@@ -34,6 +34,7 @@ int evaluate(sae::EvaluateArguments given, const Common& common) {
   given.say = print_warning;
   if (given.suites.empty() && given.controls.empty()) {
     const sae::Evaluation result = sae::evaluate_path(given);
+    print_notices(result.notices, common);
     Json json = sae::to_json(result.values);
     if (!result.degenerate.empty()) json["degenerate"] = result.degenerate;
     print_result(common, json, [&] {
@@ -74,7 +75,7 @@ void add_eval(Program& program) {
   add_texts(command, "--controls", given->controls, kName,
             "Evaluate these too: identity, pca, random, permuted, untrained, or all")
       ->delimiter(',')
-      ->check(one_of(with_all(sae::control_names())));
+      ->check(one_of(with_all(sae::choice_names<sae::Control>())));
   add_number(command, "--repeats", given->repeats, 1,
              "Evaluation seeds of absorption and probing: prints mean and deviation")
       ->capture_default_str();

@@ -26,11 +26,11 @@ int features(sae::FeaturesArguments given, const Common& common) {
 }  // namespace
 
 void add_features(Program& program) {
-  struct Arguments {
+  struct FeaturesArguments {
     sae::FeaturesArguments features;
     std::string results;
   };
-  auto given = std::make_shared<Arguments>();
+  auto given = std::make_shared<FeaturesArguments>();
   CLI::App* command = program.add("features", "Write pages that show what each latent fires on",
                                   [given, &common = program.common] {
                                     if (!given->results.empty()) {

@@ -7,12 +7,12 @@
 namespace sae_cli {
 namespace {
 
-struct Arguments {
+struct InspectArguments {
   std::string path;
   sae::InspectOptions options;
 };
 
-int inspect(const Arguments& given, const Common& common) {
+int inspect(const InspectArguments& given, const Common& common) {
   sae::ProgressLine line(sae::progress_style(common.quiet));
   const sae::Inspection found = sae::inspect_store(given.path, given.options, token_progress(line));
   line.clear();
@@ -28,7 +28,7 @@ int inspect(const Arguments& given, const Common& common) {
 }  // namespace
 
 void add_inspect(Program& program) {
-  auto given = std::make_shared<Arguments>();
+  auto given = std::make_shared<InspectArguments>();
   CLI::App* command =
       program.add("inspect", "Read a store through: norms, outliers, NaN, a few contexts",
                   [given, &common = program.common] { return inspect(*given, common); });

@@ -8,14 +8,14 @@
 namespace sae_cli {
 namespace {
 
-struct Arguments {
+struct SynthArguments {
   std::string preset = "small";
   std::int64_t tokens = 100'000;
   std::vector<std::string> sets;
   std::string out;
 };
 
-int synth(const Arguments& given, const Common& common) {
+int synth(const SynthArguments& given, const Common& common) {
   std::vector<sae::Notice> notices;
   const sae::SynthOptions options =
       sae::read_synth(given.preset, given.tokens, given.sets, &notices);
@@ -33,7 +33,7 @@ int synth(const Arguments& given, const Common& common) {
 }  // namespace
 
 void add_synth(Program& program) {
-  auto given = std::make_shared<Arguments>();
+  auto given = std::make_shared<SynthArguments>();
   CLI::App* command =
       program.add("synth", "Write a synthetic world with its ground truth as a store",
                   [given, &common = program.common] { return synth(*given, common); });

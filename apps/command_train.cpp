@@ -37,12 +37,12 @@ class TrainProgress {
   sae::Progress shown_;
 };
 
-struct Arguments {
+struct TrainArguments {
   ConfigArguments config;
   bool resume = false;
 };
 
-int train(const Arguments& given, const Program& program) {
+int train(const TrainArguments& given, const Program& program) {
   const Common& common = program.common;
   const std::filesystem::path out = given.config.folder();
   const sae::RunOptions options = read_run(given.config, common);
@@ -68,7 +68,7 @@ int train(const Arguments& given, const Program& program) {
 }  // namespace
 
 void add_train(Program& program) {
-  auto given = std::make_shared<Arguments>();
+  auto given = std::make_shared<TrainArguments>();
   CLI::App* command = program.add("train", "Train one autoencoder",
                                   [given, &program] { return train(*given, program); });
   add_config_arguments(command, given->config);
@@ -80,7 +80,8 @@ void add_train(Program& program) {
       "Examples:\n"
       "  sae train configs/topk.json\n"
       "  sae train configs/atm.json --set model.mask.threshold=0.5 --out runs/atm-low\n"
-      "  sae train configs/topk.json --resume        after a stop or a kill");
+      "  sae train configs/topk.json --resume        after a stop or a kill\n"
+      "  sae train configs/topk.json --resume --set train.steps=60000   more steps");
 }
 
 }  // namespace sae_cli

@@ -6,7 +6,7 @@ namespace {
 using Kind = CompletedValue::Kind;
 
 /// The statement that offers what can stand for a value.
-std::string offer(const CompletedValue& value) {
+std::string bash_offer(const CompletedValue& value) {
   switch (value.kind) {
     case Kind::kPath:
       return "_sae_files -f";
@@ -53,13 +53,15 @@ std::string bash_completion(const std::vector<CompletedCommand>& commands) {
     for (const CompletedOption& option : command.options) {
       all.insert(all.end(), option.names.begin(), option.names.end());
       if (!option.takes_value) continue;
-      values += "    " + pattern(command, option) + ") " + offer(option.value) + "; return ;;\n";
+      values +=
+          "    " + pattern(command, option) + ") " + bash_offer(option.value) + "; return ;;\n";
     }
-    options += arm + offer({Kind::kWords, all}) + " ;;\n";
-    arguments += arm +
-                 offer(command.commands.empty() ? command.argument
-                                                : CompletedValue{Kind::kWords, command.commands}) +
-                 " ;;\n";
+    options += arm + bash_offer({Kind::kWords, all}) + " ;;\n";
+    arguments +=
+        arm +
+        bash_offer(command.commands.empty() ? command.argument
+                                            : CompletedValue{Kind::kWords, command.commands}) +
+        " ;;\n";
   }
   return R"(# Completion of sae for bash. In ~/.bashrc:  source <(sae completion bash)
 _sae_words() { COMPREPLY=($(compgen "${@:2}" -W "$1" -- "$word")); }

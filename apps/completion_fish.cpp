@@ -6,7 +6,7 @@ namespace {
 using Kind = CompletedValue::Kind;
 
 /// The arguments of `complete` that offer what can stand for a value.
-std::string offer(const CompletedValue& value) {
+std::string fish_offer(const CompletedValue& value) {
   switch (value.kind) {
     case Kind::kPath:
       return " -F";
@@ -61,10 +61,10 @@ std::string fish_completion(const std::vector<CompletedCommand>& commands) {
       for (const std::string& name : option.names) {
         text += name.starts_with("--") ? " -l " + name.substr(2) : " -s " + name.substr(1);
       }
-      if (option.takes_value) text += " -r" + offer(option.value);
+      if (option.takes_value) text += " -r" + fish_offer(option.value);
       text += " -d " + single_quoted(option.meaning) + "\n";
     }
-    if (command.argument.kind != Kind::kNothing) text += when + offer(command.argument) + "\n";
+    if (command.argument.kind != Kind::kNothing) text += when + fish_offer(command.argument) + "\n";
   }
   return text;
 }

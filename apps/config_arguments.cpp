@@ -3,6 +3,7 @@
 #include "command_line.h"
 #include "command_shared.h"
 #include "sae/config/config_node.h"
+#include "sae/models/architectures.h"
 
 namespace sae_cli {
 namespace {

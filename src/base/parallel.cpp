@@ -37,7 +37,4 @@ void run_jobs(std::size_t count, std::size_t threads, const std::function<void(s
   if (failure) std::rethrow_exception(failure);
 }
 
-OneThread::OneThread() : before_(at::get_num_threads()) { at::set_num_threads(1); }
-OneThread::~OneThread() { at::set_num_threads(before_); }
-
 }  // namespace sae

@@ -24,16 +24,4 @@ class OneThread {
 /// what a job computes does not depend on how many run beside it. The first exception is rethrown.
 void run_jobs(std::size_t count, std::size_t threads, const std::function<void(std::size_t)>& job);
 
-/// One intra-op thread for what the calling thread computes while this lives.
-class OneThread {
- public:
-  OneThread();
-  OneThread(const OneThread&) = delete;
-  OneThread& operator=(const OneThread&) = delete;
-  ~OneThread();
-
- private:
-  int before_;
-};
-
 }  // namespace sae

@@ -68,7 +68,10 @@ std::vector<SuiteOutcome> SuiteRunner::run(const Autoencoder& sae, const Data* d
 }
 
 at::Tensor SuiteRunner::sample(const Data* data) const {
-  if (data != nullptr) return data->train()->next(kControlTokens);
+  if (data != nullptr) {
+    return data->train()->next(
+        std::min(kControlTokens, data->train_tokens.value_or(kControlTokens)));
+  }
   const at::Tensor x =
       absorption_ ? absorption_->words().train.x : read_labelled(inputs_.tasks.front()).train.x;
   return x.slice(0, 0, kControlTokens);

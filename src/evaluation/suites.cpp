@@ -150,12 +150,12 @@ SuiteOutcome core_suite(const Autoencoder& sae, const Data& data, const EvalOpti
   MetricValues values = result.values;
   for (const auto& [name, value] : result.sae_bench) values["sae_bench." + name] = value;
   Json json = result.json();
-  json["rests_on"] = {{"tokens", eval.tokens}};
+  json["rests_on"] = {{"tokens", evaluation.tokens}};
   if (!evaluation.degenerate.empty()) json["degenerate"] = evaluation.degenerate;
   SuiteOutcome out = summarised("core", {{values, std::move(json), "", {}}});
   // What core measures is true of any codes; it is the other suites that cannot tell.
   if (!evaluation.degenerate.empty()) out.remark = "degenerate: " + evaluation.degenerate;
-  out.basis = std::to_string(eval.tokens) + " held-out tokens";
+  out.basis = std::to_string(evaluation.tokens) + " held-out tokens";
   return out;
 }
 

@@ -76,7 +76,7 @@ const Architecture* architecture_of(const ConfigNode& model) {
 bool is_own_option(const FieldDoc& option, const Architecture& other) {
   for (const FieldDoc& theirs : other.options) {
     if (theirs.name != option.name) continue;
-    return theirs.default_value == "null" && option.default_value != "null";
+    return theirs.default_value->is_null() && !option.default_value->is_null();
   }
   return true;
 }

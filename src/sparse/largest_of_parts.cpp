@@ -41,7 +41,7 @@ void LargestOfParts::add(const Codes& part) {
 }
 
 void LargestOfParts::drop_all_but_the_largest() {
-  Codes all = joined(held_);
+  Codes all = joined(std::exchange(held_, {}));
   if (size_ > count_) {
     const Selection largest =
         select(all.values().view({1, -1}), LargestOfBatch{count_}, Storage::kSparse);
@@ -49,7 +49,7 @@ void LargestOfParts::drop_all_but_the_largest() {
     size_ = all.values().size(0);
   }
   if (size_ == count_) least_ = all.values().min();
-  held_ = {std::move(all)};
+  held_.push_back(std::move(all));
 }
 
 std::vector<Codes> LargestOfParts::kept() {

@@ -139,7 +139,8 @@ void Adam::step_by_rows(double learning_rate) {
 void Adam::forget(const at::Tensor& which) {
   const at::NoGradGuard no_grad;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (parameters_[i].is_same(sae_->b_dec)) continue;  // the only parameter whose rows are not latents
+    if (parameters_[i].is_same(sae_->b_dec))
+      continue;  // the only parameter whose rows are not latents
     first_[i].index_fill_(0, which, 0);
     second_[i].index_fill_(0, which, 0);
   }

@@ -43,6 +43,11 @@ struct Shapes {
     return most + extra() + (model.value("aux_coefficient", 0.0) > 0 ? 3 : 0);
   }
 
+  double competing(const TrainOptions& train) const {
+    const bool compete = train.accumulate > 1 && (is("batch_topk") || is("matryoshka"));
+    return compete ? 48 * model["k"].get<double>() * static_cast<double>(train.batch) : 0;
+  }
+
   double evaluation_matrices() const { return (keeps_few() ? 1 : 3) + extra(); }
 
   double widths() const {
@@ -72,7 +77,8 @@ RunMemory estimate_memory(const RunOptions& options, const Data& data) {
                                 static_cast<double>(std::min(train.accumulate, train.batch)));
   const double step =
       of.parameters() + kFloat * part * of.F * of.step_matrices() +
-      kFloat * of.D * (12 * of.widths() * part + 2 * static_cast<double>(train.batch));
+      kFloat * of.D * (12 * of.widths() * part + 2 * static_cast<double>(train.batch)) +
+      of.competing(train);
   const double calibration = kFloat * 5 * static_cast<double>(train.calibration_tokens) * of.D;
   return {.held = bytes(3 * of.parameters() + 64 * of.F),
           .working =

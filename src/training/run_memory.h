@@ -8,8 +8,10 @@
 //              64 F       statistics of each latent
 //     working  the most of
 //       opening      4 * 2 P   Adam's moments, as read from a checkpoint
-//       step         4 P + 4 b F m + 4 D (12 b w + 2 B)
-//                    gradients; m matrices [b, F]; x_hat and its errors, for each of w widths
+//       step         4 P + 4 b F m + 4 D (12 b w + 2 B) + 48 k B
+//                    gradients; m matrices [b, F]; x_hat and its errors, for each of w widths;
+//                    where parts of a batch compete for k B entries, up to four times so many of 12
+//                    bytes
 //       calibration  4 * 5 n D
 //       end          4 P + 4 e (F m_e + 6 D) + 4 F (D + 3 N)
 //                    the saved autoencoder, its codes and reconstructions, and on a synthetic world

@@ -1,3 +1,5 @@
+#include <chrono>
+#include <functional>
 #include <limits>
 
 #include "config/fields_json.h"

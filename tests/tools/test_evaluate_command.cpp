@@ -201,7 +201,7 @@ TEST_F(EvaluateCommand, HeldOutDataOfTheTrainingThatBecameOthersAreRefusedUnless
   given.path = path("run");
   EXPECT_EQ(complaint(given), "none");
   write_normal_store(path("acts"), 50, 2);
-  EXPECT_NE(complaint(given).find("data: " + path("run") + "/sae: was trained on other data: " +
+  EXPECT_NE(complaint(given).find("data: " + path("run") + ": was trained on other data: " +
                                   path("acts") + " was 60 tokens"),
             std::string::npos)
       << complaint(given);

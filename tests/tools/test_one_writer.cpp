@@ -1,6 +1,8 @@
 // Whatever the command makes a folder with: while one process makes it, a second is refused.
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <vector>
 
 #include "sae/base/error.h"
 #include "sae/base/folder_lock.h"
@@ -30,8 +32,8 @@ TEST(OneWriter, ASecondProcessIsRefusedByEveryCommandThatMakesAFolder) {
   converted.input = path("sae");
   converted.to = "saelens";
   FeaturesArguments pages;
-  pages.sae = path("sae");
-  pages.data = path("acts");
+  pages.sae = path("sae").string();
+  pages.data = path("acts").string();
   const std::vector<std::pair<std::string, std::function<void(const std::filesystem::path&)>>>
       commands = {{"synth", [&](const auto& out) { write_world(read_synth("tiny", 50, {}), out); }},
                   {"convert",
@@ -40,7 +42,7 @@ TEST(OneWriter, ASecondProcessIsRefusedByEveryCommandThatMakesAFolder) {
                      convert(converted);
                    }},
                   {"features", [&](const auto& out) {
-                     pages.out = out;
+                     pages.out = out.string();
                      write_features(pages);
                    }}};
   for (const auto& [name, make] : commands) {

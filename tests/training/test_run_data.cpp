@@ -1,6 +1,7 @@
 // A run and its data: what is looked at before the first step, what a number rests on, and that a
 // run goes on with the data that it was begun with.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "sae/base/error.h"

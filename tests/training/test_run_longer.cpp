@@ -1,5 +1,5 @@
 // A run that is given more steps than it was planned for.
-#include <algorithm>
+#include <functional>
 
 #include "sae/base/error.h"
 #include "sae/models/sae_folder.h"

@@ -23,7 +23,7 @@ struct CompareHooks {
   /// After every evaluation of a run or a control.
   std::function<void(std::int64_t done, std::int64_t total)> on_evaluation = {};
   std::function<bool()> should_stop = {};  ///< asked then, as is interrupt_requested()
-  NoticeHandler on_notice = {};  ///< before the first step of any run
+  NoticeHandler on_notice = {};            ///< before the first step of any run
 };
 
 struct CompareOutcome {

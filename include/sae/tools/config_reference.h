@@ -18,8 +18,8 @@ std::vector<std::string> reference_topics();
 /// JSON Schema (draft 2020-12) of a run's configuration, for editors.
 nlohmann::ordered_json config_schema();
 
-/// Dotted paths of the options that `sae COMMAND --set` changes, the ones most asked for first; none
-/// of commands without --set.
+/// Dotted paths of the options that `sae COMMAND --set` changes, the ones most asked for first;
+/// none of commands without --set.
 std::vector<std::string> settable_paths(const std::string& command);
 
 }  // namespace sae

@@ -153,9 +153,9 @@ class TrainingRun {
 };
 
 struct RunHooks {
-  std::function<void(const StepReport&, std::int64_t total_steps)> on_step;
-  std::function<bool()> should_stop;  ///< asked after every step, as is interrupt_requested()
-  NoticeHandler on_notice;            ///< before the first step
+  std::function<void(const StepReport&, std::int64_t total_steps)> on_step = {};
+  std::function<bool()> should_stop = {};  ///< asked after every step, as is interrupt_requested()
+  NoticeHandler on_notice = {};            ///< before the first step
 };
 
 struct RunOutcome {

@@ -101,7 +101,7 @@ bool has_k(const BenchCase& one) { return option_of(one, "k") != nullptr; }
 Json model_of(const BenchCase& one) {
   Json model{{"architecture", one.architecture}, {"d_in", one.d_in}, {"d_sae", one.d_sae}};
   if (has_k(one)) model["k"] = std::max<std::int64_t>(1, std::llround(one.l0));
-  const bool masked = option_of(one, "mask")->default_value != "null";
+  const bool masked = !option_of(one, "mask")->default_value->is_null();
   if (masked) model["mask"] = Json{{"warmup_steps", 1}};
   return model;
 }

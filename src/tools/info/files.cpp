@@ -14,7 +14,6 @@
 #include "formats/zip.h"
 #include "sae/base/error.h"
 #include "sae/base/text.h"
-#include "sae/data/labelled.h"
 #include "sae/data/store.h"
 #include "sae/formats/safetensors.h"
 #include "sae/metrics/metric_values.h"
@@ -31,7 +30,7 @@ using Json = nlohmann::ordered_json;
 constexpr std::size_t kListed = 64;  // entries of a file that are shown
 
 /// A kind, how it is told, and what is said of it.
-struct Row {
+struct FileRow {
   const char* name;
   bool (*is)(const fs::path& path);
   Json (*describe)(const fs::path& path);
@@ -220,8 +219,8 @@ Json describe_csv(const fs::path& path) {
 }  // namespace
 
 std::optional<FoundKind> file_kind(const fs::path& path) {
-  static const std::vector<Row> rows = {
-      {"labelled activations", [](const fs::path& path) { return is_labelled_file(path); },
+  static const std::vector<FileRow> rows = {
+      {"labelled activations", [](const fs::path& path) { return holds(path, {"train_x"}); },
        describe_labelled},
       {"autoencoder", [](const fs::path& path) { return what_is_at(path) == PathKind::kForeign; },
        describe_autoencoder},

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "sae/base/error.h"
 #include "sae/base/files.h"
 #include "sae/data/labelled.h"
 #include "sae/data/store.h"
@@ -19,7 +20,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 /// A kind, how it is told, and what is said of it.
-struct Row {
+struct FolderRow {
   const char* name;
   bool (*is)(const fs::path& path);
   Json (*describe)(const fs::path& path);
@@ -118,7 +119,11 @@ bool is_task_folder(const fs::path& path) {
   std::error_code error;
   const fs::directory_iterator entries(path, error);
   return std::any_of(begin(entries), end(entries), [](const fs::directory_entry& entry) {
-    return entry.is_regular_file() && is_labelled_file(entry.path());
+    try {
+      return is_labelled_file(entry.path());
+    } catch (const DataError&) {
+      return false;  // damaged: one of the folder's files says so when it is asked about
+    }
   });
 }
 
@@ -147,7 +152,7 @@ Json describe_autoencoder(const fs::path& path) {
 }
 
 std::optional<FoundKind> folder_kind(const fs::path& path) {
-  static const std::vector<Row> rows = {
+  static const std::vector<FolderRow> rows = {
       {"activation store", [](const fs::path& path) { return has(path, "manifest.json"); },
        describe_store},
       {"comparison", [](const fs::path& path) { return has(path, "comparison.json"); },

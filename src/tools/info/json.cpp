@@ -21,7 +21,7 @@ using Json = nlohmann::ordered_json;
 constexpr std::uintmax_t kMostBytes = std::uintmax_t{1} << 30;
 
 /// A kind, how it is told, and what is said of it.
-struct Row {
+struct JsonRow {
   const char* name;
   bool (*is)(const Json& json);
   Json (*describe)(const fs::path& path);
@@ -138,7 +138,7 @@ Json read_json(const fs::path& path) {
 }
 
 std::optional<FoundKind> json_kind(const fs::path& path) {
-  static const std::vector<Row> rows = {
+  static const std::vector<JsonRow> rows = {
       {"results of a comparison",
        [](const Json& json) { return is_of_format(json, "sae-comparison"); }, describe_results},
       {"vocabulary", [](const Json& json) { return is_of_format(json, "sae-vocabulary"); },
