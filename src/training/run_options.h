@@ -1,10 +1,9 @@
-// Reading a run's configuration piece by piece; read_run (run.h) does all of it.
+// The model group of a run, whose width may be left to the data.
 #pragma once
 
 #include <cstdint>
 
 #include "sae/config/config_node.h"
-#include "sae/training/run.h"
 
 namespace sae {
 
@@ -13,9 +12,5 @@ bool wants_width(const ConfigNode& model);
 
 /// The model group with d_in filled in from the data; ConfigError if it says another.
 ConfigNode complete_model(const ConfigNode& model, std::int64_t d_in);
-
-/// Reads all of it strictly, without asking whether the options agree with each other and the data:
-/// for configurations that were asked that before.
-RunOptions read_recorded_run(const ConfigNode& document);
 
 }  // namespace sae

@@ -65,8 +65,12 @@ TEST_F(Splits, NeitherSideIsEmptyHoweverFewContextsThereAre) {
         EXPECT_EQ(rows.size(), static_cast<std::size_t>(store->size()));
         EXPECT_EQ(train.size() % 7, 0) << "contexts stay whole";
         EXPECT_EQ(train.moved_contexts(), held.moved_contexts());
-        if (share < 1e-3) EXPECT_EQ(held.size(), 7);
-        if (share > 1 - 1e-3) EXPECT_EQ(train.size(), 7);
+        if (share < 1e-3) {
+          EXPECT_EQ(held.size(), 7);
+        }
+        if (share > 1 - 1e-3) {
+          EXPECT_EQ(train.size(), 7);
+        }
         moved += static_cast<int>(held.moved_contexts());
       }
     }

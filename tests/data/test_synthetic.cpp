@@ -540,7 +540,7 @@ TEST(Sampler, AgreesWithTheLiteralDefinition) {
   choose.correlation_rank = 25;
   constexpr std::int64_t kSamples = 10'000;
   for (const WorldOptions& options : {preset("small-zipf"), choose, independent}) {
-    SCOPED_TRACE(*resolve(options).rule);
+    SCOPED_TRACE(name_of(*resolve(options).rule));
     const WorldTables tables = make_tables(options);
     const Totals fast = collect(tables, lazy(tables, 9), kSamples);
     const Totals slow = collect(tables, literal(tables, 10), kSamples);

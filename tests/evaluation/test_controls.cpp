@@ -93,8 +93,8 @@ TEST(Controls, APermutedDecoderDoesNotMixTheUnitsOfLatents) {
     other.sae->W_enc.mul_(scale);
     other.sae->W_dec.div_(scale);
   }
-  const MetricValues a = measure(*make_control("permuted", one.basis));
-  const MetricValues b = measure(*make_control("permuted", other.basis));
+  const MetricValues a = measure(*make_control(Control::kPermuted, one.basis));
+  const MetricValues b = measure(*make_control(Control::kPermuted, other.basis));
   EXPECT_NEAR(b.at("explained_variance"), a.at("explained_variance"), 1e-4);
   EXPECT_NEAR(b.at("nmse"), a.at("nmse"), 1e-4);
 }

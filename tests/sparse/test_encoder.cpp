@@ -92,7 +92,7 @@ std::vector<double> loss_curve(const Json& model, const EncodeOptions& how) {
   train.batch = 256;
   train.log_every = 1;
   train.calibration_tokens = 256;
-  train.screening = how.screening == Screening::kOn ? "on" : "off";
+  train.screening = how.screening;
   Trainer trainer(sae, train);
   set_storage(*sae, how.storage);
   std::vector<double> losses;

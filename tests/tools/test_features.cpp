@@ -271,7 +271,7 @@ TEST_F(FeaturePages, AgreeWithADenseReference) {
 TEST_F(FeaturePages, CompareLatentsWhateverTheirUnit) {
   save_store(true);
   const Json model = {
-      {"architecture", "standard"}, {"d_in", kWidth}, {"d_sae", 12}, {"decoder_norm", "free"}};
+      {"architecture", "standard"}, {"d_in", 6}, {"d_sae", 12}, {"decoder_norm", "free"}};
   const auto collected = [&](double decades) {
     const auto sae = make_autoencoder(config_from_json(model, "test"));
     sae->initialise(3);

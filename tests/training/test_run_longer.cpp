@@ -130,7 +130,9 @@ TEST_F(LongerRun, WhoseRateHadFallenIsPlannedAnewAndSaysSo) {
     for (const MetricsRow& row : read_metrics(path(run) / "metrics.jsonl")) {
       if (!row.values.contains("lr")) continue;
       last = row.values.at("lr");
-      if (row.step == 70) EXPECT_EQ(last, 0.005);
+      if (row.step == 70) {
+        EXPECT_EQ(last, 0.005);
+      }
     }
     EXPECT_LT(last, 0.0005);
   }

@@ -252,7 +252,6 @@ TEST(Trainer, AWideDictionaryMayStartFarFromTheData) {
 }
 
 TEST(Trainer, RefusesMisuse) {
-  EXPECT_THROW(Trainer(fresh(kTopK), brief(), 0, "fp8"), std::invalid_argument);
   Trainer trainer(fresh(kTopK), brief());
   EXPECT_THROW(trainer.step(at::zeros({4, kWidth + 1})), std::invalid_argument);
   EXPECT_THROW(trainer.step(at::zeros({kWidth})), std::invalid_argument);
