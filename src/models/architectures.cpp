@@ -76,7 +76,10 @@ const Architecture* architecture_of(const ConfigNode& model) {
 bool is_own_option(const FieldDoc& option, const Architecture& other) {
   for (const FieldDoc& theirs : other.options) {
     if (theirs.name != option.name) continue;
-    return theirs.default_value->is_null() && !option.default_value->is_null();
+    const auto is_off = [](const FieldDoc& one) {
+      return one.default_value && one.default_value->is_null();
+    };
+    return is_off(theirs) && !is_off(option);
   }
   return true;
 }
