@@ -77,8 +77,9 @@ TEST(CoreMetrics, ZeroReconstructionsCostTheirOwnCosineAlone) {
   golden.expect_equal(metrics, "silent", 1e-10);
   EXPECT_TRUE(std::isnan(golden.file.number("silent.cossim"))) << "sae-bench's";
   const double whole = golden.run(at::kDouble, false, true).values().at("cossim");
-  EXPECT_GT(metrics.values().at("cossim"), 0.8 * whole) << "some 12 of 172 tokens count as 0";
-  EXPECT_LT(metrics.values().at("cossim"), 0.97 * whole);
+  const double share = metrics.values().at("cossim") / whole;
+  EXPECT_GT(share, 0.8) << "some 12 of 172 tokens count as 0";
+  EXPECT_LT(share, 0.97);
 }
 
 /// 40 tokens around a mean, rebuilt with an error of a tenth.
@@ -123,7 +124,7 @@ TEST(CoreMetrics, EqualTokensAndTokensOfZeroTakeNoMeanAlong) {
   const MetricValues after = tokens.measured({10, 10, 10, 10});
   for (const char* name :
        {"cossim", "l2_ratio", "explained_variance_legacy", "relative_reconstruction_bias"}) {
-    EXPECT_NEAR(after.at(name), before.at(name), 0.25) << name;
+    EXPECT_NEAR(after.at(name), before.at(name), 0.3) << name;  // one token of 40 is all wrong
   }
   EXPECT_GT(after.at("explained_variance_legacy"), 0.9);
 }
