@@ -1,3 +1,4 @@
+#include <ATen/core/PhiloxRNGEngine.h>
 #include <gtest/gtest.h>
 
 #include <array>
@@ -25,6 +26,16 @@ TEST(Rng, ReadsTheBlocksOfItsCounterInOrder) {
   for (std::uint32_t block = 0; block < 3; ++block) {
     const Block expected = philox({block, 64, 3, 2}, {7, 5});
     for (const std::uint32_t word : expected) EXPECT_EQ(rng.next(), word);
+  }
+}
+
+TEST(Rng, GivesTheNumbersOfLibTorchsEngine) {
+  for (const std::uint64_t seed : {0ULL, 7ULL, 0x123456789abcdefULL}) {
+    for (const std::uint64_t index : {0ULL, 5ULL, 0xfedcba987ULL}) {
+      Rng ours(seed, Stream::kTest, index);
+      at::Philox4_32 theirs(seed, index, static_cast<std::uint64_t>(Stream::kTest) << 32);
+      for (int i = 0; i < 40; ++i) ASSERT_EQ(ours.next(), theirs()) << seed << " " << index;
+    }
   }
 }
 
