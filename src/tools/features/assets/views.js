@@ -67,7 +67,7 @@ function reading(parts) {
 
 function latent(i, data) {
   const back = make("button", {type: "button", id: "back"}, "All latents");
-  back.onclick = close;
+  back.onclick = leave;
   const parts = [make("div", {class: "steps"}, back, make("button", {type: "button", id: "previous"}, "Previous"),
     make("button", {type: "button", id: "next"}, "Next")), make("h2", {}, "Latent " + i)];
   if (index.reads[i]) parts.push(make("ul", {class: "reads"}, ...index.reads[i].map(reading)));
