@@ -1,11 +1,21 @@
 #include <memory>
 
 #include "command_shared.h"
+#include "sae/base/text.h"
 #include "sae/evaluation/controls.h"
 #include "sae/tools/evaluate.h"
 
 namespace sae_cli {
 namespace {
+
+/// Lines of a terminal's width that begin with `indent`, and further in from the second on.
+std::string paragraph(const std::string& indent, const std::string& text) {
+  std::string lines;
+  for (const std::string& line : sae::wrapped(text, 78 - indent.size())) {
+    lines += indent + (lines.empty() ? "" : "  ") + line + "\n";
+  }
+  return lines;
+}
 
 std::string suite_text(const std::string& subject, const sae::SuiteOutcome& suite) {
   std::string text = suite.suite + (subject == "sae" ? "" : ", control: " + subject) + "\n";
@@ -14,8 +24,8 @@ std::string suite_text(const std::string& subject, const sae::SuiteOutcome& suit
     if (suite.sd.count(name) != 0) text += formatted(" +- %.2g", suite.sd.at(name));
     text += "\n";
   }
-  if (!suite.basis.empty()) text += "  rests on " + suite.basis + "\n";
-  return text + (suite.remark.empty() ? "" : "  " + suite.remark + "\n");
+  if (!suite.basis.empty()) text += paragraph("  ", "rests on " + suite.basis);
+  return text + (suite.remark.empty() ? "" : paragraph("  ", suite.remark));
 }
 
 std::string suites_text(const std::vector<sae::SubjectOutcome>& subjects) {
@@ -39,7 +49,7 @@ int evaluate(sae::EvaluateArguments given, const Common& common) {
     if (!result.degenerate.empty()) json["degenerate"] = result.degenerate;
     print_result(common, json, [&] {
       const std::string& why = result.degenerate;
-      return metrics_text(result.values) + (why.empty() ? "" : "degenerate: " + why + "\n");
+      return metrics_text(result.values) + (why.empty() ? "" : paragraph("", "degenerate: " + why));
     });
     return 0;
   }
@@ -88,8 +98,9 @@ void add_eval(Program& program) {
       "  sae eval runs/topk --data letters.safetensors --suite absorption --repeats 5\n"
       "  sae eval runs/topk --data acts/heldout --data tasks/ --suite core,probing \\\n"
       "      --controls all\n\n"
-      "Scores of codes that are dead, nearly so, or too dense are printed as not ranked, with the\n"
-      "reason: low absorption means nothing there. Every suite says what it rests on.\n\n"
+      "Scores of codes that are dead, nearly so, or too dense are printed as not\n"
+      "ranked, with the reason: low absorption means nothing there. Every suite says\n"
+      "what it rests on.\n\n"
       "Labelled activations are made by scripts/first_letter.py, word_classes.py and\n"
       "probing_tasks.py. Options of the suites: sae config print core, absorption,\n"
       "probing.");

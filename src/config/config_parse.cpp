@@ -161,11 +161,13 @@ class Builder {
 
   bool scalar(Json value) { return scalar(std::move(value), "", consumed_); }
 
-  /// A number ends where the lexer sees another character, which it has consumed then.
+  /// A number ends where the lexer sees another character, which it has consumed then: a digit too,
+  /// behind a leading 0.
   bool number(Json value, const std::string& text = "") {
     constexpr std::string_view kOfNumbers = "0123456789.eE+-";
     const char last = source_.text()[consumed_ - 1];
-    const bool beyond = kOfNumbers.find(last) == std::string_view::npos;
+    const bool beyond =
+        consumed_ < source_.text().size() || kOfNumbers.find(last) == kOfNumbers.npos;
     return scalar(std::move(value), text, beyond ? consumed_ - 1 : consumed_);
   }
 

@@ -56,6 +56,12 @@ class Scanner {
     return true;
   }
 
+  /// Goes back to the begin of the word that ends in what is here.
+  void to_word_begin() {
+    if (at_end() || !is_word_char(here())) return;
+    while (at_ > 0 && is_word_char(text_[at_ - 1])) --at_;
+  }
+
   /// The word or number that begins here, or else one character with all of its bytes.
   std::string_view word() const {
     std::size_t end = at_;
@@ -137,7 +143,7 @@ Flaw string_flaw(std::string_view text, std::size_t begin) {
                                                  : 0;
     if (length == 0 && escaped) {
       const std::size_t end = rest.size() > 1 && rest[1] == 'u' ? 6 : 2;
-      return {i, std::string(rest.substr(0, end)),
+      return {i, "\\" + shown(rest.substr(1, end - 1)),
               R"(one of \" \\ \/ \b \f \n \r \t and \uXXXX, or \\ for a backslash)"};
     }
     if (length == 0) return {i, "a byte that is not UTF-8", "UTF-8"};
@@ -264,6 +270,7 @@ std::string syntax_error(const SourceText& source, const SyntaxError& error) {
   if (from == 0 && text.starts_with("\xEF\xBB\xBF")) from = 3;  // a byte order mark
   Scanner scanner(text, from, error.comments);
   const Expected expected = expected_after(error.read, scanner);
+  scanner.to_word_begin();
   const std::size_t begin = scanner.at();
   const auto message = [&](std::size_t at, const std::string& what) {
     return source.column_place(at) + ": got " + what;

@@ -49,9 +49,10 @@ void AtmMaskOptions::check(Findings& findings) const {
   } else if (relaxes && active_fraction == 0 && threshold != defaults.threshold) {
     findings.unused("threshold", "with active_fraction 0");
   } else if (relaxes && active_fraction > 0 && relaxed_threshold > threshold) {
-    findings.warn("relaxed_threshold", "got " + shortest(relaxed_threshold) + ", above threshold " +
-                                           shortest(threshold) +
-                                           ": the relaxed part of a cycle masks more");
+    findings.warn("relaxed_threshold",
+                  "got " + shortest(relaxed_threshold) + ", above threshold " +
+                      shortest(threshold) + ": the relaxed part of a cycle masks more",
+                  {"threshold"});
   }
   if (draw == MaskDraw::kBernoulli && rate == 0) {
     findings.warn("rate", "got 0: the mask never masks anything");
@@ -68,9 +69,10 @@ void AtmMaskOptions::check(Findings& findings, const RunLength& run) const {
   }
   const double pruning = active_fraction * static_cast<double>(cycle);
   if (uses_theta() && active_fraction < 1 && pruning >= static_cast<double>(run.steps)) {
-    findings.warn("cycle", "got " + std::to_string(cycle) + ", the run has " +
-                               std::to_string(run.steps) +
-                               " steps: it ends before a cycle's relaxed part; lower it");
+    findings.warn("cycle",
+                  "got " + std::to_string(cycle) + ", the run has " + std::to_string(run.steps) +
+                      " steps: it ends before a cycle's relaxed part; lower it",
+                  {"active_fraction"});
   }
 }
 

@@ -51,8 +51,10 @@ void AutoencoderOptions::check(Findings& findings) const {
   const auto require_reachable = [&](const char* key, double c) {
     if (std::abs(c) <= most) return;
     const std::string limit = trimmed(most, 2) + " standard deviations from the mean";
-    findings.warn(key, "got " + shortest(c) + ", but importance is never more than " + limit +
-                           ": theta " + (c > 0 ? "is above all latents" : "is below all latents"));
+    findings.warn(key,
+                  "got " + shortest(c) + ", but importance is never more than " + limit +
+                      ": theta " + (c > 0 ? "is above all latents" : "is below all latents"),
+                  {"d_sae"});
   };
   if (mask->active_fraction > 0) require_reachable("mask.threshold", mask->threshold);
   if (mask->active_fraction < 1) {

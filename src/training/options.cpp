@@ -77,8 +77,10 @@ void TrainOptions::check(Findings& findings, const RunLength& run) const {
 
 void AdamOptions::check(Findings& findings) const {
   if (beta1 > beta2) {
-    findings.warn("beta1", "got " + shortest(beta1) + ", above beta2 " + shortest(beta2) +
-                               ": they may be swapped");
+    findings.warn(
+        "beta1",
+        "got " + shortest(beta1) + ", above beta2 " + shortest(beta2) + ": they may be swapped",
+        {"beta2"});
   }
 }
 

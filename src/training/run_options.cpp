@@ -119,11 +119,11 @@ RunOptions read_recorded_run(const ConfigNode& document) {
   auto eval = read_fields<EvalOptions>(group_of(document, "eval"));
   RunOptions options{std::move(basics), document.at("model"), document.at("data"),
                      std::move(train),  std::move(eval),      {}};
-  resolve_data(options.data);
   if (!options.model.is_object()) {
     options.model.fail("got " + options.model.got() + ", expected an object");
   }
   resolve_open_model(options.model);
+  resolve_data(options.data);
   return options;
 }
 

@@ -30,7 +30,8 @@ void ScheduleOptions::check(Findings& findings, const RunLength& run) const {
   } else if (2 * lr_warmup_steps > run.steps) {
     findings.warn("lr_warmup_steps", got + "the learning rate grows for most of the run");
   } else if (lr_warmup_steps > 0 && warmup + decaying > steps) {
-    findings.warn("lr_warmup_steps", got + "the decay begins before the learning rate reaches lr");
+    findings.warn("lr_warmup_steps", got + "the decay begins before the learning rate reaches lr",
+                  {"lr_decay_share"});
   }
 }
 

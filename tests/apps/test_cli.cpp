@@ -92,7 +92,7 @@ TEST_F(Command, TrainsEvaluatesAndDescribes) {
 
   expect_error(3, "width 50, the autoencoder takes 20", {"eval", run, "--data", "pair"});
   expect_error(2, "did you mean 'tiny'?", {"eval", run, "--data", "tiyn"});
-  expect_error(3, "no config.json", {"eval", path("nothing")});
+  expect_error(3, "no such file or folder", {"eval", path("nothing")});
   expect_error(3, "no such file or folder", {"info", path("nothing")});
   fs::resize_file(path("run") / "sae" / "sae.safetensors", 99);
   expect_error(3, "sae.safetensors", {"eval", run});
@@ -362,7 +362,7 @@ TEST_F(Command, ComparesAndContinues) {
   EXPECT_EQ(table.status, 0);
   EXPECT_NE(table.out.find("report: " + out + "/report.html"), std::string::npos);
   expect_error(2, "holds another comparison",
-               {"compare", file, "--out", out, "--set", "base.train.steps=9"});
+               {"compare", file, "--out", out, "--set", "base.train.steps=299"});
   EXPECT_EQ(sae({"config", "check", file}).out, "topk-1-seed0\ntopk-2-seed0\n");
 }
 

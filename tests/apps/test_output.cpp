@@ -140,6 +140,13 @@ TEST_F(Terminal, ShowsErrorsInColourUnlessAskedNotTo) {
   EXPECT_NE(said_by({"trian"}).find("\x1b[31"), std::string::npos);
 }
 
+TEST_F(Terminal, ShowsWarningsInColourUnlessAskedNotTo) {
+  const Words warned = {"config", "check", write_config(topk_config()), "-q", "--threads", "5000"};
+  EXPECT_EQ(said_by(warned).find("\x1b[33;1mwarning\x1b[0m: --threads: got 5000"), 0U);
+  ::setenv("NO_COLOR", "1", 1);
+  EXPECT_EQ(said_by(warned).find("warning: --threads: got 5000"), 0U);
+}
+
 TEST_F(Terminal, ShowsTheProgressLineWithAndWithoutColour) {
   const std::string config = write_config(topk_config(60));
   for (const char* no_color : {"", "1"}) {

@@ -120,9 +120,10 @@ TEST_F(Stop, EndsWhatCannotHearOfIt) {
   ASSERT_EQ(::mkfifo(path("config.json").c_str(), 0600), 0);  // nobody ever writes into it
   for (const Words& words : std::vector<Words>{{"config", "check", path("config.json")},
                                                {"train", path("config.json")},
-                                               {"eval", path("").string()}}) {
+                                               {"compare", path("config.json")}}) {
     stopped(words, SIGINT, 300);
   }
+  expect_error(3, "expected a folder with", {"eval", path("").string()});  // reads files alone
   const std::string run = trained_run();
   fs::remove(fs::path(run) / "metrics.jsonl");
   ASSERT_EQ(::mkfifo((fs::path(run) / "metrics.jsonl").c_str(), 0600), 0);

@@ -197,7 +197,7 @@ TEST_F(Usage, AnEmptyValueIsAnErrorEverywhere) {
 }
 
 TEST_F(Usage, MoreThreadsThanCoresAreCappedWithAWarning) {
-  const std::string config = write_config(topk_config(10));
+  const std::string config = write_config(topk_config(30));
   const auto warned = [&](Words words, const std::string& place) {
     const CommandResult result = sae(words);
     EXPECT_EQ(result.status, 0) << result.err;
@@ -210,7 +210,7 @@ TEST_F(Usage, MoreThreadsThanCoresAreCappedWithAWarning) {
   warned({"eval", path("a"), "-q", "--threads", "4096"}, "--threads");
   warned({"config", "check", config, "-q", "--threads", "4096"}, "--threads");
   const std::string comparison = write_config(
-      {{"base", topk_config(10)}, {"members", {{{"name", "topk"}}}}, {"jobs", 4096}}, "m.json");
+      {{"base", topk_config(30)}, {"members", {{{"name", "topk"}}}}, {"jobs", 4096}}, "m.json");
   warned({"compare", comparison, "--out", path("c"), "-q"}, "jobs");
 }
 

@@ -86,7 +86,7 @@ TEST(Threads, AreNoMoreThanTheCoresThatMayBeUsed) {
   }
 }
 
-TEST(Files, AProcessThatIsEndedLeavesNoTemporaries) {
+TEST(Temporaries, AProcessThatIsEndedLeavesNone) {
   TemporaryFolder folder;
   EXPECT_EXIT(
       {

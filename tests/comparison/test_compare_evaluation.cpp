@@ -186,10 +186,13 @@ TEST_F(EvaluatedComparison, ControlsMatchEachLevelOfOneMemberAndAreKeptApart) {
 
 TEST_F(EvaluatedComparison, AMemberThatNeverFiresIsMeasuredAndRankedNowhere) {
   settings["seeds"] = {0};
+  settings["levels"] = {4};
+  settings["base"]["train"]["steps"] = 200;  // enough for the others to learn something
   settings["members"].push_back(
       {{"name", "silent"},
        {"level", "model.sparsity"},
-       {"config", {{"model", {{"architecture", "standard"}, {"sparsity", 1}}}}},
+       {"config",
+        {{"model", {{"architecture", "standard"}, {"sparsity", 1}}}, {"train", {{"lr", 1}}}}},
        {"levels", {1e4}}});
   const ComparisonResult result = run().result;
   const RunResult& silent = result.runs.back();
@@ -229,7 +232,8 @@ TEST_F(EvaluatedComparison, FindsUnusableWordsBeforeItTrains) {
 TEST_F(EvaluatedComparison, SaysWhatIsWrongInItsSettings) {
   settings["evaluate"]["controls_of"] = "top";
   EXPECT_EQ(complaint(),
-            "c.json: evaluate.controls_of: got \"top\", expected a member: topk, batch");
+            "c.json: evaluate.controls_of: got \"top\", expected one of topk, batch; did "
+            "you mean 'topk'?");
   settings["evaluate"].erase("controls_of");
   settings["evaluate"]["controls"] = {"pcs"};
   EXPECT_NE(complaint().find("did you mean 'pca'"), std::string::npos) << complaint();

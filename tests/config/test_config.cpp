@@ -308,6 +308,11 @@ TEST(Config, ReportsSyntaxErrorsWithLineColumnAndExpectation) {
   EXPECT_EQ(parse_error("[1]"), "a.json: got an array, expected an object");
   EXPECT_EQ(parse_error("{\"a\": 01}"),
             "a.json:1:7: got 01, expected a number without a leading 0");
+  EXPECT_EQ(parse_error("[-007, 2]"),
+            "a.json:1:2: got -007, expected a number without a leading 0");
+  EXPECT_EQ(parse_error("{\"a\": 1.5.2}"), "a.json:1:7: got 1.5.2, expected ',' or '}'");
+  EXPECT_EQ(parse_error("{\"a\": \"x\\\ny\"}").find("a.json:1:9: got \\\\n, expected one of"), 0U)
+      << "a newline is shown as it is escaped";
 }
 
 TEST(Config, ReportsErrorsInsideTokensOnOneLine) {

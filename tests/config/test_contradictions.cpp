@@ -141,7 +141,7 @@ TEST(Contradictions, ThatLookWrongAreWarnings) {
        {"model.mask.relaxed_threshold=0.1"},
        "--set model.mask.relaxed_threshold: is not us"},
       {"atm",
-       {"model.mask.active_fraction=0.5", "model.mask.relaxed_threshold=2"},
+       {"model.mask.active_fraction=0.5", "model.mask.cycle=300", "model.mask.relaxed_threshold=2"},
        "--set model.mask.relaxed_threshold: got 2, above threshold 1"},
       {"atm",
        {"model.mask.active_fraction=0.5"},
@@ -184,6 +184,20 @@ TEST(Contradictions, ThatLookWrongAreWarnings) {
   }
 }
 
+TEST(Contradictions, OfDefaultsAloneAreNoWarnings) {
+  // A short run in which no default is ever reached.
+  const std::string start = R"({"model": {"architecture": "topk", "d_sae": 24, "k": 3},
+ "data": {"kind": "synthetic", "preset": "tiny"}, "train": {"steps": 7, "batch": 16},
+ "eval": {"tokens": 30}})";
+  const auto warnings = [&](const std::string& set) {
+    return joined_notices(read_run(with_set(parse_config(start, "short.json"), set)).notices);
+  };
+  EXPECT_EQ(warnings("train.lr=0.5"), "");
+  EXPECT_TRUE(warnings("model.dead_after_tokens=1000000")
+                  .starts_with("--set model.dead_after_tokens: got 1000000, the run has 112"))
+      << "the default too, if somebody wrote it";
+}
+
 TEST(Contradictions, AreFoundWithTheLineOfTheOption) {
   const std::string text =
       "{\"model\": {\"architecture\": \"topk\", \"d_sae\": 24,\n \"k\": 30},\n" +
@@ -220,7 +234,7 @@ TEST(Contradictions, WithTheSizeOfTheDataAreWarnings) {
 
 ConfigNode comparison() {
   return parse_config(R"({"levels": [2, 4], "seeds": [0, 1],
- "base": {"device": "cpu", "model": {"d_sae": 24, "dead_after_tokens": 500},
+ "base": {"device": "cpu", "model": {"d_sae": 40, "dead_after_tokens": 500},
           "data": {"kind": "synthetic", "preset": "tiny"}, "train": {"steps": 40, "batch": 32}},
  "members": [{"name": "topk", "config": {"model": {"architecture": "topk"}}, "level": "model.k"}]})",
                       "grid.json");
@@ -237,8 +251,8 @@ std::string plan_notices(const Sets& sets) {
 
 TEST(Contradictions, OfComparisonsAreFoundBeforeAnythingIsTrained) {
   EXPECT_EQ(plan_notices({}), "");
-  EXPECT_EQ(plan_notices({"levels=[2, 25]"}),
-            "--set levels: model.k: got 25, expected at most 24, which is d_sae");
+  EXPECT_EQ(plan_notices({"levels=[2, 41]"}),
+            "--set levels: base.model.k: got 41, expected at most 40, which is d_sae");
   EXPECT_EQ(plan_notices({"seeds=[3, 3]"}),
             "--set seeds: seeds.1: got 3 a second time, expected distinct values");
   EXPECT_EQ(plan_notices({"levels=[2, 2]"}),
@@ -253,10 +267,9 @@ TEST(Contradictions, OfComparisonsAreFoundBeforeAnythingIsTrained) {
   EXPECT_EQ(plan_notices({"levels="}), "grid.json:4: members.0.level: is not used without levels");
   EXPECT_EQ(plan_notices({"base.seed=7"}),
             "--set base.seed: is not used: the runs' seeds are those of \"seeds\"");
-  EXPECT_EQ(
-      plan_notices({"base.model.dead_after_tokens=9999"}),
-      "--set base.model.dead_after_tokens: model.dead_after_tokens: got 9999, the run has 1280 "
-      "tokens: no latent ever counts as dead, and nothing revives any; lower it")
+  EXPECT_EQ(plan_notices({"base.model.dead_after_tokens=9999"}),
+            "--set base.model.dead_after_tokens: got 9999, the run has 1280 tokens: no latent ever "
+            "counts as dead, and nothing revives any; lower it")
       << "once, although every run says it";
 }
 

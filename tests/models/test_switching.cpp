@@ -99,9 +99,9 @@ TEST(Switching, OfAComparisonsMembersLeavesTheBasesOptions) {
   EXPECT_EQ(names[3], R"({"architecture":"jumprelu","d_sae":12,"dead_after_tokens":64})");
   ASSERT_EQ(plan.notices.size(), 2U);
   EXPECT_EQ(plan.notices[0].text,
-            "grid.json:5: model.architecture: 'standard' in place of 'topk', without its k");
+            "grid.json:5: base.model.architecture: 'standard' in place of 'topk', without its k");
   EXPECT_EQ(plan.notices[1].text,
-            "grid.json:6: model.architecture: 'jumprelu' in place of 'topk', without its k");
+            "grid.json:6: base.model.architecture: 'jumprelu' in place of 'topk', without its k");
 }
 
 }  // namespace

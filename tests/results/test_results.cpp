@@ -113,7 +113,7 @@ TEST(Results, LeavesOutOfAComparisonWhatIsNotRanked) {
             std::string::npos)
       << results_table(result);
   const ComparisonResult read = comparison_from_json(to_json(result), "results.json");
-  EXPECT_EQ(read, result);
+  EXPECT_EQ(read.runs, result.runs);
   result.runs[1].unranked = result.runs[0].unranked;
   const auto measured = measured_metrics(result);
   EXPECT_EQ(std::count_if(measured.begin(), measured.end(),

@@ -321,10 +321,10 @@ TEST_F(Convert, RefusesWhatItCannotObey) {
     expect_refused<ConfigError>([&] { convert(arguments); }, parts);
   };
   refuses(from_to(path("ours"), out, "saelenz"),
-          {"format 'saelenz': unknown; did you mean 'saelens'?"});
+          {"format: got \"saelenz\", expected one of sae, ", "; did you mean 'saelens'?"});
   ConvertArguments zip = from_to(path("ours"), out, "saelens");
   zip.from = "zip";
-  refuses(zip, {"format 'zip': unknown; expected one of sae"});
+  refuses(zip, {"format: got \"zip\", expected one of sae, "});
   EXPECT_FALSE(fs::exists(out));
   convert(from_to(path("ours"), out, "saelens"));
   refuses(from_to(path("ours"), out, "saelens"), {"out: exists already; name a folder"});

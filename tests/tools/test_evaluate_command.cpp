@@ -213,9 +213,10 @@ TEST_F(EvaluateCommand, HeldOutDataOfTheTrainingThatBecameOthersAreRefusedUnless
 }
 
 TEST_F(EvaluateCommand, SaysWhatIsMissingOrWrong) {
-  EXPECT_EQ(complaint(arguments({"absorbtion"})),
-            "--suite: got 'absorbtion', expected one of core, absorption, probing, truth, all; did "
-            "you mean 'absorption'?");
+  EXPECT_EQ(
+      complaint(arguments({"absorbtion"})),
+      "--suite: got \"absorbtion\", expected one of core, absorption, probing, truth, all; did "
+      "you mean 'absorption'?");
   EXPECT_EQ(complaint(arguments({"absorption"})),
             "--suite absorption: needs labelled activations; give them with --data "
             "FILE.safetensors");
@@ -274,7 +275,7 @@ TEST_F(EvaluateCommand, OpensUnfinishedRunsAndOtherToolsAutoencoders) {
   ASSERT_EQ(said.size(), 1U);
   EXPECT_NE(said[0].find("is not finished"), std::string::npos);
   given.path = path("run/checkpoints/step-00000030");
-  EXPECT_EQ(evaluate_path(given).values, unfinished.values);
+  EXPECT_EQ(to_json(evaluate_path(given).values), to_json(unfinished.values)) << "NaN is null";
 
   ConvertArguments arguments;
   arguments.input = path("run");

@@ -15,6 +15,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,7 +41,10 @@ class Findings {
   explicit Findings(ConfigNode at) : at_(std::move(at)) {}
 
   void error(std::string_view key, const std::string& what);  ///< it cannot be meant
-  void warn(std::string_view key, const std::string& what);   ///< it is probably not meant
+  /// It is probably not meant. Nothing is said unless the option, or one of `with` that make it
+  /// wrong, is written: warnings that come by themselves are not read.
+  void warn(std::string_view key, const std::string& what,
+            std::initializer_list<std::string_view> with = {});
   /// Error: "got 64, expected at most 32, which is d_sae".
   void at_most(std::string_view key, double got, double most, std::string_view most_is);
   /// Warning: "is not used with paths 'masked'". For options that are not at their defaults.
@@ -55,6 +59,7 @@ class Findings {
 
  private:
   std::string place(std::string_view key) const;
+  bool is_written(std::string_view key) const;
 
   ConfigNode at_;
   std::vector<std::string> errors_, warnings_;

@@ -134,8 +134,10 @@ void check_use(const WorldOptions& given, const WorldOptions& world, Findings& f
                  });
   const double needed = tree_features(world);
   if (trees && needed > static_cast<double>(*world.features)) {
-    findings.warn("features", "got " + std::to_string(*world.features) + ", the trees have " +
-                                  trimmed(needed, 0) + ": the last ones lack children");
+    findings.warn("features",
+                  "got " + std::to_string(*world.features) + ", the trees have " +
+                      trimmed(needed, 0) + ": the last ones lack children",
+                  {"roots", "children", "depth"});
   }
 }
 

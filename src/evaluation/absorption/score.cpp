@@ -74,8 +74,10 @@ double old_fraction(double projection, const Projections& sums) {
 
 void AbsorptionOptions::check(Findings& findings) const {
   if (end_lr > lr) {
-    findings.warn("end_lr", "got " + shortest(end_lr) + ", above lr " + shortest(lr) +
-                                ": the learning rate grows");
+    findings.warn(
+        "end_lr",
+        "got " + shortest(end_lr) + ", above lr " + shortest(lr) + ": the learning rate grows",
+        {"lr"});
   }
   if (version == AbsorptionVersion::kSaeBench032 && a_max) {
     findings.unused("a_max", "with version '" + name_of(version) + "'");
