@@ -65,7 +65,9 @@ int bench(const BenchArguments& given, const Common& common) {
     return good ? 0 : 1;
   }
   Json results = Json::array();
-  for (const sae::BenchCase& one : cases(given)) {
+  const std::vector<sae::BenchCase> all = cases(given);
+  sae::require_measurable(all, options);  // the last one's mistake, too, before the first is timed
+  for (const sae::BenchCase& one : all) {
     const sae::BenchResult result = sae::bench(one, options);
     results.push_back(sae::to_json(result));
     if (!common.json && !common.quiet) print(sae::to_text(result));

@@ -45,21 +45,40 @@ Json identity(Json settings) {
   return settings;
 }
 
-/// A folder for this comparison, which exists: new, or one that it was started in before.
-void claim_folder(const ComparisonPlan& plan, const fs::path& folder) {
-  const fs::path record = folder / "comparison.json";
+fs::path record_of(const fs::path& folder) { return folder / "comparison.json"; }
+
+/// Whether nothing is there but what those leave who were refused or killed before they trained:
+/// folders of runs without anything in them that is seen.
+bool nothing_begun(const fs::path& folder) {
+  if (is_fresh(folder)) return true;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(".")) continue;
+    if (name != "runs" || !entry.is_directory()) return false;
+    const fs::directory_iterator runs(entry.path());
+    const auto fresh = [](const auto& run) { return run.is_directory() && is_fresh(run.path()); };
+    if (!std::all_of(begin(runs), end(runs), fresh)) return false;
+  }
+  return true;
+}
+
+/// ConfigError unless the folder is new, or one that this comparison was started in before.
+void require_own_folder(const ComparisonPlan& plan, const fs::path& folder) {
+  const fs::path record = record_of(folder);
   if (fs::exists(record)) {
-    if (identity(read_json(record)) == identity(*plan.settings)) {
-      write_file_atomically(record, plan.settings->dump(2) + "\n");
-      return;
-    }
+    if (identity(read_json(record)) == identity(*plan.settings)) return;
     throw ConfigError(folder.string() + ": holds another comparison; choose another --out");
   }
-  if (!is_fresh(folder)) {
+  if (!nothing_begun(folder)) {
     throw ConfigError(folder.string() + ": exists and is no comparison; choose another --out");
   }
+}
+
+/// From here on the folder is this comparison's: not before, so that one that is refused leaves
+/// nothing in the way of the next try.
+void claim_folder(const ComparisonPlan& plan, const fs::path& folder) {
   remove_stale_staging(folder);  // of a process killed before the next line was done
-  write_file_atomically(record, plan.settings->dump(2) + "\n");
+  write_file_atomically(record_of(folder), plan.settings->dump(2) + "\n");
 }
 
 RunResult result_of(const Entrant& entrant) {
@@ -114,7 +133,7 @@ void report_progress(const std::vector<Entrant>& entrants, const CompareHooks& h
 CompareOutcome compare(const ComparisonPlan& plan, const fs::path& folder,
                        const std::string& command, const CompareHooks& hooks) {
   const FolderLock lock(folder);
-  claim_folder(plan, folder);
+  require_own_folder(plan, folder);
   std::vector<Entrant> entrants;
   for (const PlannedRun& run : plan.runs) {
     entrants.push_back(make_entrant(run, folder / "runs" / run.name));
@@ -141,6 +160,7 @@ CompareOutcome compare(const ComparisonPlan& plan, const fs::path& folder,
        check_before_training(folder, entrants, evaluator ? &*evaluator : nullptr, data)) {
     tell(notice);
   }
+  claim_folder(plan, folder);
   if (!train_in_waves(plan, groups, threads, after_chunk)) return {};
   CompareOutcome outcome{true, gather(plan, entrants, command)};
   if (evaluator &&

@@ -32,12 +32,13 @@ SuiteRunner::SuiteRunner(std::vector<std::string> suites, LabelledInputs inputs,
         "file, with --data");
   }
   if (!wanted("probing")) inputs_.tasks.clear();
-  if (wanted("absorption")) {
-    if (d_in > 0) check_width(inputs_.words, d_in);  // before the long part
-    absorption_.emplace(read_labelled(inputs_.words), options_.absorption, options_.repeats);
-  }
+  // All widths before the long part.
+  if (wanted("absorption") && d_in > 0) check_width(inputs_.words, d_in);
   for (const std::filesystem::path& task : inputs_.tasks) {
     if (d_in > 0) check_width(task, d_in);
+  }
+  if (wanted("absorption")) {
+    absorption_.emplace(read_labelled(inputs_.words), options_.absorption, options_.repeats);
   }
 }
 

@@ -73,6 +73,7 @@ OpenedSae open_checkpoint(const fs::path& checkpoint) {
                            " of training; the input scale " + brief(state.input_scale) +
                            " is folded into the weights");
     Json config{{"model", training.at("model").json()}, {"training", training.json()}};
+    if (state.record.data) config["data"] = to_json(*state.record.data);
     add_source(config, training.json(), opened.notes);
     opened.folder.config = std::make_shared<const Json>(std::move(config));
   } catch (const ConfigError& error) {

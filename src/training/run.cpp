@@ -76,8 +76,9 @@ void require_trainable(const RunOptions& options, const Data& data) {
   complete_model(options.model, data.d_in);
   parse_device(options.basics.device);
   const EvalOptions& eval = options.eval;
-  require_finite_held_out(
-      data, eval.every > 0 ? std::max(eval.tokens, eval.every_tokens) : eval.tokens, eval.batch);
+  const bool on_the_way = eval.every > 0 && eval.every <= options.train.train.total_steps();
+  require_finite_held_out(data, on_the_way ? std::max(eval.tokens, eval.every_tokens) : eval.tokens,
+                          eval.batch);
 }
 
 TrainingRun::TrainingRun(RunOptions options, Data data, fs::path folder, bool resume,

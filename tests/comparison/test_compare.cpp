@@ -102,6 +102,12 @@ TEST(ComparisonPlan, SaysWhatIsWrong) {
       {edited([](Json& c) {
          c["seeds"] = {1, 1};
        }),
+       "seeds.1: got 1 a second time"},
+      {edited([](Json& c) {
+         c["members"][0]["name"] = "a b";
+         c["members"][1] = c["members"][0];
+         c["members"][1]["name"] = "a-b";
+       }),
        "two runs would be called"},
       {edited([](Json& c) {
          c["axes"] = {{"train.lrr", {1}}};
@@ -223,7 +229,7 @@ TEST_F(Comparison, ADivergingMemberIsRecordedAndTheOthersFinish) {
 
 TEST_F(Comparison, RefusesTheFolderOfAnother) {
   Json comparison = small_comparison();
-  comparison["base"]["train"]["steps"] = 2;
+  comparison["base"]["train"].update(Json{{"steps", 2}, {"lr_warmup_steps", 1}});
   run("c", comparison);
   Json computed_elsewhere = comparison;
   computed_elsewhere["jobs"] = 1;
@@ -236,11 +242,14 @@ TEST_F(Comparison, RefusesTheFolderOfAnother) {
   write_text(path("mine") / "notes.txt", "mine");
   EXPECT_THROW(run("mine", comparison), ConfigError);
   EXPECT_EQ(read_file(path("mine") / "notes.txt"), "mine");
+  fs::create_directories(path("theirs") / "runs" / "topk-1-seed0");
+  write_text(path("theirs") / "runs" / "topk-1-seed0" / "notes.txt", "theirs");
+  EXPECT_THROW(run("theirs", comparison), ConfigError);
 }
 
 TEST_F(Comparison, TakesOverAFolderWhoseMakerWasKilledAtOnce) {
   Json comparison = small_comparison();
-  comparison["base"]["train"]["steps"] = 2;
+  comparison["base"]["train"].update(Json{{"steps", 2}, {"lr_warmup_steps", 1}});
   fs::create_directories(path("c"));
   write_text(path("c") / ".tmp-comparison.json-999999", "{");
   EXPECT_TRUE(run("c", comparison).finished);

@@ -155,7 +155,8 @@ TEST_F(Fingerprints, EveryValueIsLookedAtWhenDataAreOpenedToBeTrainedOn) {
     return "not refused";
   };
   const std::string place = path("x.safetensors").string() + ": row 71 has a NaN or infinity";
-  EXPECT_EQ(refusal({}).find(place), 0U) << refusal({});
+  const Json nothing_more = Json::object();
+  EXPECT_EQ(refusal(nothing_more).find(place), 0U) << refusal(nothing_more);
   // Without verify, what is evaluated at the end is looked at all the same.
   EXPECT_EQ(refusal({{"verify", false}, {"held_out", 0.99}}).find(place), 0U);
   EXPECT_NO_THROW(ActivationStore(path("x.safetensors")).rows(0, 71)) << "only then";

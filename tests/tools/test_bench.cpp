@@ -60,6 +60,13 @@ TEST(Bench, TakesItsBatchesFromAStoreIfAskedTo) {
   const Json json = to_json(bench({"topk", width, 64, 2, 50}, options));
   EXPECT_GT(json["stages"]["data"], 0);
   EXPECT_THROW(bench({"topk", width + 1, 64, 2, 50}, options), DataError);
+  // Of many cases the last one's mistake is found before the first is timed.
+  const BenchCase good{"topk", width, 64, 2, 50};
+  EXPECT_NO_THROW(require_measurable({good, good}, options));
+  EXPECT_THROW(require_measurable({good, {"topk", width + 1, 64, 2, 50}}, options), DataError);
+  EXPECT_THROW(require_measurable({good, {"topk", width, 64, 65, 50}}, options), ConfigError);
+  options.data += "-absent";
+  EXPECT_THROW(require_measurable({good}, options), DataError);
 }
 
 TEST(Bench, RefusesShapesThatAreNone) {

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "sae/data/store.h"
 #include "sae/models/sae_folder.h"
 #include "sae/tools/convert.h"
@@ -312,6 +314,23 @@ TEST_F(Convert, FindsADifferenceIfThereIsOne) {
       (encode(rounded, inputs()) - encode(exact, inputs())).abs().max().item<double>();
   EXPECT_GT(difference, 1e-5);
   EXPECT_LT(difference, 1e-2);
+}
+
+TEST_F(Convert, ActivationsThatCannotBeComparedOnAreFoundBeforeAnythingIsWritten) {
+  save("ours", stateful_models()[0].second);
+  at::Tensor x = inputs();
+  write_safetensors(path("wide.safetensors"), {{"x", at::cat({x, x}, 1)}});
+  x[40][1] = std::numeric_limits<float>::quiet_NaN();
+  write_safetensors(path("bad.safetensors"), {{"x", x}});
+  for (const auto& [name, part] : std::vector<std::pair<std::string, std::string>>{
+           {"absent", "absent"},
+           {"wide.safetensors", "have d_in 14, the autoencoder 7"},
+           {"bad.safetensors", "row 40 has a NaN or infinity"}}) {
+    expect_refused<DataError>(
+        [&] { convert(from_to(path("ours"), path("out"), "saelens", path(name).string())); },
+        {part});
+    EXPECT_FALSE(fs::exists(path("out"))) << name;
+  }
 }
 
 TEST_F(Convert, RefusesWhatItCannotObey) {

@@ -259,6 +259,46 @@ TEST_F(EvaluateCommand, WithoutSuitesItIsWhatTrainingReports) {
   EXPECT_THROW(evaluate_path(given), ConfigError);
 }
 
+TEST_F(EvaluateCommand, WhatASuiteCannotUseIsFoundBeforeTheFirstIsRun) {
+  EvaluateArguments given = arguments({"core", "probing"});
+  given.data = {path("tasks")};
+  given.sets.push_back("eval.tokens=1000000000000");  // core would take years
+  LabelledActivations narrow = axis_classes();
+  narrow.train.x = narrow.train.x.slice(1, 0, 8).contiguous();
+  narrow.test.x = narrow.test.x.slice(1, 0, 8).contiguous();
+  write_labelled(path("tasks/b.safetensors"), narrow);
+  EXPECT_NE(complaint(given).find("b.safetensors: activations have width 8"), std::string::npos);
+  write_safetensors(path("tasks/b.safetensors"), {{"train_x", axis_classes().train.x}});
+  EXPECT_NE(complaint(given).find("data: " + path("tasks/b.safetensors")), std::string::npos);
+  given.data = {write_normal_store(path("acts"), 60, 1, 10, 20).string()};
+  given.suites = {"core", "truth"};
+  EXPECT_EQ(complaint(given).find("--suite truth: needs a synthetic world"), 0U);
+  given.data = {write_normal_store(path("wide"), 60, 1, 10, 21).string(),
+                path("tasks/a.safetensors")};
+  given.suites = {"absorption", "core"};
+  EXPECT_NE(complaint(given).find("activations have width 21, the autoencoder takes 20"),
+            std::string::npos);
+}
+
+TEST_F(EvaluateCommand, UnfinishedRunsAreNotEvaluatedOnOtherDataByTheSameName) {
+  write_normal_store(path("acts"), 200, 1, 10, 20);
+  Json config = tiny_config({{"architecture", "topk"}, {"d_sae", 24}, {"k", 3}});
+  config["data"] = {{"kind", "store"}, {"path", path("acts")}, {"held_out", 0.2}};
+  int steps = 0;
+  train(tiny_run(config), path("run"), false, {.should_stop = [&] { return ++steps == 30; }});
+  EvaluateArguments given = arguments({"core"});
+  given.sets = {"eval.tokens=20"};
+  for (const char* name : {"run", "run/checkpoints/step-00000030"}) {
+    write_normal_store(path("acts"), 200, 1, 10, 20);
+    given.path = path(name);
+    EXPECT_EQ(complaint(given), "none");
+    write_normal_store(path("acts"), 200, 2, 10, 20);
+    EXPECT_NE(complaint(given).find(": was trained on other data: " + path("acts")),
+              std::string::npos)
+        << complaint(given);
+  }
+}
+
 TEST_F(EvaluateCommand, OpensUnfinishedRunsAndOtherToolsAutoencoders) {
   RunHooks hooks;
   int steps = 0;

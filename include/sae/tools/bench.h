@@ -60,6 +60,10 @@ struct BenchResult {
 /// at the speed at which memory is copied. It is measured in the same process.
 BenchResult bench(const BenchCase& one, const BenchOptions& options);
 
+/// Refuses what `bench` would refuse of any of the cases, for those who measure many: ConfigError
+/// for a shape that makes no sense, DataError unless the store is there and has their width.
+void require_measurable(const std::vector<BenchCase>& cases, const BenchOptions& options);
+
 nlohmann::ordered_json to_json(const BenchResult& result);
 std::string to_text(const BenchResult& result);  ///< three lines of at most 80 columns
 

@@ -18,6 +18,7 @@
 #include "sae/base/interrupt.h"
 #include "sae/base/text.h"
 #include "sae/data/data.h"
+#include "sae/data/store.h"
 #include "sae/models/architectures.h"
 #include "sae/training/run.h"
 #include "sae/training/trainer.h"
@@ -45,6 +46,12 @@ double fastest_of(int times, const Body& body) {
     best = std::min(best, now() - start);
   }
   return best;
+}
+
+void require_width(std::int64_t width, std::int64_t d_in) {
+  if (width == d_in) return;
+  throw DataError("bench: activations have width " + std::to_string(width) + ", the shape says D " +
+                  std::to_string(d_in));
 }
 
 /// Batches: from memory, or from a store as in training.
@@ -75,10 +82,7 @@ class Batches {
  private:
   static Data open(const Json& group, std::int64_t d_in) {
     Data data = open_data(config_from_json(group, "bench"), /*seed=*/0);
-    if (data.d_in != d_in) {
-      throw DataError("bench: activations have width " + std::to_string(data.d_in) +
-                      ", the shape says D " + std::to_string(d_in));
-    }
+    require_width(data.d_in, d_in);
     return data;
   }
 
@@ -214,9 +218,7 @@ BenchResult measure(const BenchCase& one, const BenchOptions& options) {
   return result;
 }
 
-}  // namespace
-
-BenchResult bench(const BenchCase& one, const BenchOptions& options) {
+void require_sensible(const BenchCase& one, const BenchOptions& options) {
   if (one.d_in < 1 || one.d_sae < 1 || one.batch < 1 || !(one.l0 > 0) || options.steps < 1) {
     throw ConfigError(
         "bench: got a shape or number of steps below 1, expected D,F,K,B like 768,16384,32,4096");
@@ -229,6 +231,19 @@ BenchResult bench(const BenchCase& one, const BenchOptions& options) {
     throw ConfigError(
         "bench: got screening on with dense storage, which is never screened; leave out one");
   }
+}
+
+}  // namespace
+
+void require_measurable(const std::vector<BenchCase>& cases, const BenchOptions& options) {
+  for (const BenchCase& one : cases) require_sensible(one, options);
+  if (options.data.empty()) return;
+  const ActivationStore store(options.data, /*verify_checksums=*/false);
+  for (const BenchCase& one : cases) require_width(store.d_in(), one.d_in);
+}
+
+BenchResult bench(const BenchCase& one, const BenchOptions& options) {
+  require_sensible(one, options);
   // A thread of its own, so that no buffer of an earlier case is left.
   BenchResult result;
   std::exception_ptr error;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <vector>
 
 #include "config/fields_json.h"
 #include "sae/base/text.h"
@@ -30,6 +31,10 @@ struct Recorded {
   }
 };
 
+BenchCase case_of(const Recorded& recorded) {
+  return {recorded.arch, recorded.d, recorded.n, recorded.k, recorded.batch};
+}
+
 struct RecordedBasics {
   double tolerance = 0;
 
@@ -46,13 +51,18 @@ bool check_bench(const std::string& path, const BenchOptions& options_in,
   const ConfigNode file = read_config(path);
   const auto basics = read_fields<RecordedBasics>(file.without({"cases"}));
   const ConfigNode cases = file.at("cases");
+  std::vector<BenchCase> measured;
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    measured.push_back(case_of(read_fields<Recorded>(cases.at(i))));
+  }
+  require_measurable(measured, options_in);
   bool good = true;
   for (std::size_t i = 0; i < cases.size(); ++i) {
     const auto recorded = read_fields<Recorded>(cases.at(i));
     if (recorded.screening == Screening::kOn && !screens_by_default()) continue;
     BenchOptions options = options_in;
     options.screening = recorded.screening;
-    const BenchCase one{recorded.arch, recorded.d, recorded.n, recorded.k, recorded.batch};
+    const BenchCase one = case_of(recorded);
     const double most = basics.tolerance * recorded.gemms_per_step;
     double got = INFINITY;
     for (int attempt = 0; attempt < 3 && got > most; ++attempt) {

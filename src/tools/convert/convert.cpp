@@ -28,6 +28,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kOwnFormat = "sae";
+constexpr std::int64_t kBatch = 512;  // tokens
 
 /// The autoencoder to convert: as a PlainSae, and one of ours also as such.
 struct Input {
@@ -97,16 +98,29 @@ class LargestDifference {
   double size_ = 0;
 };
 
-Verification verify(const Runnable& in, const Runnable& out, std::int64_t d_in, std::int64_t d_sae,
-                    const ConvertArguments& arguments) {
-  constexpr std::int64_t kBatch = 512;
-  const ActivationStore store(arguments.verify, /*verify_checksums=*/false);
-  if (store.d_in() != d_in) {
-    throw DataError(arguments.verify + ": activations have d_in " + std::to_string(store.d_in()) +
+/// The activations that both are compared on. What cannot be read of them is found here, before
+/// anything is written.
+std::unique_ptr<const ActivationStore> activations_for(const ConvertArguments& arguments,
+                                                       std::int64_t d_in) {
+  if (arguments.verify.empty()) return nullptr;
+  auto store =
+      std::make_unique<const ActivationStore>(arguments.verify, /*verify_checksums=*/false);
+  if (store->d_in() != d_in) {
+    throw DataError(arguments.verify + ": activations have d_in " + std::to_string(store->d_in()) +
                     ", the autoencoder " + std::to_string(d_in));
   }
+  const std::int64_t tokens = std::min(store->size(), arguments.verify_tokens);
+  for (std::int64_t first = 0; first < tokens; first += kBatch) {
+    check_interrupt();
+    store->rows(first, std::min(kBatch, tokens - first));
+  }
+  return store;
+}
+
+Verification verify(const Runnable& in, const Runnable& out, const ActivationStore& store,
+                    std::int64_t d_sae, std::int64_t tokens) {
   Verification result;
-  result.tokens = std::min(store.size(), arguments.verify_tokens);
+  result.tokens = std::min(store.size(), tokens);
   LargestDifference latents, reconstruction;
   ReconstructionMetrics metrics_in(d_sae), metrics_out(d_sae);
   for (std::int64_t first = 0; first < result.tokens; first += kBatch) {
@@ -173,17 +187,18 @@ ConvertReport convert(const ConvertArguments& arguments) try {
   Input in = read_input(arguments);
   PlainSae& plain = in.plain;
   override_place(plain, arguments);
+  const auto activations = activations_for(arguments, plain.d_in());
   ConvertReport report{in.format->name, to.name, describe(plain), plain.d_in(), plain.d_sae(),
                        plain.notes,     {}};
   for (std::string& note : to.write(arguments.output, plain)) {
     report.warnings.push_back(std::move(note));
   }
-  if (!arguments.verify.empty()) {
+  if (activations) {
     ConvertArguments back;
     back.input = arguments.output;
     back.from = to.name;
-    report.verification =
-        verify(Runnable(in), Runnable(read_input(back)), plain.d_in(), plain.d_sae(), arguments);
+    report.verification = verify(Runnable(in), Runnable(read_input(back)), *activations,
+                                 plain.d_sae(), arguments.verify_tokens);
   }
   return report;
 } catch (const Json::exception& error) {

@@ -100,6 +100,10 @@ const Data& EvaluateInputs::data() {
   if (!data_) {
     data_ = open_data(config_from_json(data_group_, "--data"), seed_);
     require_data_of_training();
+    if (data_->d_in != sae().d_in()) {
+      throw DataError("evaluation data: activations have width " + std::to_string(data_->d_in) +
+                      ", the autoencoder takes " + std::to_string(sae().d_in()));
+    }
   }
   return *data_;
 }

@@ -64,7 +64,11 @@ std::vector<SubjectOutcome> evaluate_suites(const EvaluateArguments& arguments) 
   }
   const bool on_data = contains(suites, "core") || contains(suites, "truth");
   const Data* data = on_data ? &inputs.data() : nullptr;
-  const SuiteRunner runner(suites, inputs.labelled, inputs.suites, inputs.sae().d_in());
+  if (contains(suites, "truth") && !data->world) {
+    throw ConfigError("--suite truth: needs a synthetic world; give a preset with --data");
+  }
+  SuiteRunner runner(suites, inputs.labelled, inputs.suites, inputs.sae().d_in());
+  runner.check_all(inputs.sae().d_in());  // before the long part
   std::vector<SubjectOutcome> subjects = {{"sae", runner.run(inputs.sae(), data, inputs.eval)}};
   const Data* sampled = !controls.empty() && inputs.has_data() ? &inputs.data() : nullptr;
   for (const std::string& name : controls) {
