@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "log.h"
+
 namespace sae_cli {
 namespace {
 
@@ -39,13 +41,6 @@ bool colourful() {
          std::string_view(terminal != nullptr ? terminal : "dumb") != "dumb";
 }
 
-/// One line in one piece, which lines of other processes do not tear. A message that cannot be
-/// written is lost: what it says is also in the exit status.
-void print_message(const char* kind, const char* colour, const std::string& message) {
-  const std::string label = colourful() ? std::string(colour) + kind + "\x1b[0m" : kind;
-  write_all(STDERR_FILENO, label + ": " + message + "\n");
-}
-
 }  // namespace
 
 void open_streams() {
@@ -65,16 +60,16 @@ void print(std::string_view text) {
   }
 }
 
-void print_error(const std::string& message) { print_message("error", "\x1b[31;1m", message); }
+void print_error(const std::string& message) { log(Message::kError, message, colourful()); }
 
-void print_warning(const std::string& message) { print_message("warning", "\x1b[33;1m", message); }
+void print_warning(const std::string& message) { log(Message::kWarning, message, colourful()); }
 
 void leave_line() {
   if (::isatty(STDERR_FILENO) == 1) write_all(STDERR_FILENO, "\n");
 }
 
 void print_note(bool quiet, const std::string& message) {
-  if (!quiet) print_message("note", "\x1b[36m", message);
+  if (!quiet) log(Message::kNote, message, colourful());
 }
 
 }  // namespace sae_cli

@@ -49,6 +49,7 @@ need_build_tools() {
   command -v cmake >/dev/null || missing+=(cmake)
   command -v ninja >/dev/null || missing+=(ninja-build)
   has_header CLI/CLI.hpp || missing+=(libcli11-dev)
+  has_header spdlog/spdlog.h || missing+=(libspdlog-dev)
   has_header nlohmann/json.hpp || missing+=(nlohmann-json3-dev)
   has_header zlib.h || missing+=(zlib1g-dev)
   [ "${1:-}" != tests ] || has_header gtest/gtest.h || missing+=(libgtest-dev)
