@@ -10,6 +10,7 @@ set(rooms
     comparison tools)
 set(everyone_s_tools config_reference)  # may include other tools
 
+get_filename_component(ROOT "${ROOT}" ABSOLUTE)
 file(GLOB_RECURSE files RELATIVE "${ROOT}" "${ROOT}/include/sae/*.h" "${ROOT}/src/*.h"
      "${ROOT}/src/*.cpp" "${ROOT}/apps/*.h" "${ROOT}/apps/*.cpp" "${ROOT}/tests/*.cpp")
 if(NOT files)
@@ -22,7 +23,6 @@ function(tool_of variable path)
   set(${variable} "${tool}" PARENT_SCOPE)
 endfunction()
 
-set(wrong 0)
 function(complain text)
   message(SEND_ERROR "${text}")
 endfunction()
