@@ -212,6 +212,19 @@ TEST_F(EvaluateCommand, HeldOutDataOfTheTrainingThatBecameOthersAreRefusedUnless
   EXPECT_EQ(complaint(given), "none");
 }
 
+TEST_F(EvaluateCommand, RefusesContradictionsAndWarnsOfWhatLooksWrong) {
+  EvaluateArguments given = arguments({"core"});
+  std::vector<std::string> said;
+  given.say = [&](const std::string& text) { said.push_back(text); };
+  given.sets = {"absorption.end_lr=1", "absorption.lr=0.1"};
+  evaluate_suites(given);
+  ASSERT_EQ(said.size(), 1U);
+  EXPECT_NE(said[0].find("end_lr: got 1, above lr 0.1: the learning rate grows"), said[0].npos)
+      << said[0];
+  given.sets = {"probing.k_values=[]", "probing.dense=false"};
+  EXPECT_NE(complaint(given).find("there is nothing to probe"), std::string::npos);
+}
+
 TEST_F(EvaluateCommand, SaysWhatIsMissingOrWrong) {
   EXPECT_EQ(
       complaint(arguments({"absorbtion"})),

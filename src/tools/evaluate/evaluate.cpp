@@ -86,6 +86,12 @@ EvaluateInputs::EvaluateInputs(const EvaluateArguments& arguments) {
   suites = {read_fields<CoreOptions>(document.at("core")),
             read_fields<AbsorptionOptions>(document.at("absorption")),
             read_fields<SparseProbingOptions>(document.at("probing")), arguments.repeats};
+  Findings findings = findings_of(suites.absorption, document.at("absorption"));
+  findings.add(findings_of(suites.probing, document.at("probing")));
+  findings.require();
+  for (const Notice& notice : findings.notices()) {
+    if (arguments.say) arguments.say(notice.text);
+  }
   data_group_ = document.at("data").json();
   seed_ = training.value("seed", std::uint64_t{0});
   loaded.sae->to(parse_device(arguments.device.empty() ? "auto" : arguments.device));
