@@ -25,6 +25,28 @@ bool AtmMaskOptions::uses_theta() const {
   return draw == MaskDraw::kBernoulli || inference != MaskInference::kNone;
 }
 
+void AtmMaskOptions::check_nested(Findings& findings) const {
+  const AtmMaskOptions defaults;
+  const std::string with = "with draw '" + name_of(draw) + "'";
+  if (draw != MaskDraw::kExpected) {
+    if (nested_weight != defaults.nested_weight) findings.unused("nested_weight", with);
+    if (nested_weight_end != defaults.nested_weight_end) {
+      findings.unused("nested_weight_end", with);
+    }
+    if (nested_weight_hold != defaults.nested_weight_hold) {
+      findings.unused("nested_weight_hold", with);
+    }
+    return;
+  }
+  if (paths != defaults.paths) findings.unused("paths", with + ", whose nested_weight says it");
+  if (nested_weight == 0 && (nested_weight_end == 0 || nested_weight_hold == 1)) {
+    findings.warn("nested_weight", "got 0: the mask never masks anything");
+  }
+  if (nested_weight_hold == 1 && nested_weight_end != defaults.nested_weight_end) {
+    findings.unused("nested_weight_end", "with nested_weight_hold 1");
+  }
+}
+
 void AtmMaskOptions::check(Findings& findings) const {
   const AtmMaskOptions defaults;
   if (weights.size() != 3) {
@@ -35,7 +57,8 @@ void AtmMaskOptions::check(Findings& findings) const {
     findings.error("weights", "got zeros alone, expected one above 0: importance is 0 otherwise");
   }
   const bool relaxes = active_fraction < 1;
-  const std::string idle = !uses_theta() ? "with draw 'nested' and inference 'none'"
+  check_nested(findings);
+  const std::string idle = !uses_theta() ? "with draw '" + name_of(draw) + "' and inference 'none'"
                            : !relaxes    ? "with active_fraction 1"
                                          : "";
   if (!idle.empty()) {
@@ -160,12 +183,10 @@ at::Tensor AtmMask::sample(std::uint64_t seed, std::int64_t step) const {
   const std::int64_t d_sae = magnitude_.size(0);
   if (!active(step)) return at::ones_like(magnitude_);
   Rng rng(seed, Stream::kMask, static_cast<std::uint64_t>(step));
-  const auto floor =
-      static_cast<std::int64_t>(std::ceil(options_.min_keep * static_cast<double>(d_sae)));
   const at::Tensor value = importance();
   if (options_.draw == MaskDraw::kNested) {
     const double width = std::floor(std::pow(static_cast<double>(d_sae), rng.uniform()));
-    const std::int64_t keep = std::clamp(static_cast<std::int64_t>(width), floor, d_sae);
+    const std::int64_t keep = std::clamp(static_cast<std::int64_t>(width), floor(), d_sae);
     const at::Tensor order = at::argsort(value, /*stable=*/true, /*dim=*/0, /*descending=*/true);
     return at::zeros_like(value).index_fill_(0, order.slice(0, 0, keep), 1);
   }
@@ -173,11 +194,44 @@ at::Tensor AtmMask::sample(std::uint64_t seed, std::int64_t step) const {
   auto* draw = uniform.mutable_data_ptr<float>();
   for (std::int64_t i = 0; i < d_sae; ++i) draw[i] = static_cast<float>(rng.uniform());
   at::Tensor mask = (uniform.to(value.device()) >= mask_probability(step)).to(value.dtype());
-  if (floor == 0) return mask;
+  if (floor() == 0) return mask;
   // Kept latents rank before all masked ones, masked ones by importance: the first `floor` stay.
   const at::Tensor rank = at::where(mask > 0, at::full_like(value, INFINITY), value);
   const at::Tensor order = at::argsort(rank, /*stable=*/true, /*dim=*/0, /*descending=*/true);
-  return mask.index_fill_(0, order.slice(0, 0, floor), 1);
+  return mask.index_fill_(0, order.slice(0, 0, floor()), 1);
+}
+
+std::int64_t AtmMask::floor() const {
+  return static_cast<std::int64_t>(
+      std::ceil(options_.min_keep * static_cast<double>(magnitude_.size(0))));
+}
+
+double AtmMask::nested_weight(Step step) const {
+  const double begin = options_.nested_weight;
+  if (step.total <= 0 || options_.nested_weight_hold >= 1) return begin;
+  const double done = static_cast<double>(step.index) / static_cast<double>(step.total);
+  const double left = std::clamp((1 - done) / (1 - options_.nested_weight_hold), 0.0, 1.0);
+  return options_.nested_weight_end + (begin - options_.nested_weight_end) * left;
+}
+
+at::Tensor AtmMask::chance_by_rank(Step step) const {
+  const std::int64_t d_sae = magnitude_.size(0);
+  const auto options = magnitude_.options().dtype(at::kDouble);
+  if (d_sae == 1) return at::ones({1}, options);
+  const at::Tensor rank = at::arange(1, d_sae + 1, options);
+  at::Tensor chance = 1 - nested_weight(step) / std::log(static_cast<double>(d_sae)) * rank.log();
+  chance.slice(0, 0, floor()).fill_(1);
+  return chance;
+}
+
+Nesting AtmMask::nesting(Step step) const {
+  const at::NoGradGuard no_grad;
+  const at::Tensor order =
+      at::argsort(importance(), /*stable=*/true, /*dim=*/0, /*descending=*/true);
+  const at::Tensor chance = chance_by_rank(step);
+  return {.rank = at::empty_like(order).index_copy_(0, order,
+                                                    at::arange(order.size(0), order.options())),
+          .chance = at::empty_like(chance).index_copy_(0, order, chance)};
 }
 
 at::Tensor AtmMask::inference_factor() const {
@@ -189,7 +243,7 @@ at::Tensor AtmMask::inference_factor() const {
   return (value >= theta(0)).to(value.dtype());
 }
 
-std::map<std::string, double> AtmMask::metrics(std::int64_t step, const at::Tensor& mask,
+std::map<std::string, double> AtmMask::metrics(Step step, const at::Tensor& mask,
                                                const at::Tensor& before, double scale) const {
   constexpr std::pair<double, const char*> kQuantiles[] = {{0.05, "importance_q05"},
                                                            {0.25, "importance_q25"},
@@ -200,10 +254,15 @@ std::map<std::string, double> AtmMask::metrics(std::int64_t step, const at::Tens
   const at::Tensor old_value = before.to(at::kDouble);
   const double size = old_value.norm().item<double>();
   std::map<std::string, double> values;
-  if (options_.draw == MaskDraw::kBernoulli) {  // a nested draw knows no threshold
-    values["theta"] = theta(step, scale).item<double>();
+  if (options_.draw == MaskDraw::kBernoulli) {  // nested masks know no threshold
+    values["theta"] = theta(step.index, scale).item<double>();
   }
-  values["masked"] = 1 - mask.mean().item<double>();
+  if (options_.draw == MaskDraw::kExpected) {
+    values["nested_weight"] = active(step.index) ? nested_weight(step) : 0;
+    values["masked"] = active(step.index) ? 1 - chance_by_rank(step).mean().item<double>() : 0;
+  } else {
+    values["masked"] = 1 - mask.mean().item<double>();
+  }
   values["drift"] = size > 0 ? (value - old_value).norm().item<double>() / size : NAN;
   for (const auto& [share, name] : kQuantiles) values[name] = value.quantile(share).item<double>();
   return values;

@@ -117,10 +117,6 @@ at::Tensor Autoencoder::activate(const Codes& preactivations) const {
   return preactivations.is_dense() ? preactivations.values().relu() : preactivations.values();
 }
 
-std::vector<at::Tensor> Autoencoder::reconstruct(const Codes& codes) const {
-  return {sae::decode(codes, W_dec, b_dec)};
-}
-
 at::Tensor Autoencoder::preactivations_of(const at::Tensor& x, const at::Tensor& which) const {
   const EncoderWeights part{W_enc.index_select(0, which), b_enc.index_select(0, which), b_dec};
   return pick(x, part, preactivations(x, part), Pattern::dense(x.size(0), which.size(0))).values();
@@ -145,6 +141,11 @@ at::Tensor Autoencoder::decode(const Codes& codes) const {
   return sae::decode(codes, W_dec, b_dec);
 }
 
+at::Tensor Autoencoder::weigh_by_chance(const Forward& pass, const at::Tensor& values) const {
+  if (!pass.nesting) return values;
+  return values * pass.latents.per_entry(pass.nesting->chance.to(values.scalar_type()));
+}
+
 Forward Autoencoder::forward(const at::Tensor& x, Step step, const BatchPart& part) const {
   Forward pass;
   pass.x = x;
@@ -153,33 +154,67 @@ Forward Autoencoder::forward(const at::Tensor& x, Step step, const BatchPart& pa
                                             : sae::encode(x, encoder(), rule(x.size(0)), encoding_);
   pass.latents = pass.preactivations.with_values(activate(pass.preactivations));
   pass.kept = pass.latents;
-  const bool both = mask_ && mask_->options().paths == MaskPaths::kBoth;
-  if (mask_) {
-    pass.mask = mask_->sample(step.seed, step.index);
-    pass.kept = pass.latents.with_values(pass.latents.values() * pass.latents.per_entry(pass.mask));
-  }
+  const bool expected = mask_ && mask_->options().draw == MaskDraw::kExpected;
+  if (mask_ && !expected) draw_mask(pass, step);
   // An alias, so that what flows back into it comes from the reconstruction alone.
   pass.kept_for_decoder = pass.kept.with_values(pass.kept.values().view_as(pass.kept.values()));
   if (mask_ && at::GradMode::is_enabled()) pass.kept_for_decoder.values().retain_grad();
-  pass.reconstructions = reconstruct(pass.kept_for_decoder);
-  pass.x_hat = pass.reconstructions.back();
-  // Before the warm-up ends both paths are the same, and one of them is enough.
-  if (both && mask_->active(step.index)) {
-    const std::vector<at::Tensor> unmasked = reconstruct(pass.latents);
-    pass.x_hat = unmasked.back();
-    pass.reconstructions.insert(pass.reconstructions.end(), unmasked.begin(), unmasked.end());
+  if (expected && mask_->active(step.index)) {
+    reconstruct_nested(pass, step);
+  } else {
+    reconstruct(pass, step);
   }
   return pass;
 }
 
-Losses Autoencoder::losses(const Forward& pass, Step step) const {
+void Autoencoder::draw_mask(Forward& pass, Step step) const {
+  pass.mask = mask_->sample(step.seed, step.index);
+  pass.kept = pass.latents.with_values(pass.latents.values() * pass.latents.per_entry(pass.mask));
+}
+
+void Autoencoder::reconstruct(Forward& pass, Step step) const {
+  const std::vector<std::int64_t> widths = prefixes();
+  pass.reconstructions = decode_prefixes(pass.kept_for_decoder, widths, W_dec, b_dec);
+  pass.x_hat = pass.reconstructions.back();
+  // Before the warm-up ends both paths are the same, and one of them is enough.
+  if (pass.mask.defined() && mask_->options().paths == MaskPaths::kBoth &&
+      mask_->active(step.index)) {
+    const std::vector<at::Tensor> unmasked = decode_prefixes(pass.latents, widths, W_dec, b_dec);
+    pass.x_hat = unmasked.back();
+    pass.reconstructions.insert(pass.reconstructions.end(), unmasked.begin(), unmasked.end());
+  }
+}
+
+void Autoencoder::reconstruct_nested(Forward& pass, Step step) const {
+  pass.nesting = mask_->nesting(step);
+  const Codes active = pass.kept_for_decoder.is_dense()
+                           ? pass.kept_for_decoder.where(live(pass.preactivations))
+                           : pass.kept_for_decoder;
+  const std::vector<std::int64_t> widths = prefixes();
+  for (const std::int64_t width : widths) {
+    const Codes prefix =
+        width == d_sae() ? active : active.where(active.pattern()->indices < width);
+    const NestedError nested = sae::nested_error(pass.x, prefix, *pass.nesting, W_dec, b_dec);
+    pass.nested_error =
+        pass.nested_error.defined() ? pass.nested_error + nested.error : nested.error;
+    pass.x_hat = nested.x_hat;
+  }
+  if (widths.size() > 1) pass.nested_error = pass.nested_error / static_cast<double>(widths.size());
+}
+
+at::Tensor Autoencoder::reconstruction_error(const Forward& pass) const {
+  if (pass.nested_error.defined()) return pass.nested_error;
   at::Tensor error;
   for (const at::Tensor& reconstruction : pass.reconstructions) {
     const at::Tensor term = squared_error(pass.x, reconstruction);
     error = error.defined() ? error + term : term;
   }
   const auto terms = static_cast<double>(pass.reconstructions.size());
-  Losses all{{"reconstruction", terms > 1 ? error / terms : error}};
+  return terms > 1 ? error / terms : error;
+}
+
+Losses Autoencoder::losses(const Forward& pass, Step step) const {
+  Losses all{{"reconstruction", reconstruction_error(pass)}};
   for (auto& [name, value] : penalties(pass, step)) all.emplace_back(std::move(name), value);
   return all;
 }

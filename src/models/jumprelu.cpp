@@ -109,6 +109,11 @@ at::Tensor JumpRelu::activate(const Codes& preactivations) const {
                      options_.bandwidth);
 }
 
+at::Tensor JumpRelu::live(const Codes& preactivations) const {
+  const at::Tensor limit = preactivations.per_entry(threshold().detach()) - options_.bandwidth / 2;
+  return preactivations.values() > limit;
+}
+
 at::Tensor JumpRelu::active_per_token(const Forward& pass) const {
   const Codes& h = pass.preactivations;
   at::Tensor on = Heaviside::apply(h.values(), h.per_entry(threshold()), options_.bandwidth);
@@ -135,7 +140,8 @@ Losses JumpRelu::penalties(const Forward& pass, Step step) const {
     sparsity = target_loss(pass);
   } else {
     const at::Tensor f = weigh_by_norm(pass.kept, pass.kept.values());
-    sparsity = at::tanh(options_.tanh_scale * f).sum() / pass.x.size(0);
+    const at::Tensor each = at::tanh(options_.tanh_scale * f);
+    sparsity = weigh_by_chance(pass, each).sum() / pass.x.size(0);
   }
   Losses all{{"sparsity", lambda * sparsity}};
   if (options_.preact_coefficient == 0) return all;

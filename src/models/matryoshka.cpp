@@ -9,7 +9,6 @@
 #include "sae/base/error.h"
 #include "sae/base/text.h"
 #include "sae/config/findings.h"
-#include "sae/sparse/decode.h"
 
 namespace sae {
 
@@ -53,9 +52,5 @@ std::vector<std::int64_t> matryoshka_widths(std::vector<std::int64_t> widths, st
 Matryoshka::Matryoshka(MatryoshkaOptions options)
     : BatchTopK(options.batch_topk),
       widths_(matryoshka_widths(options.widths, options.batch_topk.base.d_sae)) {}
-
-std::vector<at::Tensor> Matryoshka::reconstruct(const Codes& codes) const {
-  return decode_prefixes(codes, widths_, W_dec, b_dec);
-}
 
 }  // namespace sae

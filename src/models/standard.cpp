@@ -33,7 +33,8 @@ Standard::Standard(StandardOptions options)
 
 Losses Standard::penalties(const Forward& pass, Step step) const {
   // The L1 term is on the masked latents: a masked one is not penalised.
-  const at::Tensor l1 = weigh_by_norm(pass.kept, pass.kept.values()).sum() / pass.x.size(0);
+  const at::Tensor f = weigh_by_norm(pass.kept, pass.kept.values());
+  const at::Tensor l1 = weigh_by_chance(pass, f).sum() / pass.x.size(0);
   return {{"sparsity", sparsity_->coefficient(step.index) * l1}};
 }
 

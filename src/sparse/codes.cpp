@@ -28,24 +28,22 @@ at::Tensor Codes::to_dense() const {
       .view({batch(), d_sae()});
 }
 
-Codes Codes::to_sparse() const {
-  const at::Tensor values = values_.detach();
+Codes Codes::to_sparse() const { return with_values(values_.detach()).where(values_ != 0); }
+
+Codes Codes::where(const at::Tensor& keep) const {
+  const at::Tensor places = at::nonzero(keep.reshape({-1})).squeeze(1);
   if (is_dense()) {
-    const at::Tensor places = at::nonzero(values);  // [nnz, 2], row-major order
-    const at::Tensor tokens = places.select(1, 0);
+    const at::Tensor tokens = places.div(d_sae(), /*rounding_mode=*/"floor");
     at::Tensor offsets =
         at::cat({at::zeros({1}, places.options()), at::bincount(tokens, {}, batch()).cumsum(0)});
-    at::Tensor indices = places.select(1, 1).contiguous();
-    at::Tensor kept = values.index({tokens, indices});
-    return {Pattern::sparse(std::move(indices), std::move(offsets), d_sae()), std::move(kept)};
+    return {Pattern::sparse(places - tokens * d_sae(), std::move(offsets), d_sae()),
+            values_.reshape({-1}).index_select(0, places)};
   }
-  const at::Tensor nonzero = values != 0;
-  const at::Tensor places = at::nonzero(nonzero).squeeze(1);
-  if (places.size(0) == values.size(0)) return with_values(values);
-  const at::Tensor before = at::cat({at::zeros({1}, places.options()), nonzero.cumsum(0)});
+  if (places.size(0) == values_.size(0)) return *this;
+  const at::Tensor before = at::cat({at::zeros({1}, places.options()), keep.cumsum(0)});
   return {Pattern::sparse(pattern_->indices.index_select(0, places),
                           before.index_select(0, pattern_->offsets), d_sae()),
-          values.index_select(0, places)};
+          values_.index_select(0, places)};
 }
 
 at::Tensor Codes::per_entry(const at::Tensor& v) const {

@@ -151,14 +151,27 @@ void TrainingRun::replan(std::int64_t planned_before) {
   const std::int64_t done = trainer_->steps_done();
   const std::int64_t total = trainer_->total_steps();
   if (planned_before == total || done == 0) return;
-  const ScheduleOptions& schedule = options_.train.train.schedule;
-  const double before = learning_rate(schedule, done - 1, planned_before);
-  if (before == learning_rate(schedule, done - 1, total)) return;  // the same up to here
+  std::vector<std::string> changed;
+  const auto compare = [&](const std::string& what, const auto& at) {
+    const double before = at(done - 1, planned_before);
+    if (before == at(done - 1, total)) return;  // the same up to here
+    changed.push_back("its " + what + " had fallen to " + brief(before) + " and goes on at " +
+                      brief(at(done, total)));
+  };
+  compare("learning rate", [&](std::int64_t step, std::int64_t steps) {
+    return learning_rate(options_.train.train.schedule, step, steps);
+  });
+  const auto& mask = trainer_->autoencoder()->mask();
+  if (mask && mask->options().draw == MaskDraw::kExpected) {
+    compare("nested weight", [&](std::int64_t step, std::int64_t steps) {
+      return mask->nested_weight({step, 0, steps});
+    });
+  }
+  if (changed.empty()) return;
   replanned_.push_back({done, planned_before});
   note(Notice::Kind::kNote,
        "goes on from step " + std::to_string(done) + " to " + std::to_string(total) + ", where " +
-           std::to_string(planned_before) + " were planned: its learning rate had fallen to " +
-           brief(before) + " and goes on at " + brief(learning_rate(schedule, done, total)) +
+           std::to_string(planned_before) + " were planned: " + joined(changed) +
            ", so that it is not what a run planned for " + std::to_string(total) +
            " steps would be");
 }

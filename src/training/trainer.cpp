@@ -41,7 +41,7 @@ StepReport Trainer::step(const at::Tensor& x_in) {
   if (!calibrated()) calibrate(x_in);
   at::Tensor x = x_in.to(sae_->W_enc.options().requires_grad(false), /*non_blocking=*/true);
   if (input_scale_ != 1) x = x * input_scale_;
-  const Step step{step_, seed_};
+  const Step step{step_, seed_, total_steps_};
   const bool logged = (step_ + 1) % options_.log_every == 0 || step_ + 1 == total_steps_;
   const BatchPass pass = run_batch(*sae_, x, step,
                                    {.parts = options_.accumulate,
@@ -102,8 +102,8 @@ MetricValues Trainer::measure(const BatchPass& pass, const at::Tensor& importanc
   values["grad_norm"] = adam_.gradient_norm().item<double>();
   values["lr"] = learning_rate(options_.schedule, step_ - 1, total_steps_);
   if (const auto& mask = sae_->mask()) {
-    for (const auto& [name, value] :
-         mask->metrics(step_ - 1, pass.mask, importance_before, input_scale_)) {
+    for (const auto& [name, value] : mask->metrics({step_ - 1, seed_, total_steps_}, pass.mask,
+                                                   importance_before, input_scale_)) {
       values["mask." + name] = value;
     }
   }

@@ -84,6 +84,7 @@ class Conformance
     const bool both = pass.mask.defined() && resolved["mask"]["paths"] == "both";
     Tensors leaf = leaves(*sae);
     DenseReference reference(resolved, leaf, pass.mask, both, sae->dead());
+    reference.nest(pass.nesting);
     const DensePass dense = reference(x);
     expect_close(pass.latents.to_dense(), dense.f, what + " f");
     expect_close(pass.kept.to_dense(), dense.kept, what + " f m");
@@ -122,6 +123,24 @@ TEST_P(Conformance, LossesAndGradientsEqualDenseAutogradAtEveryDensity) {
   }
   for (const Json& model : variants) {
     for (const double shift : kShifts) expect_equals_dense_autograd(model, shift);
+  }
+}
+
+TEST_P(Conformance, LossesAndGradientsUnderMasksInExpectationEqualThoseOfAllWidths) {
+  std::vector<Json> variants;
+  for (const char* kind : {"l0", "tanh", "target"}) {
+    Json model = small_model(architecture());
+    model["mask"] = {{"draw", "expected"}, {"warmup_steps", 0}, {"min_keep", 0.1}};
+    if (has_option(architecture(), "decoder_norm")) model["decoder_norm"] = "free";
+    const bool several = has_option(architecture(), "sparsity_loss");
+    if (several) model["sparsity_loss"] = kind;
+    if (several) model["target_l0"] = 2;
+    variants.push_back(model);
+    if (!several) break;
+  }
+  for (const Json& model : variants) {
+    for (const double shift : kShifts) expect_equals_dense_autograd(model, shift);
+    for (const double shift : {0, 1}) expect_equals_dense_autograd(model, shift, {0, 4, 11});
   }
 }
 

@@ -194,6 +194,54 @@ TEST(AtmMask, NestedDrawsKeepTheMostImportantFloorOfFToTheU) {
   }
 }
 
+TEST(AtmMask, InExpectationALatentTakesPartWithTheChanceThatANestedDrawKeepsIt) {
+  AtmMaskOptions options = no_floor();
+  options.importance = Importance::kFrequency;
+  options.draw = MaskDraw::kNested;
+  constexpr std::int64_t kLatents = 30;
+  const at::Tensor value = normal({kLatents}, 1).abs();
+  for (const double floor : {0.0, 0.2}) {
+    options.min_keep = floor;
+    const AtmMask drawn = mask_of(numbers(value), options);
+    at::Tensor kept = at::zeros({kLatents});
+    constexpr int kSteps = 4000;
+    for (int step = 0; step < kSteps; ++step) kept += drawn.sample(9, step);
+
+    AtmMaskOptions expected = options;
+    expected.draw = MaskDraw::kExpected;
+    expected.nested_weight = 0.7;
+    const Nesting nesting = mask_of(numbers(value), expected).nesting({0, 9});
+    expect_close(nesting.chance, 0.3 + 0.7 * (kept / kSteps).to(at::kDouble), "chance",
+                 0.7 * 4 * 0.5 / std::sqrt(kSteps));
+    const at::Tensor order = value.argsort(/*dim=*/0, /*descending=*/true);
+    EXPECT_TRUE(at::equal(nesting.rank.index_select(0, order), at::arange(kLatents)));
+    for (std::int64_t rank = 1; rank <= kLatents; ++rank) {
+      const double q = rank <= floor * kLatents ? 1 : 1 - 0.7 * std::log(rank) / std::log(kLatents);
+      EXPECT_NEAR(nesting.chance[order[rank - 1]].item<double>(), q, 1e-12) << rank;
+    }
+  }
+  const Nesting equals = mask_of({2, 2, 2, 2}, options).nesting({0, 0});
+  EXPECT_TRUE(at::equal(equals.rank, at::arange(4))) << "the first among equals";
+  EXPECT_EQ(mask_of({3}, options).nesting({0, 0}).chance[0].item<double>(), 1) << "of one latent";
+}
+
+TEST(AtmMask, TheNestedWeightStaysAndThenGoesToItsEndOverTheRun) {
+  AtmMaskOptions options;
+  options.draw = MaskDraw::kExpected;
+  options.nested_weight = 0.8;
+  options.nested_weight_end = 0.4;
+  options.nested_weight_hold = 0.5;
+  const AtmMask mask(4, options);
+  const auto weight = [&](std::int64_t step) { return mask.nested_weight({step, 0, 1000}); };
+  EXPECT_EQ(weight(0), 0.8);
+  EXPECT_EQ(weight(500), 0.8);
+  EXPECT_NEAR(weight(750), 0.6, 1e-12);
+  EXPECT_NEAR(weight(1000), 0.4, 1e-12);
+  EXPECT_EQ(mask.nested_weight({900, 0}), 0.8) << "of a run without an end";
+  options.nested_weight_hold = 1;
+  EXPECT_EQ(AtmMask(4, options).nested_weight({999, 0, 1000}), 0.8);
+}
+
 TEST(AtmMask, HasThreeFormsOfInference) {
   AtmMaskOptions options;
   options.rate = 0.5;

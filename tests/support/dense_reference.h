@@ -5,6 +5,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,6 +47,9 @@ class DenseReference {
         dead_(std::move(dead)),
         architecture_(options_["architecture"]) {}
 
+  /// Masks in expectation, which take the place of `mask`.
+  void nest(const std::optional<Nesting>& nesting) { nesting_ = nesting; }
+
   DensePass operator()(const at::Tensor& x) {
     DensePass pass;
     h_ = at::mm(x - p_["b_dec"], p_["W_enc"].t()) + p_["b_enc"];
@@ -56,9 +60,8 @@ class DenseReference {
       for (const at::Tensor& one : reconstructions(pass.f)) all.push_back(one);
     }
     pass.x_hat = all.back();
-    at::Tensor error = at::zeros({}, x.options());
-    for (const at::Tensor& one : all) error = error + (x - one).square().sum(1).mean();
-    pass.losses.emplace_back("reconstruction", error / static_cast<double>(all.size()));
+    pass.losses.emplace_back("reconstruction",
+                             nesting_ ? nested_error(pass, x) : mean_error(all, x));
     if (options_.contains("sparsity")) pass.losses.emplace_back("sparsity", sparsity(pass));
     if (options_.contains("aux_coefficient")) add_aux_k(pass, x);
     if (options_.value("preact_coefficient", 0.0) > 0) add_preact(pass);
@@ -106,13 +109,35 @@ class DenseReference {
     return out;
   }
 
+  static at::Tensor mean_error(const std::vector<at::Tensor>& all, const at::Tensor& x) {
+    at::Tensor error = at::zeros({}, x.options());
+    for (const at::Tensor& one : all) error = error + (x - one).square().sum(1).mean();
+    return error / static_cast<double>(all.size());
+  }
+
+  /// The mean over every width that a nested dictionary can have, one after the other.
+  at::Tensor nested_error(const DensePass& pass, const at::Tensor& x) {
+    const at::Tensor q = std::get<0>(nesting_->chance.sort(0, /*descending=*/true));
+    at::Tensor error = (1 - q[0]) * mean_error(reconstructions(pass.f * 0), x);
+    for (std::int64_t width = 1; width <= q.size(0); ++width) {
+      const at::Tensor chance = width < q.size(0) ? q[width - 1] - q[width] : q[width - 1];
+      const at::Tensor within = (nesting_->rank < width).to(pass.f.scalar_type());
+      error = error + chance * mean_error(reconstructions(pass.f * within), x);
+    }
+    return error;
+  }
+
+  at::Tensor chance() {
+    return nesting_ ? nesting_->chance.to(p_["b_enc"].scalar_type()) : at::ones_like(p_["b_enc"]);
+  }
+
   at::Tensor sparsity(const DensePass& pass) {
     const double lambda = options_["sparsity"];
     const std::string kind = options_.value("sparsity_loss", "l1");
-    if (kind == "l1") return lambda * (pass.kept * norms()).sum(1).mean();
+    if (kind == "l1") return lambda * (pass.kept * norms() * chance()).sum(1).mean();
     if (kind == "tanh") {
-      return lambda *
-             (options_["tanh_scale"].get<double>() * pass.kept * norms()).tanh().sum(1).mean();
+      const double scale = options_["tanh_scale"];
+      return lambda * ((scale * pass.kept * norms()).tanh() * chance()).sum(1).mean();
     }
     at::Tensor on = straight_through(over(), -window());
     if (mask_.defined()) on = on * mask_;
@@ -150,6 +175,7 @@ class DenseReference {
   Tensors p_;
   at::Tensor mask_;
   bool both_;
+  std::optional<Nesting> nesting_;
   at::Tensor dead_;
   std::string architecture_;
   at::Tensor h_;

@@ -11,6 +11,8 @@
 
 #include "sae/config/fields.h"
 #include "sae/models/batch_statistics.h"
+#include "sae/models/step.h"
+#include "sae/sparse/nested_error.h"
 
 namespace sae {
 
@@ -20,8 +22,8 @@ constexpr auto names_of(Importance) {
   return std::array{"product", "mean", "weighted", "magnitude", "frequency", "contribution"};
 }
 
-enum class MaskDraw { kBernoulli, kNested };
-constexpr auto names_of(MaskDraw) { return std::array{"bernoulli", "nested"}; }
+enum class MaskDraw { kBernoulli, kNested, kExpected };
+constexpr auto names_of(MaskDraw) { return std::array{"bernoulli", "nested", "expected"}; }
 
 /// Which reconstructions are trained.
 enum class MaskPaths { kMasked, kBoth };
@@ -44,6 +46,9 @@ struct AtmMaskOptions {
   MaskDraw draw = MaskDraw::kBernoulli;
   MaskPaths paths = MaskPaths::kMasked;
   MaskInference inference = MaskInference::kNone;
+  double nested_weight = 0.8;
+  double nested_weight_end = 0.5;
+  double nested_weight_hold = 0.5;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -63,17 +68,26 @@ struct AtmMaskOptions {
     visit("min_keep", self.min_keep, between(0, 1),
           "share of latents that is always kept (retention floor)");
     visit("draw", self.draw, any,
-          "bernoulli: the paper's; nested: keep the floor(F^u) most important, u ~ U(0, 1)");
+          "bernoulli: the paper's; nested: keep the floor(F^u) most important, u ~ U(0, 1); "
+          "expected: train the mean over all of these widths, without a draw");
     visit("paths", self.paths, any,
           "train the masked reconstruction (the paper's), or it and the unmasked one");
     visit("inference", self.inference, any,
           "mask at inference: none; f * (1 - p); f where importance >= theta");
+    visit("nested_weight", self.nested_weight, between(0, 1),
+          "a, weight of the nested errors with draw 'expected'; the whole error has 1 - a");
+    visit("nested_weight_end", self.nested_weight_end, between(0, 1), "a at the end of the run");
+    visit("nested_weight_hold", self.nested_weight_hold, between(0, 1),
+          "share of the run for which a stays as it is, before it goes to its end linearly");
   }
 
-  /// Whether anything reads theta: a nested draw alone does not.
+  /// Whether anything reads theta: a nested mask alone does not.
   bool uses_theta() const;
   void check(Findings& findings) const;
   void check(Findings& findings, const RunLength& run) const;
+
+ private:
+  void check_nested(Findings& findings) const;
 };
 
 /// Temporal mask over latents (arXiv 2510.08855). For latent i, decay beta, means over the batch:
@@ -94,7 +108,14 @@ struct AtmMaskOptions {
 /// important masked ones back; a cycle of steps alternates two values of c. `draw: nested` and
 /// `paths: both` (the mean of both errors, so that its scale does not jump when the warm-up ends)
 /// are ours altogether: nested keeps the floor(F^u) most important latents, which
-/// orders the dictionary over time as Matryoshka orders it by index.
+/// orders the dictionary over time as Matryoshka orders it by index. `draw: expected`, ours too, is
+/// the expectation of nested masks on both paths, with weights a and 1 - a, exactly and without the
+/// variance of a draw (nested_error.h): latent i, the r_i-th most important, takes part with chance
+///
+///     q_i = (1 - a) + a P(floor(F^u) >= r_i) = 1 - a ln r_i / ln F,     1 where r_i <= min_keep F
+///
+/// in the reconstruction and in what penalises activations; a is `nested_weight`, and goes to
+/// `nested_weight_end` in the last part of a run.
 ///
 /// State: three float32 [F] buffers and a step count, registered (they move and save with the
 /// model), changed by observe() only. No gradient flows through the mask.
@@ -104,8 +125,12 @@ class AtmMask : public torch::nn::Module {
 
   const AtmMaskOptions& options() const { return options_; }
 
-  /// The mask of training step `step`, [F] of 0 and 1: a function of (seed, step, statistics).
+  /// The mask of training step `step`, [F] of 0 and 1: a function of (seed, step, statistics). With
+  /// draw 'expected' there is none.
   at::Tensor sample(std::uint64_t seed, std::int64_t step) const;
+  /// What takes its place there, and a at this step.
+  Nesting nesting(Step step) const;
+  double nested_weight(Step step) const;
   bool active(std::int64_t step) const { return step >= options_.warmup_steps; }
 
   void observe(const BatchStatistics& batch);  ///< once per training step
@@ -118,16 +143,19 @@ class AtmMask : public torch::nn::Module {
       const;  ///< [F], what `inference` multiplies f with; undefined: none
 
   /// What a log says of training step `step`, by name: theta (bernoulli draws only), masked (share
-  /// of latents), drift (how far importance(scale) moved from `before`, relative to it) and
-  /// quantiles of it, importance_q05 to importance_q95. `mask` [F] is the one that was drawn.
-  std::map<std::string, double> metrics(std::int64_t step, const at::Tensor& mask,
-                                        const at::Tensor& before, double scale = 1) const;
+  /// of latents; expected, without a draw), nested_weight (without a draw only), drift (how far
+  /// importance(scale) moved from `before`, relative to it) and quantiles of it, importance_q05 to
+  /// importance_q95. `mask` [F] is the one that was drawn.
+  std::map<std::string, double> metrics(Step step, const at::Tensor& mask, const at::Tensor& before,
+                                        double scale = 1) const;
 
   /// Statistics as if inputs and activations had been `scale` times smaller (see Autoencoder).
   void fold_input_scale(double scale);
 
  private:
   double threshold_at(std::int64_t step) const;
+  std::int64_t floor() const;                  // latents that min_keep keeps
+  at::Tensor chance_by_rank(Step step) const;  // [F] f64, q of rank 1, 2, ...
   double correction() const;
 
   AtmMaskOptions options_;

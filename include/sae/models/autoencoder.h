@@ -129,8 +129,10 @@ class Autoencoder : public torch::nn::Module {
   virtual SelectionRule rule(std::int64_t batch) const = 0;
   virtual SelectionRule inference_rule(std::int64_t batch) const { return rule(batch); }
   virtual at::Tensor activate(const Codes& preactivations) const;  ///< default ReLU
-  /// Reconstructions to train, the full one last. Default: that one alone.
-  virtual std::vector<at::Tensor> reconstruct(const Codes& codes) const;
+  /// Widths of the prefixes of the dictionary that reconstruct on their own, ascending, F the last.
+  virtual std::vector<std::int64_t> prefixes() const { return {d_sae()}; }
+  /// Which entries have an activation or a gradient that may not be zero: bool, shaped like values.
+  virtual at::Tensor live(const Codes& preactivations) const { return preactivations.values() > 0; }
   /// Losses besides the reconstruction error.
   virtual Losses penalties(const Forward& pass, Step step) const = 0;
   /// Whether they ask for `pass.totals` at this step, where x is a part of a batch.
@@ -138,8 +140,16 @@ class Autoencoder : public torch::nn::Module {
   virtual void observe_more(const BatchStatistics&, Step) {}
   virtual void fold_more(double /*scale*/) {}
   void forget_silence(const at::Tensor& which) { silent_tokens_.index_fill_(0, which, 0); }
+  /// `values` (one per entry of `pass.latents`) times the chance that the mask leaves the entry's
+  /// latent, where masks are in expectation; else as they are.
+  at::Tensor weigh_by_chance(const Forward& pass, const at::Tensor& values) const;
 
  private:
+  void draw_mask(Forward& pass, Step step) const;
+  void reconstruct(Forward& pass, Step step) const;
+  void reconstruct_nested(Forward& pass, Step step) const;
+  at::Tensor reconstruction_error(const Forward& pass) const;
+
   AutoencoderOptions options_;
   EncodeOptions encoding_;
   std::shared_ptr<AtmMask> mask_;

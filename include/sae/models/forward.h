@@ -9,15 +9,11 @@
 #include <utility>
 #include <vector>
 
+#include "sae/models/step.h"
 #include "sae/sparse/codes.h"
+#include "sae/sparse/nested_error.h"
 
 namespace sae {
-
-/// One training step, as far as the mathematics is concerned.
-struct Step {
-  std::int64_t index = 0;  // 0 for the first
-  std::uint64_t seed = 0;
-};
 
 /// Named scalar losses; their sum is minimised, each is logged under its name.
 using Losses = std::vector<std::pair<std::string, at::Tensor>>;
@@ -46,10 +42,12 @@ struct Forward {
   at::Tensor x;            // [B, D]
   Codes preactivations;    // h at the selected entries
   Codes latents;           // f, before any mask
-  at::Tensor mask;         // [F] of 0 and 1; undefined without a mask
+  at::Tensor mask;         // [F] of 0 and 1; undefined without a draw of a mask
   Codes kept;              // f m; the latents themselves without a mask
   Codes kept_for_decoder;  // the same numbers, cut off from penalties: gradient is dL_rec/d(f m)
   std::vector<at::Tensor> reconstructions;  // each [B, D]; the loss averages over them
+  std::optional<Nesting> nesting;           // of masks in expectation, which have no draw
+  at::Tensor nested_error;                  // [] their error, in place of the reconstructions'
   at::Tensor x_hat;                         // [B, D], of all latents that may fire
   std::optional<BatchTotals> totals;  // of the batch that x is a part of; none: x is all of it
 };

@@ -73,6 +73,7 @@ class JumpRelu : public Autoencoder {
   SelectionRule rule(std::int64_t batch) const override;  ///< keeps the window's entries too
   SelectionRule inference_rule(std::int64_t batch) const override;
   at::Tensor activate(const Codes& preactivations) const override;
+  at::Tensor live(const Codes& preactivations) const override;
   Losses penalties(const Forward& pass, Step step) const override;
   bool needs_totals() const override { return options_.sparsity_loss == SparsityLoss::kTarget; }
   void observe_more(const BatchStatistics& batch, Step step) override;

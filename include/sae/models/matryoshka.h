@@ -43,7 +43,7 @@ class Matryoshka : public BatchTopK {
   const std::vector<std::int64_t>& widths() const { return widths_; }
 
  protected:
-  std::vector<at::Tensor> reconstruct(const Codes& codes) const override;
+  std::vector<std::int64_t> prefixes() const override { return widths_; }
 
  private:
   std::vector<std::int64_t> widths_;

@@ -39,6 +39,8 @@ class Codes {
   Codes with_values(at::Tensor values) const;  ///< same pattern, other values
   at::Tensor to_dense() const;                 ///< [B, F], differentiable
   Codes to_sparse() const;                     ///< entries that are not zero; no gradient
+  /// The entries where `keep` (bool, shaped like values) holds, sparse; differentiable.
+  Codes where(const at::Tensor& keep) const;
 
   /// One number per latent, `v [F]`, brought to each entry: [nnz], or [1, F] when dense, so that it
   /// combines with `values` elementwise. Differentiable in v.

@@ -49,7 +49,7 @@ MeasuredL0 l0_of(const RunRecord& run) {
 /// How many latents nested prefixes make dense by design: the shortest prefix serves every token,
 /// so of its latents as many as a token has, L0, fire on a large share of all. 0 without nesting.
 double nested_allowance(const RunRecord& run, double l0) {
-  if (run.mask && run.mask->draw == MaskDraw::kNested) return l0;  // its prefixes have any length
+  if (run.mask && run.mask->draw != MaskDraw::kBernoulli) return l0;  // prefixes of any length
   if (!run.model.contains("widths")) return 0;
   const auto shortest =
       static_cast<double>(matryoshka_widths(run.model["widths"].get<std::vector<std::int64_t>>(),

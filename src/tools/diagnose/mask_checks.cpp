@@ -141,7 +141,7 @@ Check check_mask_importance(const RunRecord& run, const DiagnoseOptions& limits)
 
 Check check_mask_theta(const RunRecord& run, const DiagnoseOptions& limits) {
   if (run.mask->draw != MaskDraw::kBernoulli) {
-    return skipped("mask_theta", "a nested draw has no threshold");
+    return skipped("mask_theta", "a nested mask has no threshold");
   }
   std::vector<double> theta = theta_of_one_part(run);
   theta.erase(theta.begin(), theta.begin() + static_cast<std::ptrdiff_t>(theta.size() / 2));
@@ -166,7 +166,7 @@ Check check_mask_theta(const RunRecord& run, const DiagnoseOptions& limits) {
 }
 
 Check check_mask_retention(const RunRecord& run, const DiagnoseOptions& limits) {
-  if (run.mask->paths != MaskPaths::kMasked) {
+  if (run.mask->paths != MaskPaths::kMasked || run.mask->draw == MaskDraw::kExpected) {
     return skipped("mask_retention", "the unmasked reconstruction is trained too");
   }
   const std::vector<MetricsRow> rows = masked_rows(run);
