@@ -13,6 +13,7 @@ namespace {
 
 struct BenchArguments {
   std::vector<std::string> architectures = {"topk"};
+  std::vector<std::string> masks = {"default"};
   std::vector<std::string> shapes = {"384,4096,32,2048"};
   std::vector<double> densities;
   std::string storage = sae::name_of(sae::Storage::kAuto);
@@ -40,12 +41,15 @@ std::vector<sae::BenchCase> cases(const BenchArguments& given) {
   std::vector<sae::BenchCase> all;
   for (const std::string& shape : given.shapes) {
     for (const std::string& architecture : given.architectures) {
-      sae::BenchCase one = parse_shape(shape);
-      one.architecture = architecture;
-      if (given.densities.empty()) all.push_back(one);
-      for (const double density : given.densities) {
-        one.l0 = density * static_cast<double>(one.d_sae);
-        all.push_back(one);
+      for (const std::string& mask : given.masks) {
+        sae::BenchCase one = parse_shape(shape);
+        one.architecture = architecture;
+        one.mask = sae::choice_named<sae::MaskDraw>(mask);
+        if (given.densities.empty()) all.push_back(one);
+        for (const double density : given.densities) {
+          one.l0 = density * static_cast<double>(one.d_sae);
+          all.push_back(one);
+        }
       }
     }
   }
@@ -88,6 +92,15 @@ void add_bench(Program& program) {
                    "Architectures: " + sae::joined(sae::architecture_names()))
       ->type_name("NAME ...")
       ->check(one_of(sae::architecture_names()))
+      ->capture_default_str();
+  std::vector<std::string> masks = sae::choice_names<sae::MaskDraw>();
+  masks.insert(masks.begin(), "default");
+  command
+      ->add_option("--mask", given->masks,
+                   "Masks on each, after their warm-up; default: the architecture's own, if any; " +
+                       sae::joined({masks.begin() + 1, masks.end()}))
+      ->type_name("NAME ...")
+      ->check(one_of(masks))
       ->capture_default_str();
   command
       ->add_option("--shape", given->shapes,

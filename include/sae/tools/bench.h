@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "sae/models/atm_mask.h"
 #include "sae/sparse/encoder.h"
 
 namespace sae {
@@ -15,10 +17,11 @@ namespace sae {
 /// One training step to measure.
 struct BenchCase {
   std::string architecture;
-  std::int64_t d_in = 0;   ///< D
-  std::int64_t d_sae = 0;  ///< F
-  double l0 = 0;           ///< K; also for architectures without a k, see below
-  std::int64_t batch = 0;  ///< B
+  std::int64_t d_in = 0;              ///< D
+  std::int64_t d_sae = 0;             ///< F
+  double l0 = 0;                      ///< K; also for architectures without a k, see below
+  std::int64_t batch = 0;             ///< B
+  std::optional<MaskDraw> mask = {};  ///< of a mask on it, after its warm-up; none: its own default
 };
 
 struct BenchOptions {
@@ -52,8 +55,8 @@ struct BenchResult {
 /// samples of a Zipf world, where some latents fire on every third token and most on few.
 ///
 /// Architectures without a k are measured in a state with that L0: one threshold for all latents
-/// (the bias of standard and atm, JumpReLU's theta) is put where it keeps K of F on average. atm is
-/// measured after the warm-up of its mask.
+/// (the bias of standard and atm, JumpReLU's theta) is put where it keeps K of F on average. Masks
+/// are measured after their warm-up, nested ones as configs/ has them.
 ///
 /// The floor is what the machine cannot do without: the encoder's product (bfloat16 if screened),
 /// seven streams of the parameters for Adam and, for each kept entry, four rows of D floats, both

@@ -107,6 +107,11 @@ Json model_of(const BenchCase& one) {
   if (has_k(one)) model["k"] = std::max<std::int64_t>(1, std::llround(one.l0));
   const bool masked = !option_of(one, "mask")->default_value->is_null();
   if (masked) model["mask"] = Json{{"warmup_steps", 1}};
+  if (!one.mask) return model;
+  model["mask"] = Json{{"warmup_steps", 1}, {"draw", name_of(*one.mask)}};
+  if (*one.mask == MaskDraw::kBernoulli) return model;
+  model["mask"].update(Json{{"importance", "frequency"}, {"min_keep", 0}});
+  if (*one.mask == MaskDraw::kNested) model["mask"]["paths"] = "both";
   return model;
 }
 
@@ -262,6 +267,7 @@ Json to_json(const BenchResult& result) {
   Json stages = Json::object();
   for (const auto& [name, seconds] : result.stages) stages[name] = seconds;
   return {{"arch", result.of.architecture},
+          {"mask", result.of.mask ? Json(name_of(*result.of.mask)) : Json()},
           {"d", result.of.d_in},
           {"n", result.of.d_sae},
           {"k", result.of.l0},
@@ -283,9 +289,10 @@ Json to_json(const BenchResult& result) {
 
 std::string to_text(const BenchResult& result) {
   const BenchCase& of = result.of;
-  std::string text = of.architecture + "  D " + std::to_string(of.d_in) + "  F " +
-                     std::to_string(of.d_sae) + "  K " + fixed(of.l0, of.l0 < 10 ? 1 : 0) + "  B " +
-                     std::to_string(of.batch) + "  (L0 " + fixed(result.l0, 1) + ")\n";
+  std::string text = of.architecture + (of.mask ? " with mask " + name_of(*of.mask) : "") + "  D " +
+                     std::to_string(of.d_in) + "  F " + std::to_string(of.d_sae) + "  K " +
+                     fixed(of.l0, of.l0 < 10 ? 1 : 0) + "  B " + std::to_string(of.batch) +
+                     "  (L0 " + fixed(result.l0, 1) + ")\n";
   text += "  " + fixed(1e3 * result.step_s, 1) + " ms a step, " + fixed(result.tokens_per_s(), 0) +
           " tokens/s, " + fixed(result.gemms_per_step(), 2) + " GEMMs of " +
           fixed(1e3 * result.gemm_s, 1) + " ms\n";
