@@ -1,5 +1,6 @@
 """Model to activations: where a site is, and a forward pass that ends there."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -10,12 +11,22 @@ DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 SITES = ["resid_post", "resid_pre", "mlp_out", "attn_out"]
 
 
-def add_options(add):
-    """The options that say what is read, on a parser's or a group's add_argument."""
+def add_options(add, several=False):
+    """The options that say what is read, on a parser's or a group's add_argument. With `several`,
+    --layer is a list."""
     add("--model", required=True, help="folder or hub name")
     add("--revision", help="branch, tag or commit of a hub model")
     add("--model-name", help="name to record (default: the hub name, or the folder's)")
-    add("--layer", type=int, required=True, help="block, from 0")
+    if several:
+        add(
+            "--layer",
+            type=int,
+            nargs="+",
+            required=True,
+            help="block, from 0; several are read in one pass, into an --out each: its {layer} is the number",
+        )
+    else:
+        add("--layer", type=int, required=True, help="block, from 0")
     add("--site", choices=SITES, default="resid_post", help="default: %(default)s")
 
 
@@ -24,6 +35,21 @@ def add_how_options(add, items, dtype):
     add("--model-dtype", choices=sorted(DTYPES), default="f32", help="as computed (%(default)s)")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ... (%(default)s)")
     add("--batch", type=int, default=32, help=f"{items} a forward pass (%(default)s)")
+    add_threads(add)
+
+
+def add_threads(add):
+    add(
+        "--threads",
+        type=int,
+        help="on a CPU (default: OMP_NUM_THREADS, or the cores that are idle at the start: threads that "
+        "wait for a core which another job has make all of them 5 to 10 times slower)",
+    )
+
+
+def idle_cores():
+    """That this process may use and nobody else does, at least 1."""
+    return max(1, round(len(os.sched_getaffinity(0)) - os.getloadavg()[0]))
 
 
 def describe(arguments, harvester):
@@ -34,9 +60,9 @@ def describe(arguments, harvester):
         "model": arguments.model_name or name,
         "revision": getattr(harvester.model.config, "_commit_hash", None) or arguments.revision,
         "architecture": type(harvester.model).__name__,
-        "layer": arguments.layer,
-        "site": arguments.site,
-        "hook_name": f"blocks.{arguments.layer}.hook_{arguments.site}",
+        "layer": harvester.layer,
+        "site": harvester.site,
+        "hook_name": f"blocks.{harvester.layer}.hook_{harvester.site}",
         "module": harvester.point.name,
         "hidden_states": harvester.index,
     }
@@ -157,7 +183,8 @@ class Harvester:
         return self.watch(ids, [self.point], stop=True)[0]
 
     def watch(self, ids, points, stop=False):
-        """The values at `points`, in their order; `stop` ends the pass as soon as all are there."""
+        """The values at `points`, in their order; `stop` ends the pass as soon as all are there, with
+        their bytes as they were before anything else ran."""
         import torch
 
         self.refuse_unknown(ids)
@@ -165,7 +192,8 @@ class Harvester:
 
         def keep(i, value):
             value = first(value)
-            caught[i] = value.unflatten(0, ids.shape) if value.dim() == 2 else value  # OPT's MLP
+            value = value.unflatten(0, ids.shape) if value.dim() == 2 else value  # OPT's MLP
+            caught[i] = value.clone() if len(points) > 1 else value  # a later block may add to it in place
             if stop and all(c is not None for c in caught):
                 raise Reached
 
@@ -229,6 +257,31 @@ class Harvester:
                 )
 
 
+def read_layers(harvesters, ids):
+    """What each of them returns for `ids`, from one pass that ends at the deepest."""
+    return harvesters[0].watch(ids, [harvester.point for harvester in harvesters], stop=True)
+
+
+def keep_memory():
+    """Has glibc keep what is freed. A pass allocates large tensors again and again, and otherwise each
+    of them is made of new pages, which the kernel clears first (a fifth of the CPU time)."""
+    import ctypes
+
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            mallopt(parameter, 2_000_000_000)
+
+
+def set_threads(threads):
+    """As many, or as add_threads says if None."""
+    import torch
+
+    if threads or "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads or idle_cores())
+
+
 def load_model(arguments, head=False):
     """Tokenizer and model; with `head`, a causal language model that gives logits."""
     import torch
@@ -237,6 +290,8 @@ def load_model(arguments, head=False):
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    keep_memory()
+    set_threads(arguments.threads)
     if arguments.device.startswith("cuda") and not torch.cuda.is_available():
         raise HarvestError(f"--device {arguments.device}: this PyTorch sees no CUDA device")
     options = {
