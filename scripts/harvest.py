@@ -134,7 +134,7 @@ class Layer:
     """One layer's store while it is made, and what of the text is in it."""
 
     def __init__(self, harvester, writer):
-        self.harvester, self.writer, self.checked = harvester, writer, False
+        self.harvester, self.writer = harvester, writer
         self.start, self.skip = writer.start
         self.windows = self.tokens = 0  # that are done, and the text's tokens in them
         self.special = Counter()  # of those that were dropped, by id
@@ -189,9 +189,7 @@ def run_batch(layers, windows, batch, number, dropped):
         return taken
     ids = ids_of(batch)
     for layer in wanting:
-        if not layer.checked:
-            layer.harvester.check(ids)
-            layer.checked = True
+        layer.harvester.check(ids)
     rows = rows_of(ids, batch, dropped)
     for layer, values in zip(wanting, models.read_layers([layer.harvester for layer in wanting], ids)):
         taken[layer] = layer.take(ids, rows, values, number)

@@ -157,6 +157,7 @@ class Harvester:
 
     def __init__(self, model, layer, site, device):
         self.model, self.layer, self.site, self.device = model, layer, site, device
+        self.checked = False
         name, blocks = find_blocks(model)
         if layer >= len(blocks):
             raise HarvestError(f"--layer {layer}: the model has blocks 0 to {len(blocks) - 1}")
@@ -231,10 +232,13 @@ class Harvester:
             )
 
     def check(self, ids):
-        """Compares one batch with transformers' hidden states or, for what is added to the stream,
-        with the difference of the stream after and before the block."""
+        """Compares the first batch with transformers' hidden states or, for what is added to the
+        stream, with the difference of the stream after and before the block."""
         import torch
 
+        if self.checked:
+            return
+        self.checked = True
         self.refuse_unknown(ids)
         if self.index is not None:
             with torch.no_grad():
@@ -274,6 +278,15 @@ def keep_memory():
             mallopt(parameter, 2_000_000_000)
 
 
+def be_quiet():
+    """Errors alone of what transformers has to say, and no bars but ours."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read when transformers imports it
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def set_threads(threads):
     """As many, or as add_threads says if None."""
     import torch
@@ -286,10 +299,8 @@ def load_model(arguments, head=False):
     """Tokenizer and model; with `head`, a causal language model that gives logits."""
     import torch
     from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    be_quiet()
     keep_memory()
     set_threads(arguments.threads)
     if arguments.device.startswith("cuda") and not torch.cuda.is_available():
@@ -321,23 +332,41 @@ def load_model(arguments, head=False):
     return tokenizer, model.to(arguments.device).eval()
 
 
-def read_all(harvester, sequences, batch, at=slice(None)):
-    """Activations of id sequences of any lengths: pairs of a sequence's number and [length, D], or
-    what is at position `at` of it.
-
-    A batch holds sequences of one length, so that there is nothing to pad and nothing to mask.
-    """
-    import torch
-
+def batches_of(sequences, size):
+    """Numbers of id sequences, in lists of one length each, so that there is nothing to pad and nothing
+    to mask."""
     of_length = {}
     for number, ids in enumerate(sequences):
         of_length.setdefault(len(ids), []).append(number)
-    first_batch = True
     for numbers in of_length.values():
-        for start in range(0, len(numbers), batch):
-            part = numbers[start : start + batch]
-            ids = torch.tensor([list(sequences[number]) for number in part])
-            if first_batch:
-                harvester.check(ids)
-                first_batch = False
-            yield from zip(part, harvester(ids)[:, at].cpu())
+        for start in range(0, len(numbers), size):
+            yield numbers[start : start + size]
+
+
+def read_batch(harvesters, sequences, numbers, at=slice(None)):
+    """Activations of some sequences of one length, [n, length, D] of each harvester, or what is at
+    position `at` of them."""
+    import torch
+
+    ids = torch.tensor([list(sequences[number]) for number in numbers])
+    for harvester in harvesters:
+        harvester.check(ids)
+    return [values[:, at].cpu() for values in read_layers(harvesters, ids)]
+
+
+def read_all(harvester, sequences, batch):
+    """Pairs of a sequence's number and its activations, [length, D]."""
+    for numbers in batches_of(sequences, batch):
+        yield from zip(numbers, *read_batch([harvester], sequences, numbers))
+
+
+def ignores_what_follows(harvesters, ids, at):
+    """Whether the activations at position `at` (from the end) are the same whatever comes after it."""
+    import torch
+
+    changed = ids.clone()
+    changed[:, at + 1 :] = ids[:, :1]
+    if at == -1 or torch.equal(changed, ids):
+        return False
+    pairs = zip(*(read_layers(harvesters, one) for one in (ids, changed)))
+    return all(torch.equal(ours[:, at], other[:, at]) for ours, other in pairs)
