@@ -360,7 +360,7 @@ def run_with(arguments, writers, there):
     check_room(arguments, models.text_config(model.config).hidden_size * len(writers))
     described = {n: describe_source(arguments, windows, h, drop) for n, h in harvesters.items()}
     for layer, target in there.items():
-        stores.expect_made_so(target, described[layer], arguments.dtype)
+        stores.expect_made_so(target, described[layer], arguments.dtype, arguments.tokens)
         say(f"{target}: is there already")
     for layer, writer in writers.items():
         begin(arguments, writer, described[layer])

@@ -222,8 +222,9 @@ class StoreWriter:
 # --- reading -----------------------------------------------------------------------------------
 
 
-def expect_made_so(folder, source, dtype):
-    """Refuses a finished store that was made in another way than `source` says."""
+def expect_made_so(folder, source, dtype, tokens):
+    """Refuses a finished store that was made in another way than `source` says, or not of so many tokens
+    unless that is None."""
     manifest = read_json(folder / "manifest.json", "an activation store")
     wanted = {"dtype": dtype} | json.loads(json.dumps(source))
     found = manifest.get("source", {}) | {"dtype": manifest.get("dtype")}
@@ -233,6 +234,11 @@ def expect_made_so(folder, source, dtype):
                 f"{folder}: exists already, made with another {name.replace('_', '-')}; "
                 "choose another --out or remove it"
             )
+    if tokens not in (None, manifest["tokens"]):
+        raise HarvestError(
+            f"{folder}: exists already, of {manifest['tokens']} tokens and not {tokens}; "
+            "choose another --out or remove it"
+        )
 
 
 def read_json(path, what):
