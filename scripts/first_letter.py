@@ -11,6 +11,14 @@ of ten solved words, at its own token, with the prompts, split and position of S
     ^ here
 
 The test words are read once more with examples from all words: score_x, on which absorption is measured.
+Several layers are read in one pass, each into a file of its own:
+
+    --layer 5 8 17 --out activations/smollm2-135m-layer{layer}-letters.safetensors
+
+The pass ends at the word where that changes nothing, which is where a model attends to earlier tokens
+alone; this is tried. Every prompt has examples of its own, so that there is no common beginning to share.
+Interrupted or killed, the same command goes on where it was.
+
 Unlike SAEBench's, the draws have a seed, and the vocabulary is sorted by token id before them. Words that
 the tokenizer cuts up in the prompt are left out, since SAEBench refuses prompts of unequal lengths.
 
@@ -32,9 +40,11 @@ machines as far as their shared file system has locks (NFS has, unless it is mou
 import argparse
 import random
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from harvesting import HarvestError, labelled, letters
+from harvesting import arguments as shared
 from harvesting import model as models
 from harvesting.program import Progress, run_program, say
 from harvesting.windows import whole_frame
@@ -47,12 +57,12 @@ def parse_arguments(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_argument_group("what is read").add_argument
-    models.add_options(what)
+    models.add_options(what, several=True)
     what("--template", default=letters.TEMPLATE, help='of a line: "%(default)s"')
     what("--examples", type=int, default=letters.EXAMPLES, help="solved words (%(default)s)")
     what("--limit", type=int, help="use this many words, drawn by the seed (default: all)")
     what("--seed", type=int, default=0, help="of split and examples (%(default)s)")
-    what("--out", type=Path, required=True, help="file to create: NAME.safetensors")
+    what("--out", type=Path, required=True, help="file to create: NAME.safetensors; {layer} in it is the layer")
     models.add_how_options(parser.add_argument_group("how").add_argument, "prompts", dtype="f32")
 
     arguments = parser.parse_args(argv)
@@ -61,12 +71,13 @@ def parse_arguments(argv):
         parser.error(f"--template needs {{word}} once and no other brace, got {arguments.template!r}")
     if arguments.examples < 0:
         parser.error(f"--examples must be at least 0, got {arguments.examples}")
-    for name in ("batch", "limit"):
+    for name in ("batch", "limit", "threads"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             parser.error(f"--{name} must be at least 1, got {value}")
     if arguments.out.suffix != ".safetensors":
         parser.error(f"--out must end in .safetensors, got {arguments.out}")
+    shared.check_layers(parser, arguments.layer, arguments.out)
     return arguments
 
 
@@ -123,42 +134,91 @@ def describe_source(arguments, harvester, reader):
     }  # fmt: skip
 
 
-def write(file, made, harvester, reader, batch):
-    done, total, progress = 0, sum(map(len, made.values())), Progress(0, "prompts")
-    with file:
-        for tensor, prompts in made.items():
-            sequences = reader.sequences(prompts)
-            for number, row in models.read_all(harvester, sequences, batch, at=reader.at):
-                file.put(tensor, number, labelled.as_array(row[None], file.dtype))
-                done += 1
-                progress.show(done, done / total)
+def order_of(made, reader, batch):
+    """All batches in the order in which they are run: tensor, its sequences, numbers of some of them."""
+    for tensor, prompts in made.items():
+        sequences = reader.sequences(prompts)
+        for numbers in models.batches_of(sequences, batch):
+            yield tensor, sequences, numbers
+
+
+def cut_after_word(harvesters, reader, sequences, numbers):
+    """How many tokens at the end of a prompt need not be run."""
+    import torch
+
+    ids = torch.tensor([sequences[number] for number in numbers])
+    return -1 - reader.at if models.ignores_what_follows(harvesters, ids, reader.at) else 0
+
+
+def write(files, made, harvesters, reader, batch):
+    """The activations of each harvester into its file. A file that goes on is at a batch's end."""
+    last = min(files, key=lambda file: file.position)
+    done, total, cut = last.position, sum(map(len, made.values())), None
+    for file in files:
+        file.done = dict(last.done)  # what another has more is written once more
+    before, progress = 0, Progress(done, "prompts")
+    for tensor, sequences, numbers in order_of(made, reader, batch):
+        before += len(numbers)
+        if before <= done:
+            continue
+        if cut is None:
+            cut = cut_after_word(harvesters, reader, sequences, numbers)
+        ids = {number: sequences[number][: len(sequences[number]) - cut] for number in numbers}
+        rows = models.read_batch(harvesters, ids, numbers, at=reader.at + cut)
+        for file, values in zip(files, rows):
+            for number, row in zip(numbers, labelled.as_array(values, file.dtype)):
+                file.put(tensor, number, row[None])
+        for file in files:
+            file.reached(before)
+        progress.show(before, before / total)
     progress.show(total, 1, last=True)
 
 
 def run(arguments):
-    with labelled.claimed(arguments.out):
-        make(arguments)
+    targets = {layer: shared.out_of(arguments.out, layer) for layer in arguments.layer}
+    there = {layer: target for layer, target in targets.items() if target.exists()}
+    if len(there) == len(targets):
+        there = {}  # nothing is left to do, which is refused
+    with ExitStack() as claims:
+        for layer, target in targets.items():
+            if layer not in there:
+                claims.enter_context(labelled.claimed(target))
+        make(arguments, targets, there)
 
 
-def make(arguments):
+def make(arguments, targets, there):
     tokenizer, model = models.load_model(arguments)
-    harvester = models.Harvester(model, arguments.layer, arguments.site, arguments.device)
+    harvesters = {
+        layer: models.Harvester(model, layer, arguments.site, arguments.device) for layer in targets
+    }
     frame = whole_frame(tokenizer)
     reader = letters.Reader(tokenizer, frame, arguments.template, arguments.examples)
+    for layer, target in there.items():
+        labelled.expect_source(target, describe_source(arguments, harvesters.pop(layer), reader))
+        say(f"{target}: is there already")
     made, kept = make_prompts(usable_words(reader, arguments), arguments)
     say(
-        harvester.place,
+        *(harvester.place for harvester in harvesters.values()),
         f"{len(made['train_x'])} training and {len(made['test_x'])} test words of "
         f"{len(kept)} letters, read at token {reader.at} of {made['test_x'][0].text.splitlines()[-1]!r}",
     )
     train, test = split_of(made["train_x"], kept), split_of(made["test_x"], kept)
     classes = [letters.LETTERS[letter] for letter in kept]
     width = models.text_config(model.config).hidden_size
-    file = labelled.LabelledWriter(
-        arguments.out, arguments.dtype, width, "first_letter", classes, train, test,
-        score="score_x" in made, source=describe_source(arguments, harvester, reader))  # fmt: skip
-    write(file, made, harvester, reader, arguments.batch)
-    say(f"{arguments.out}: {len(classes)} letters")
+    recipe = {"device": arguments.device, "batch": arguments.batch}
+    with ExitStack() as stack:
+        files = [
+            stack.enter_context(labelled.LabelledWriter(
+                targets[layer], arguments.dtype, width, "first_letter", classes, train, test,
+                "score_x" in made, describe_source(arguments, harvester, reader), recipe))
+            for layer, harvester in harvesters.items()
+        ]  # fmt: skip
+        going_on = min(file.position for file in files)
+        if going_on:
+            say(f"going on after {going_on:,} prompts")
+        write(files, made, list(harvesters.values()), reader, arguments.batch)
+    for layer in harvesters:
+        say(f"{targets[layer]}: {len(classes)} letters")
 
 
 def main(argv=None):

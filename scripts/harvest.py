@@ -9,8 +9,14 @@ Layers count from 0: "--layer 12 --site resid_post" is the residual stream after
 transformers calls hidden_states[13] (hidden_states[0] is the embedding). The last layer is taken
 before the model's final norm. attn_out and mlp_out are what a block adds to the stream.
 
+Several layers are read in one pass, each into a store of its own, in the bytes of a run of its own:
+
+    --layer 5 8 17 --out activations/smollm2-135m-layer{layer}
+
 What is left out of the text is said: documents shorter than a window, ends that fill none, unknown
-tokens, whatever --tokens does not reach. --pack uses short documents too.
+tokens, whatever --tokens does not reach. --pack uses short documents too. Many models mark the first
+position of a text by an activation hundreds of times as large as the others; such rows are counted
+and said. --bos puts a token of its own there, --max-norm-ratio leaves out what is left.
 
 Interrupted or killed, the same command goes on where it was, with the same bytes as a result. While it
 runs, a second one of the same --out is refused and names the first: on the same machine, and between
@@ -32,11 +38,11 @@ HF_HUB_OFFLINE=1 keeps the hub out of it when --model is a folder.
 """
 
 import argparse
+import copy
 import shutil
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 from harvesting import HarvestError
 from harvesting import arguments as shared
@@ -45,7 +51,7 @@ from harvesting import store as stores
 from harvesting import text as texts
 from harvesting.program import Progress, run_program, say
 from harvesting.vocabulary import vocabulary_of
-from harvesting.windows import Windows, sample_of
+from harvesting.windows import Windows, sample_of, unknown_token
 
 
 def parse_arguments(argv):
@@ -53,10 +59,15 @@ def parse_arguments(argv):
         prog="harvest.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     what = parser.add_argument_group("what is harvested").add_argument
-    models.add_options(what)
+    models.add_options(what, several=True)
     what("--tokens", type=int, help="stop when this many are stored (default: all of the text)")
     what("--keep-special", action="store_true", help="store special and unknown tokens' rows too")
-    what("--out", type=Path, required=True, help="folder to create")
+    what(
+        "--max-norm-ratio",
+        type=float,
+        help="leave out rows whose norm is above this many times the median of the first batch's",
+    )
+    what("--out", type=Path, required=True, help="folder to create; {layer} in it is the layer")
 
     shared.add_text(parser)
     window = shared.add_windows(parser)
@@ -73,7 +84,10 @@ def parse_arguments(argv):
     how("--shard-tokens", type=int, default=65536, help="rows a shard (%(default)s)")
 
     arguments = parser.parse_args(argv)
-    shared.check(parser, arguments, ("context", "stride", "tokens", "batch", "shard_tokens"))
+    shared.check(parser, arguments, ("context", "stride", "tokens", "batch", "shard_tokens", "threads"))
+    shared.check_layers(parser, arguments.layer, arguments.out)
+    if arguments.max_norm_ratio is not None and not arguments.max_norm_ratio > 1:
+        parser.error(f"--max-norm-ratio must be above 1, got {arguments.max_norm_ratio:g}")
     return arguments
 
 
@@ -82,6 +96,7 @@ def describe_source(arguments, windows, harvester, dropped):
     import transformers
 
     names = windows.tokenizer.convert_ids_to_tokens
+    ratio = arguments.max_norm_ratio
     return models.describe(arguments, harvester) | {
         "dataset": windows.texts.source,
         "text_form": arguments.text_form,
@@ -95,7 +110,7 @@ def describe_source(arguments, windows, harvester, dropped):
         "model_dtype": arguments.model_dtype,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-    }
+    } | ({} if ratio is None else {"max_norm_ratio": ratio})
 
 
 def check_room(arguments, width):
@@ -115,46 +130,39 @@ def recipe_of(arguments, source):
     return source | {name: getattr(arguments, name) for name in how}
 
 
-class Done(NamedTuple):
-    windows: int
-    tokens: int  # of the text, in these windows
-    dropped: Counter  # of those, by id
+class Layer:
+    """One layer's store while it is made, and what of the text is in it."""
 
+    def __init__(self, harvester, writer):
+        self.harvester, self.writer = harvester, writer
+        self.start, self.skip = writer.start
+        self.windows = self.tokens = 0  # that are done, and the text's tokens in them
+        self.special = Counter()  # of those that were dropped, by id
+        self.tally = None  # of the text up to the last window
+        self.done = False
 
-def fresh_tokens(windows, window):
-    """The text's tokens in a window, without those that an earlier one has had."""
-    begin = max(len(windows.before), window.seen.stop)
-    return window.ids[begin : len(windows.before) + windows.inner]
+    def take(self, ids, rows, activations, number):
+        """Stores a batch's rows, of which the first ones may be in the store already. Returns how many of
+        its windows that takes."""
+        skip = self.skip if number == self.start else 0
+        used, context = rows[skip:], ids.shape[1]
+        values = activations.flatten(0, 1).cpu()[used]
+        taken = self.writer.append(values, ids.flatten()[used], number + used // context, number, skip)
+        if self.writer.full and len(rows):
+            return int(rows[skip + taken - 1]) // context + 1
+        return len(ids)
 
+    def count(self, windows, batch, number, dropped):
+        """Adds the windows of a batch that are done."""
+        import numpy
 
-def harvest(arguments, harvester, windows, dropped, writer):
-    """Runs the windows that `writer` has not yet stored; what it returns is of all of them."""
-    import numpy
-
-    start, skip = writer.start
-    progress, done, tokens, gone = Progress(writer.tokens), 0, 0, Counter()
-    for number, batch in windows.batches(arguments.batch):
-        done = number + len(batch)
-        if number >= start:
-            if number == start:
-                harvester.check(ids_of(batch))
-            done = number + store(arguments, harvester, writer, dropped, batch, number, skip)
-            skip = 0
-        for fresh in (fresh_tokens(windows, window) for window in batch[: done - number]):
-            tokens += len(fresh)
-            gone.update(fresh[numpy.isin(fresh, dropped)].tolist())
-        if number < start:
-            continue
-        if writer.tokens == arguments.tokens:
-            break
-        share = done / windows.count if windows.count else None
-        if arguments.tokens is not None:
-            share = max(share or 0, writer.tokens / arguments.tokens)
-        progress.show(writer.tokens, share)
-    if arguments.tokens is not None and writer.tokens < arguments.tokens:
-        raise HarvestError(f"--tokens {arguments.tokens}: the text holds only {writer.tokens}")
-    progress.show(writer.tokens, 1, last=True)
-    return Done(done, tokens, gone)
+        self.windows, self.tally = number + len(batch), copy.copy(windows.tally)
+        for window in batch:
+            begin = max(len(windows.before), window.seen.stop)  # an earlier one has had the rest
+            fresh = window.ids[begin : len(windows.before) + windows.inner]
+            self.tokens += len(fresh)
+            self.special.update(fresh[numpy.isin(fresh, dropped)].tolist())
+        self.done = self.writer.full and number >= self.start
 
 
 def ids_of(batch):
@@ -163,82 +171,215 @@ def ids_of(batch):
     return torch.stack([torch.from_numpy(window.ids) for window in batch]).long()
 
 
-def store(arguments, harvester, writer, dropped, batch, number, skip):
-    """Runs a batch and stores its rows from `skip` on, as many as are wanted. Returns how many of its
-    windows that takes."""
+def rows_of(ids, batch, dropped):
+    """Which rows of a batch can be stored."""
     import torch
 
-    ids = ids_of(batch)
     kept = ~torch.isin(ids, torch.tensor(dropped, dtype=torch.long))
     for row, window in enumerate(batch):
         kept[row, window.seen] = False
-    rows = kept.flatten().nonzero()[:, 0]
-    if arguments.tokens is not None:
-        rows = rows[: skip + arguments.tokens - writer.tokens]
-    used = rows[skip:]
-    context = (torch.arange(len(ids)) + number).repeat_interleave(ids.shape[1])
-    activations = harvester(ids).flatten(0, 1).cpu()
-    writer.append(activations[used], ids.flatten()[used], context[used], number, skip)
-    if writer.tokens == arguments.tokens and len(rows):
-        return int(rows[-1]) // ids.shape[1] + 1
-    return len(batch)
+    return kept.flatten().nonzero()[:, 0]
 
 
-def say_what_is_left_out(arguments, windows, done):
+def run_batch(layers, windows, batch, number, dropped):
+    """Runs a batch for the layers that do not have it yet. Returns how many of its windows each takes."""
+    wanting = [layer for layer in layers if number >= layer.start]
+    taken = dict.fromkeys(layers, len(batch))
+    if not wanting:
+        return taken
+    ids = ids_of(batch)
+    for layer in wanting:
+        layer.harvester.check(ids)
+    rows = rows_of(ids, batch, dropped)
+    for layer, values in zip(wanting, models.read_layers([layer.harvester for layer in wanting], ids)):
+        taken[layer] = layer.take(ids, rows, values, number)
+        if number == 0 and not windows.before:
+            say(massive_starts(layer, values.flatten(0, 1)[rows[rows % ids.shape[1] == 0]]))
+    return taken
+
+
+def harvest(arguments, layers, windows, dropped):
+    """Runs the windows that the stores do not hold yet."""
+    progress, start = Progress(least(layers)), min(layer.start for layer in layers)
+    for number, batch in windows.batches(arguments.batch):
+        open_layers = [layer for layer in layers if not layer.done]
+        for layer, taken in run_batch(open_layers, windows, batch, number, dropped).items():
+            layer.count(windows, batch[:taken], number, dropped)
+        if number < start:
+            continue
+        if least(layers) == arguments.tokens:
+            break
+        share = (number + len(batch)) / windows.count if windows.count else None
+        if arguments.tokens is not None:
+            share = max(share or 0, least(layers) / arguments.tokens)
+        progress.show(least(layers), share)
+    if arguments.tokens is not None and least(layers) < arguments.tokens:
+        raise HarvestError(f"--tokens {arguments.tokens}: the text holds only {least(layers)}")
+    progress.show(least(layers), 1, last=True)
+
+
+def least(layers):
+    """Tokens of the store that holds fewest."""
+    return min(layer.writer.tokens for layer in layers)
+
+
+# --- what is said ------------------------------------------------------------------------------
+
+
+def say_of(layers, lines_of):
+    """What is to be said of each layer, once if it is the same of all."""
+    said = {layer.harvester.layer: list(filter(None, lines_of(layer))) for layer in layers}
+    if len(set(map(tuple, said.values()))) == 1:
+        say(*said.popitem()[1])
+        return
+    for layer, lines in said.items():
+        say(*(f"layer {layer}: {line}" for line in lines))
+
+
+def massive_starts(layer, rows):
+    """A warning, once the first batch is run, of rows at the beginnings of windows."""
+    norms, median = rows.double().norm(dim=1), layer.writer.median
+    large = int((norms > stores.LARGE * median).sum())
+    if large:
+        return (
+            f"layer {layer.harvester.layer}: warning: {large} of the first {len(norms)} windows begin with a "
+            f"norm above {stores.LARGE} times the median, {median:,.4g}, up to {norms.max():,.4g}: this model "
+            "marks the first position of a text, whatever stands there. --bos puts a token of its own "
+            "there, which is not stored"
+        )
+
+
+def what_is_left_out(arguments, windows, layer):
     """Of the text, once the last window has been run."""
-    dropped = done.dropped.total()
-    if dropped:
+    special, writer = layer.special.total(), layer.writer
+    if special:
         names = windows.tokenizer.convert_ids_to_tokens
-        most = ", ".join(f"{names(token)} {count:,}" for token, count in done.dropped.most_common(5))
-        say(
-            f"left out: {dropped:,} of {done.tokens:,} tokens in windows, which are special or unknown "
-            f"({100 * dropped / done.tokens:.2g} %): {most}"
+        most = ", ".join(f"{names(token)} {count:,}" for token, count in layer.special.most_common(5))
+        yield (
+            f"left out: {special:,} of {layer.tokens:,} tokens in windows, which are special or unknown "
+            f"({100 * special / layer.tokens:.2g} %): {most}"
+        )
+    if arguments.max_norm_ratio is not None:
+        yield (
+            f"left out: {writer.dropped:,} rows, whose norm is above {arguments.max_norm_ratio:g} times "
+            f"the median of the first batch, {writer.median:,.4g}"
         )
     limit = f"for --tokens {arguments.tokens}"
     if windows.count is None:
-        say(windows.tally.describe(windows.pack))
-        if not windows.tally.whole:
-            say(f"left out: what follows the first {done.windows:,} windows, {limit}")
-    elif done.windows < windows.count:
-        say(f"left out: {windows.count - done.windows:,} of {windows.count:,} windows, {limit}")
+        yield layer.tally.describe(windows.pack)
+        if not layer.tally.whole:
+            yield f"left out: what follows the first {layer.windows:,} windows, {limit}"
+    elif layer.windows < windows.count:
+        yield f"left out: {windows.count - layer.windows:,} of {windows.count:,} windows, {limit}"
+
+
+def large_rows(windows, layer):
+    """That are in a store, since a few of them can be most of its variance."""
+    writer = layer.writer
+    if writer.state["large"]:
+        share = f"{writer.state['large']:,} of {writer.tokens:,} rows"
+        norms = f"the median of the first batch, {writer.median:,.4g}, up to {writer.state['largest']:,.4g}"
+        bos = "" if windows.before else "--bos puts a token of its own at first positions; "
+        yield (
+            f"warning: {share} have a norm above {stores.LARGE} times {norms}: {bos}"
+            f"--max-norm-ratio {stores.LARGE} leaves such rows out"
+        )
+
+
+# --- all ---------------------------------------------------------------------------------------
 
 
 def run(arguments):
-    writer = stores.StoreWriter(arguments.out)
+    targets = {layer: shared.out_of(arguments.out, layer) for layer in arguments.layer}
+    there = {layer: target for layer, target in targets.items() if target.exists()}
+    if len(there) == len(targets):
+        there = {}  # nothing is left to do, which is refused
+    writers = {}
     try:
-        run_with(arguments, writer)
+        for layer in targets:
+            if layer not in there:
+                writers[layer] = stores.StoreWriter(targets[layer])
+        run_with(arguments, writers, there)
     finally:
-        if writer.close():
-            say(
-                f"harvest.py: {writer.stored} tokens are kept in {writer.partial}; "
-                "the same command goes on from there"
-            )
-    say(f"{arguments.out}: {writer.tokens} tokens of {writer.width}")
+        for writer in writers.values():
+            if writer.close():
+                say(
+                    f"harvest.py: {writer.stored} tokens are kept in {writer.partial}; "
+                    "the same command goes on from there"
+                )
+    for layer, writer in writers.items():
+        say(f"{targets[layer]}: {writer.tokens} tokens of {writer.width}")
 
 
-def run_with(arguments, writer):
+def begin(arguments, writer, source):
+    """What a harvest of this description has left is gone on with."""
+    tokens, ratio = arguments.tokens, arguments.max_norm_ratio
+    writer.begin(arguments.dtype, arguments.shard_tokens, recipe_of(arguments, source), tokens, ratio)
+    if writer.tokens:
+        say(f"going on after {writer.tokens} tokens")
+    if tokens is not None and writer.tokens > tokens:
+        raise HarvestError(f"--tokens {tokens}: {writer.partial} holds {writer.tokens} already")
+
+
+def keep_threads(arguments, writers):
+    """A harvest that goes on has as many threads as before: their number may decide the last bits."""
+    import torch
+
+    before = [writer.state["threads"] for writer in writers if "threads" in writer.state]
+    if arguments.threads is None and before:
+        torch.set_num_threads(before[0])
+    for writer in writers:
+        writer.state["threads"] = torch.get_num_threads()
+
+
+def prepare(arguments):
+    """Windows of the text, the model, and its harvester of each layer."""
     sources = texts.Texts(arguments)
     tokenizer, model = models.load_model(arguments)
-    harvester = models.Harvester(model, arguments.layer, arguments.site, arguments.device)
+    harvesters = {
+        layer: models.Harvester(model, layer, arguments.site, arguments.device) for layer in arguments.layer
+    }
+    if arguments.tokens is None or arguments.seed is not None:
+        say("all of the text is tokenised first")
     windows = Windows(sources, tokenizer, arguments)
+    if arguments.text_form == "wikitext" and unknown_token(tokenizer) is None:
+        say("<unk> stays in the text as it is: this tokenizer has no token for what it does not know")
+    return sources, windows, model, harvesters
+
+
+def run_with(arguments, writers, there):
+    sources, windows, model, harvesters = prepare(arguments)
+    tokenizer = windows.tokenizer
     drop = [] if arguments.keep_special else sorted(set(tokenizer.all_special_ids))
     names = ", ".join(tokenizer.convert_ids_to_tokens(drop)) or "none"
-    say(harvester.place, f"{windows.describe()}; dropped: {names}")
+    say(*(harvesters[layer].place for layer in writers), f"{windows.describe()}; dropped: {names}")
     for group in sources.repeated():
         say(f"used more than once: {', '.join(group)} hold the same text")
     if windows.count is not None:
         say(windows.tally.describe(windows.pack))
-    check_room(arguments, models.text_config(model.config).hidden_size)
-    source = describe_source(arguments, windows, harvester, drop)
-    writer.begin(arguments.dtype, arguments.shard_tokens, recipe_of(arguments, source))
-    if writer.tokens:
-        say(f"going on after {writer.tokens} tokens")
-    if arguments.tokens is not None and writer.tokens > arguments.tokens:
-        raise HarvestError(f"--tokens {arguments.tokens}: {writer.partial} holds {writer.tokens} already")
-    done = harvest(arguments, harvester, windows, drop, writer)
-    say_what_is_left_out(arguments, windows, done)
-    text = windows.tally.record() | {"windows": done.windows, "dropped_tokens": done.dropped.total()}
+    check_room(arguments, models.text_config(model.config).hidden_size * len(writers))
+    described = {n: describe_source(arguments, windows, h, drop) for n, h in harvesters.items()}
+    for layer, target in there.items():
+        stores.expect_made_so(target, described[layer], arguments.dtype, arguments.tokens)
+        say(f"{target}: is there already")
+    for layer, writer in writers.items():
+        begin(arguments, writer, described[layer])
+    keep_threads(arguments, writers.values())
+    layers = [Layer(harvesters[layer], writer) for layer, writer in writers.items()]
+    harvest(arguments, layers, windows, drop)
+    say_of(layers, lambda layer: what_is_left_out(arguments, windows, layer))
     vocabulary = vocabulary_of(tokenizer, sample_of(tokenizer)[1], models.vocabulary_size(model))
+    for layer in layers:
+        finish(arguments, layer, described[layer.harvester.layer], vocabulary)
+    say_of(layers, lambda layer: large_rows(windows, layer))
+
+
+def finish(arguments, layer, source, vocabulary):
+    writer = layer.writer
+    text = layer.tally.record() | {"windows": layer.windows, "dropped_tokens": layer.special.total()}
+    if arguments.max_norm_ratio is not None:
+        text |= {"large_rows": writer.dropped}
+        source = source | {"median_norm": writer.median}
     writer.finish(source | {"text": text}, vocabulary)
 
 

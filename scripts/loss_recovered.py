@@ -49,8 +49,9 @@ def parse_arguments(argv):
     how("--model-dtype", choices=dtypes, default="f32", help="as computed (%(default)s)")
     how("--device", default="cpu", help="cpu, cuda, cuda:1, ... (%(default)s)")
     how("--batch", type=int, default=16, help="windows a forward pass (%(default)s)")
+    models.add_threads(how)
     arguments = parser.parse_args(argv)
-    shared.check(parser, arguments, ("windows", "context", "batch"))
+    shared.check(parser, arguments, ("windows", "context", "batch", "threads"))
     if arguments.context < 2:
         parser.error("--context: one token predicts nothing, expected at least 2")
     # For Windows: no overlap, in the order of the text, which is read as far as it is needed.

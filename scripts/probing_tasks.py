@@ -31,7 +31,7 @@ from pathlib import Path
 from harvesting import HarvestError, labelled, tasks
 from harvesting import model as models
 from harvesting.program import Progress, run_program, say
-from harvesting.windows import whole_frame
+from harvesting.windows import unknown_token, whole_frame
 
 
 def parse_arguments(argv):
@@ -73,8 +73,9 @@ def parse_arguments(argv):
     arguments = parser.parse_args(argv)
     if sum(getattr(arguments, name) is not None for name in ("saebench", "csv", "wikitext")) != 1:
         parser.error("one of --saebench, --csv and --wikitext is needed")
-    for name in ("context", "batch", "train_texts", "test_texts"):
-        if getattr(arguments, name) < 1:
+    for name in ("context", "batch", "train_texts", "test_texts", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
     if arguments.articles < 2:
         parser.error(f"--articles must be at least 2, got {arguments.articles}")
@@ -98,7 +99,7 @@ def wanted_tasks(arguments, tokenizer):
     else:
         source |= {"wikitext": tasks.describe([arguments.wikitext]), "articles": arguments.articles}
         name = arguments.name or f"{arguments.wikitext.stem}_articles"
-        yield name, source, lambda: tasks.from_wikitext(arguments, tokenizer.unk_token)
+        yield name, source, lambda: tasks.from_wikitext(arguments, unknown_token(tokenizer))
 
 
 class Tokens:

@@ -53,13 +53,28 @@ def add_windows(parser):
     return window
 
 
+def out_of(out, layer):
+    return Path(str(out).replace("{layer}", str(layer)))
+
+
+def check_layers(parser, layers, out):
+    """Ends with a message unless each layer has an --out of its own."""
+    for layer in layers:
+        if layer < 0:
+            parser.error(f"--layer counts from 0, got {layer}")
+    if len(set(layers)) < len(layers):
+        parser.error(f"--layer names a block twice: {' '.join(map(str, layers))}")
+    if len({out_of(out, layer) for layer in layers}) < len(layers):
+        parser.error(f"--out needs {{layer}} in its name for {len(layers)} layers, got {out}")
+
+
 def check(parser, arguments, at_least_one):
     """Ends with a message if what argparse cannot know is wrong."""
     for name in at_least_one:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-    if arguments.layer < 0:
+    if isinstance(arguments.layer, int) and arguments.layer < 0:
         parser.error(f"--layer counts from 0, got {arguments.layer}")
     if (arguments.text is None) == (arguments.dataset is None):
         parser.error("one of --text and --dataset is needed")

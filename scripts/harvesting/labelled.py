@@ -7,18 +7,21 @@
     __metadata__: task, classes and optionally words, as JSON; source says how it was made
 """
 
+import hashlib
 import json
 import math
 import os
+import time
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from harvesting import HarvestError, lock
-from harvesting.store import put_in_place, refuse_existing
+from harvesting.store import put_in_place, refuse_existing, write_json
 
 # The bits of bfloat16 are handled as integers, which is all that NumPy has for them.
 FORMATS = {"f32": ("F32", "<f4"), "f16": ("F16", "<f2"), "bf16": ("BF16", "<u2")}
 BF16_EXPONENT = 0x7F80
+SAVE_SECONDS = 20  # between the places from which an interrupted file goes on
 
 
 class Split(NamedTuple):
@@ -62,10 +65,17 @@ class LabelledWriter:
     with LabelledWriter(path, "f32", 384, "letters", ["a", "b"], train, test) as file:
         file.append("train_x", rows)
         file.append("test_x", rows)
+
+    With a `recipe`, all beside the header that decides the bytes, what is written is kept if it is cut
+    off, and the same file goes on from there: from `position`, which is what was last given to reached().
     """
 
-    def __init__(self, path, dtype, width, task, classes, train, test, score=False, source=None):
-        self.path, self.dtype, self.width = path, dtype, width
+    def __init__(self, path, dtype, width, task, classes, train, test, score=False, source=None,
+                 recipe=None):  # fmt: skip
+        self.path, self.dtype, self.width, self.recipe = path, dtype, width, recipe
+        self.temporary = path.with_name(path.name + ".partial")
+        self.progress = path.with_name(path.name + ".partial.json")
+        self.position, self.saved = 0, time.monotonic()
         check(path, classes, train, test)
         metadata = {"task": task, "classes": dump(classes)}
         if train.words is not None:
@@ -96,10 +106,40 @@ class LabelledWriter:
         header = len(header).to_bytes(8, "little") + header
         return header, {t: len(header) + b for t, b in begin.items()}, len(header) + at
 
+    def state(self):
+        """What says from where to go on, and with which file."""
+        made = hashlib.sha256(self.header + dump(self.recipe).encode()).hexdigest()
+        return {"made": made, "position": self.position, "done": self.done}
+
+    def go_on(self):
+        """Opens what an interrupted process has left, if it was to be the same file."""
+        try:
+            found = json.loads(self.progress.read_text(encoding="utf-8"))
+            if self.recipe is None or found["made"] != self.state()["made"]:
+                return False
+            self.file = open(self.temporary, "r+b")
+        except (OSError, ValueError):
+            return False
+        self.position, self.done = found["position"], found["done"]
+        return True
+
+    def reached(self, position):
+        """All up to there is written; once in a while it is made to last."""
+        self.position = position
+        if self.recipe is not None and time.monotonic() - self.saved >= SAVE_SECONDS:
+            self.save()
+
+    def save(self):
+        os.fsync(self.file.fileno())
+        write_json(self.progress, self.state())
+        self.saved = time.monotonic()
+
     def __enter__(self):
         import numpy
 
-        self.temporary = self.path.with_name(self.path.name + ".partial")
+        if self.go_on():
+            return self
+        self.progress.unlink(missing_ok=True)
         self.file = open(self.temporary, "wb")
         try:
             self.reserve()
@@ -149,9 +189,18 @@ class LabelledWriter:
                 raise ValueError(f"rows are missing: {self.done} of {self.rows}")
             if kind is None:
                 put_in_place(self.temporary, self.path)
+            elif self.is_kept(kind):
+                self.save()
         finally:
-            self.temporary.unlink(missing_ok=True)
+            if not self.is_kept(kind):
+                self.temporary.unlink(missing_ok=True)
+                self.progress.unlink(missing_ok=True)
             self.file.close()
+
+    def is_kept(self, kind):
+        """Of a file that was cut off, unless it was for what is in it."""
+        cut_off = kind is not None and not issubclass(kind, (HarvestError, ValueError))
+        return cut_off and self.recipe is not None and self.position > 0
 
 
 def expect_source(path, source):

@@ -1,5 +1,6 @@
 """Model to activations: where a site is, and a forward pass that ends there."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -10,12 +11,22 @@ DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 SITES = ["resid_post", "resid_pre", "mlp_out", "attn_out"]
 
 
-def add_options(add):
-    """The options that say what is read, on a parser's or a group's add_argument."""
+def add_options(add, several=False):
+    """The options that say what is read, on a parser's or a group's add_argument. With `several`,
+    --layer is a list."""
     add("--model", required=True, help="folder or hub name")
     add("--revision", help="branch, tag or commit of a hub model")
     add("--model-name", help="name to record (default: the hub name, or the folder's)")
-    add("--layer", type=int, required=True, help="block, from 0")
+    if several:
+        add(
+            "--layer",
+            type=int,
+            nargs="+",
+            required=True,
+            help="block, from 0; several are read in one pass, into an --out each: its {layer} is the number",
+        )
+    else:
+        add("--layer", type=int, required=True, help="block, from 0")
     add("--site", choices=SITES, default="resid_post", help="default: %(default)s")
 
 
@@ -24,6 +35,21 @@ def add_how_options(add, items, dtype):
     add("--model-dtype", choices=sorted(DTYPES), default="f32", help="as computed (%(default)s)")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ... (%(default)s)")
     add("--batch", type=int, default=32, help=f"{items} a forward pass (%(default)s)")
+    add_threads(add)
+
+
+def add_threads(add):
+    add(
+        "--threads",
+        type=int,
+        help="on a CPU (default: OMP_NUM_THREADS, or the cores that are idle at the start: threads that "
+        "wait for a core which another job has make all of them 5 to 10 times slower)",
+    )
+
+
+def idle_cores():
+    """That this process may use and nobody else does, at least 1."""
+    return max(1, round(len(os.sched_getaffinity(0)) - os.getloadavg()[0]))
 
 
 def describe(arguments, harvester):
@@ -34,9 +60,9 @@ def describe(arguments, harvester):
         "model": arguments.model_name or name,
         "revision": getattr(harvester.model.config, "_commit_hash", None) or arguments.revision,
         "architecture": type(harvester.model).__name__,
-        "layer": arguments.layer,
-        "site": arguments.site,
-        "hook_name": f"blocks.{arguments.layer}.hook_{arguments.site}",
+        "layer": harvester.layer,
+        "site": harvester.site,
+        "hook_name": f"blocks.{harvester.layer}.hook_{harvester.site}",
         "module": harvester.point.name,
         "hidden_states": harvester.index,
     }
@@ -131,6 +157,7 @@ class Harvester:
 
     def __init__(self, model, layer, site, device):
         self.model, self.layer, self.site, self.device = model, layer, site, device
+        self.checked = False
         name, blocks = find_blocks(model)
         if layer >= len(blocks):
             raise HarvestError(f"--layer {layer}: the model has blocks 0 to {len(blocks) - 1}")
@@ -157,7 +184,8 @@ class Harvester:
         return self.watch(ids, [self.point], stop=True)[0]
 
     def watch(self, ids, points, stop=False):
-        """The values at `points`, in their order; `stop` ends the pass as soon as all are there."""
+        """The values at `points`, in their order; `stop` ends the pass as soon as all are there, with
+        their bytes as they were before anything else ran."""
         import torch
 
         self.refuse_unknown(ids)
@@ -165,7 +193,8 @@ class Harvester:
 
         def keep(i, value):
             value = first(value)
-            caught[i] = value.unflatten(0, ids.shape) if value.dim() == 2 else value  # OPT's MLP
+            value = value.unflatten(0, ids.shape) if value.dim() == 2 else value  # OPT's MLP
+            caught[i] = value.clone() if len(points) > 1 else value  # a later block may add to it in place
             if stop and all(c is not None for c in caught):
                 raise Reached
 
@@ -203,10 +232,13 @@ class Harvester:
             )
 
     def check(self, ids):
-        """Compares one batch with transformers' hidden states or, for what is added to the stream,
-        with the difference of the stream after and before the block."""
+        """Compares the first batch with transformers' hidden states or, for what is added to the
+        stream, with the difference of the stream after and before the block."""
         import torch
 
+        if self.checked:
+            return
+        self.checked = True
         self.refuse_unknown(ids)
         if self.index is not None:
             with torch.no_grad():
@@ -229,14 +261,48 @@ class Harvester:
                 )
 
 
-def load_model(arguments, head=False):
-    """Tokenizer and model; with `head`, a causal language model that gives logits."""
-    import torch
-    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+def read_layers(harvesters, ids):
+    """What each of them returns for `ids`, from one pass that ends at the deepest."""
+    return harvesters[0].watch(ids, [harvester.point for harvester in harvesters], stop=True)
+
+
+def keep_memory():
+    """Has glibc keep what is freed. A pass allocates large tensors again and again, and otherwise each
+    of them is made of new pages, which the kernel clears first (a fifth of the CPU time)."""
+    import ctypes
+
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            mallopt(parameter, 2_000_000_000)
+
+
+def be_quiet():
+    """Errors alone of what transformers has to say, and no bars but ours."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read when transformers imports it
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+
+
+def set_threads(threads):
+    """As many, or as add_threads says if None."""
+    import torch
+
+    if threads or "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads or idle_cores())
+
+
+def load_model(arguments, head=False):
+    """Tokenizer and model; with `head`, a causal language model that gives logits."""
+    import torch
+    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+    be_quiet()
+    keep_memory()
+    set_threads(arguments.threads)
     if arguments.device.startswith("cuda") and not torch.cuda.is_available():
         raise HarvestError(f"--device {arguments.device}: this PyTorch sees no CUDA device")
     options = {
@@ -266,23 +332,41 @@ def load_model(arguments, head=False):
     return tokenizer, model.to(arguments.device).eval()
 
 
-def read_all(harvester, sequences, batch, at=slice(None)):
-    """Activations of id sequences of any lengths: pairs of a sequence's number and [length, D], or
-    what is at position `at` of it.
-
-    A batch holds sequences of one length, so that there is nothing to pad and nothing to mask.
-    """
-    import torch
-
+def batches_of(sequences, size):
+    """Numbers of id sequences, in lists of one length each, so that there is nothing to pad and nothing
+    to mask."""
     of_length = {}
     for number, ids in enumerate(sequences):
         of_length.setdefault(len(ids), []).append(number)
-    first_batch = True
     for numbers in of_length.values():
-        for start in range(0, len(numbers), batch):
-            part = numbers[start : start + batch]
-            ids = torch.tensor([list(sequences[number]) for number in part])
-            if first_batch:
-                harvester.check(ids)
-                first_batch = False
-            yield from zip(part, harvester(ids)[:, at].cpu())
+        for start in range(0, len(numbers), size):
+            yield numbers[start : start + size]
+
+
+def read_batch(harvesters, sequences, numbers, at=slice(None)):
+    """Activations of some sequences of one length, [n, length, D] of each harvester, or what is at
+    position `at` of them."""
+    import torch
+
+    ids = torch.tensor([list(sequences[number]) for number in numbers])
+    for harvester in harvesters:
+        harvester.check(ids)
+    return [values[:, at].cpu() for values in read_layers(harvesters, ids)]
+
+
+def read_all(harvester, sequences, batch):
+    """Pairs of a sequence's number and its activations, [length, D]."""
+    for numbers in batches_of(sequences, batch):
+        yield from zip(numbers, *read_batch([harvester], sequences, numbers))
+
+
+def ignores_what_follows(harvesters, ids, at):
+    """Whether the activations at position `at` (from the end) are the same whatever comes after it."""
+    import torch
+
+    changed = ids.clone()
+    changed[:, at + 1 :] = ids[:, :1]
+    if at == -1 or torch.equal(changed, ids):
+        return False
+    pairs = zip(*(read_layers(harvesters, one) for one in (ids, changed)))
+    return all(torch.equal(ours[:, at], other[:, at]) for ours, other in pairs)

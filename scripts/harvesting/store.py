@@ -11,6 +11,7 @@ from harvesting.model import DTYPES
 from harvesting.vocabulary import Vocabulary
 
 FORMAT, VERSION = "sae-activations", 1
+LARGE = 10  # times the median norm: what `sae inspect` calls large too
 OURS = re.compile(r"(shard-\d+\.safetensors|(progress|manifest|vocabulary)\.json)(\.tmp)?|\.lock")
 
 
@@ -51,6 +52,9 @@ class StoreWriter:
     there says from which row of which batch to go on; `recipe` is all that decides the bytes, and
     only a harvest of the same recipe goes on with what is there.
 
+    Rows are large against `median`, the median norm of the first batch's: it is the only one that is
+    known while rows are written, and of a few thousand rows it moves by a few per cent.
+
     From construction to close() nobody else writes the target.
     """
 
@@ -65,14 +69,18 @@ class StoreWriter:
             self.close()
             raise
 
-    def begin(self, dtype, shard_tokens, recipe):
-        """Takes over what an interrupted harvest of the same recipe has left."""
+    def begin(self, dtype, shard_tokens, recipe, tokens=None, max_norm_ratio=None):
+        """Takes over what an interrupted harvest of the same recipe has left. At most `tokens` rows are
+        stored, none with a norm above `max_norm_ratio` times the median."""
         self.dtype, self.shard_tokens = dtype, shard_tokens
+        self.limit, self.max_norm_ratio = tokens, max_norm_ratio
         self.pending, self.pending_rows = [], 0
-        self.state = {"recipe": recipe, "width": None, "window": 0, "skip": 0, "shards": [], "norms": []}
+        self.state = {"recipe": recipe, "width": None, "window": 0, "skip": 0, "shards": [], "norms": [],
+                      "median": None, "large": 0, "largest": 0.0, "dropped": 0}  # fmt: skip
         self.go_on()
         self.begun = True
         self.tokens = self.stored = sum(shard["tokens"] for shard in self.state["shards"])
+        self.dropped = self.state["dropped"]
 
     def go_on(self):
         """Takes over what an interrupted harvest has left, if it is one of this recipe."""
@@ -93,36 +101,66 @@ class StoreWriter:
             file = self.partial / shard["file"]
             if not file.exists() or sha256(file) != shard["sha256"]:
                 raise HarvestError(f"{file}: missing or damaged; remove {self.partial}")
-        self.state = found
+        self.state |= found
 
     @property
     def start(self):
-        """Number of the window to begin with, and how many kept rows of its batch to leave out."""
+        """Number of the window to begin with, and how many rows of its batch have been taken already."""
         return self.state["window"], self.state["skip"]
 
     @property
     def width(self):
         return self.state["width"]
 
+    @property
+    def full(self):
+        return self.tokens == self.limit
+
+    @property
+    def median(self):
+        return self.state["median"]
+
+    def norms_of(self, stored):
+        """In f64; the first ones decide the median."""
+        norms = stored.double().norm(dim=1)
+        if self.median is None and len(norms):
+            self.state["median"] = norms.median().item()
+        return norms
+
     def append(self, activations, tokens, context, window, before):
-        """Rows of the batch that starts with `window`; `before` of its rows were left out."""
+        """Takes rows of the batch that starts with `window`, of which `before` rows were taken earlier,
+        up to the one with which the store is full. Returns how many."""
         import torch
 
+        if self.full:
+            return 0
         stored = activations.to("cpu", getattr(torch, DTYPES[self.dtype]))
         bad = ~torch.isfinite(stored.float()).all(dim=1)
         if bad.any():
             row = self.tokens + int(bad.nonzero()[0, 0])
             raise HarvestError(f"activation {row} is not finite in {self.dtype}; try --dtype bf16")
         self.state["width"] = stored.shape[1]
-        self.tokens += len(stored)
-        self.pending.append((stored, tokens.int(), context.int()))
-        self.pending_rows += len(stored)
+        norms = self.norms_of(stored)
+        kept = torch.ones(len(stored), dtype=torch.bool)
+        if self.max_norm_ratio is not None and self.median is not None:
+            kept = norms <= self.max_norm_ratio * self.median
+        rows = kept.nonzero()[:, 0]
+        taken = len(stored)
+        if self.limit is not None and len(rows) >= self.limit - self.tokens:
+            rows = rows[: self.limit - self.tokens]
+            taken = int(rows[-1]) + 1
+        self.tokens += len(rows)
+        self.pending.append((stored[rows], tokens[rows].int(), context[rows].int()))
+        self.pending_rows += len(rows)
         while self.pending_rows >= self.shard_tokens:
             # What is left after a shard is the end of this batch.
-            skip = before + len(stored) - (self.pending_rows - self.shard_tokens)
+            own = len(rows) - (self.pending_rows - self.shard_tokens)
+            end = int(rows[own - 1]) + 1
             self.write_shard(self.shard_tokens)
-            self.state |= {"window": window, "skip": skip}
+            self.state |= {"window": window, "skip": before + end, "dropped": self.dropped + end - own}
             write_json(self.partial / "progress.json", self.state)
+        self.dropped += taken - len(rows)
+        return taken
 
     def write_shard(self, rows):
         import torch
@@ -139,10 +177,14 @@ class StoreWriter:
         digest = sha256(temporary)
         put_in_place(temporary, path)
         self.state["shards"].append({"file": path.name, "tokens": rows, "sha256": digest})
-        self.state["norms"].append(shard["activations"].double().norm(dim=1).sum().item())
+        norms = shard["activations"].double().norm(dim=1)
+        self.state["norms"].append(norms.sum().item())
+        self.state["large"] += int((norms > LARGE * self.median).sum())
+        self.state["largest"] = max(self.state["largest"], norms.max().item())
         self.stored += rows
 
     def finish(self, source, vocabulary):
+        """Completes the store; `large` and `largest` are then of all of its rows."""
         if self.pending_rows:
             self.write_shard(self.pending_rows)
         if not self.tokens:
@@ -178,6 +220,25 @@ class StoreWriter:
 
 
 # --- reading -----------------------------------------------------------------------------------
+
+
+def expect_made_so(folder, source, dtype, tokens):
+    """Refuses a finished store that was made in another way than `source` says, or not of so many tokens
+    unless that is None."""
+    manifest = read_json(folder / "manifest.json", "an activation store")
+    wanted = {"dtype": dtype} | json.loads(json.dumps(source))
+    found = manifest.get("source", {}) | {"dtype": manifest.get("dtype")}
+    for name, value in wanted.items():
+        if found.get(name) != value:
+            raise HarvestError(
+                f"{folder}: exists already, made with another {name.replace('_', '-')}; "
+                "choose another --out or remove it"
+            )
+    if tokens not in (None, manifest["tokens"]):
+        raise HarvestError(
+            f"{folder}: exists already, of {manifest['tokens']} tokens and not {tokens}; "
+            "choose another --out or remove it"
+        )
 
 
 def read_json(path, what):

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from harvesting import HarvestError
+from harvesting.program import Progress
 from harvesting.text import TEXT_FORMS, blocks
 
 
@@ -12,6 +13,18 @@ class Window(NamedTuple):
 
 
 # --- special tokens ----------------------------------------------------------------------------
+
+
+def unknown_token(tokenizer):
+    """What the tokenizer makes of what it does not know, as text; None if it knows everything. Byte-level
+    tokenizers do, and yet state an unknown token: the one that ends a text, which has no place in it."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if tokenizer.unk_token in (None, tokenizer.bos_token, tokenizer.eos_token):
+        return None
+    if backend is not None and hasattr(backend.model, "unk_token") and backend.model.unk_token is None:
+        return None
+    return tokenizer.unk_token
+
 
 # Not every vocabulary has a letter, and what a tokenizer does not know it may leave out.
 SAMPLES = ("a", "the", "0", ".", "\u3042", "\u4e00", "\u0430", "!")
@@ -136,7 +149,7 @@ class Windows:
         if arguments.tokens is None or arguments.seed is not None:
             import random
 
-            self.all = list(self.generate())
+            self.all = list(self.watched())
             if arguments.seed is not None:
                 random.Random(arguments.seed).shuffle(self.all)
         self.count = None if self.all is None else len(self.all)
@@ -159,7 +172,7 @@ class Windows:
         import numpy
 
         counted = False
-        for block in blocks(self.form(document, self.tokenizer.unk_token)):
+        for block in blocks(self.form(document, unknown_token(self.tokenizer))):
             encoded = self.tokenizer(block, add_special_tokens=False, verbose=False)
             if encoded["input_ids"] and not counted:
                 self.tally.documents += 1
@@ -180,6 +193,14 @@ class Windows:
                 yield end
 
         yield joined()
+
+    def watched(self):
+        """What generate makes, with a bar."""
+        progress, tokens = Progress(0, "tokens of text"), 0
+        for window in self.generate():
+            yield window
+            tokens += self.inner
+            progress.show(tokens, None)
 
     def generate(self):
         import numpy
