@@ -37,10 +37,9 @@ void append(SparseRows& rows, const SparseRows& more) {
 }
 
 void add_truth(StoreWriter& writer, std::int64_t number, const SparseRows& rows) {
-  writer.add_file(truth_file_name(number),
-                  NamedTensors{{"values", tensor_of(rows.values)},
-                               {"indices", tensor_of(rows.indices)},
-                               {"offsets", tensor_of(rows.offsets)}});
+  writer.add_file(truth_file_name(number), NamedTensors{{"values", tensor_of(rows.values)},
+                                                        {"indices", tensor_of(rows.indices)},
+                                                        {"offsets", tensor_of(rows.offsets)}});
 }
 
 }  // namespace

@@ -41,8 +41,8 @@ struct Data {
   std::function<std::unique_ptr<ActivationSource>()> train;
   std::function<std::unique_ptr<ActivationSource>()> held_out;
   /// Where the features behind the held-out activations are known, which is of synthetic data and
-  /// of stores that `sae synth` wrote: their world, and the activations of `held_out`, in its order,
-  /// with them. Else null and empty.
+  /// of stores that `sae synth` wrote: their world, and the activations of `held_out`, in its
+  /// order, with them. Else null and empty.
   std::shared_ptr<const World> world;
   std::function<std::unique_ptr<TruthSource>()> held_out_with_truth;
   std::shared_ptr<const nlohmann::ordered_json> source;
@@ -87,8 +87,8 @@ Data open_data(const ConfigNode& data, std::uint64_t seed);
 DataFingerprint fingerprint_of(const ConfigNode& data);
 
 /// Reads the first `tokens` held-out activations, `batch` at a time, unless that was done before.
-/// DataError if one is not finite or has other features than its file says: what is evaluated at the
-/// end is looked at before the beginning.
+/// DataError if one is not finite or has other features than its file says: what is evaluated at
+/// the end is looked at before the beginning.
 void require_finite_held_out(const Data& data, std::int64_t tokens, std::int64_t batch);
 
 /// The kinds and their options, for `sae config`.

@@ -16,7 +16,8 @@ namespace {
 
 constexpr const char* kWorldFile = "world.json";
 constexpr const char* kDictionaryFile = "dictionary.safetensors";
-constexpr const char* kRemedy = "; write the store anew with sae synth, or remove world.json to use it without its truth";
+constexpr const char* kRemedy =
+    "; write the store anew with sae synth, or remove world.json to use it without its truth";
 
 [[noreturn]] void refuse_truth(const std::filesystem::path& place, const std::string& what) {
   throw DataError(place.string() + ": " + what + kRemedy);
@@ -59,7 +60,8 @@ std::shared_ptr<const World> read_world(const std::filesystem::path& folder, std
     const double rate = world->rates()[static_cast<std::size_t>(i)];
     const double difference = std::abs(stored[i].item<double>() - rate);
     if (difference <= 1e-6 * rate) continue;  // not so of a NaN
-    refuse_truth(file.path(), "feature " + std::to_string(i) + " has another rate than in the world of " +
+    refuse_truth(file.path(), "feature " + std::to_string(i) +
+                                  " has another rate than in the world of " +
                                   std::string(kWorldFile));
   }
   return world;
@@ -128,8 +130,9 @@ void StoredTruth::open_parts() {
     rows += parts_.emplace_back(open_truth_file(path), rows).count;
   }
   if (rows == store_->size()) return;
-  refuse_truth(folder, "has the features of " + std::to_string(rows) + " activations in its truth files, " +
-                           std::to_string(store_->size()) + " activations in its shards");
+  refuse_truth(folder, "has the features of " + std::to_string(rows) +
+                           " activations in its truth files, " + std::to_string(store_->size()) +
+                           " activations in its shards");
 }
 
 const StoredTruth::Part& StoredTruth::part_of(std::int64_t row) const {
