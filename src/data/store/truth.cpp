@@ -38,7 +38,10 @@ T element(std::string_view bytes, std::int64_t i) {
 
 WorldOptions read_world_options(const std::filesystem::path& path) {
   try {
-    return resolve(read_fields<WorldOptions>(read_config(path.string())));
+    const ConfigNode config = read_config(path.string());
+    const auto options = read_fields<WorldOptions>(config);
+    findings_of(options, config).require();
+    return resolve(options);
   } catch (const ConfigError& error) {
     throw DataError(error.what() + std::string(kRemedy));
   }

@@ -7,17 +7,16 @@
 namespace sae::diagnose {
 namespace {
 
-std::string no_words(const RunRecord& run) {
-  return "absorption on words was not measured: " + (run.folder / "evaluation.json").string() +
-         " is not there or has none (sae compare writes it; sae eval --suite absorption --json)";
-}
+constexpr const char* kNoWords =
+    "absorption on words was not measured: the run's folder has no evaluation.json with it, which "
+    "sae compare writes and sae eval --suite absorption --json prints";
 
 }  // namespace
 
 Check check_words_l0(const RunRecord& run, const DiagnoseOptions& limits) {
   const double on_words = value_in(run.words, "l0");
   const double on_text = value_in(run.held_out, metric::kL0);
-  if (!std::isfinite(on_words)) return skipped("words_l0", no_words(run));
+  if (!std::isfinite(on_words)) return skipped("words_l0", kNoWords);
   if (!(on_text > 0)) return skipped("words_l0", "there is no evaluation on text to compare with");
   const double ratio = on_words / on_text;
   const bool fired = ratio > limits.words_l0 || ratio * limits.words_l0 < 1;
@@ -42,7 +41,7 @@ Check check_words_l0(const RunRecord& run, const DiagnoseOptions& limits) {
 
 Check check_words_latents(const RunRecord& run, const DiagnoseOptions& limits) {
   const double f1 = value_in(run.words, "mean_k1_f1");
-  if (!std::isfinite(f1)) return skipped("words_latents", no_words(run));
+  if (!std::isfinite(f1)) return skipped("words_latents", kNoWords);
   const bool fired = f1 < limits.main_f1;
   Check check{"words_latents",
               fired_if(fired),
