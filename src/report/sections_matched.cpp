@@ -1,7 +1,9 @@
 // The members at matched L0: the table of the comparison, and those of absorption on words.
 #include <algorithm>
-#include <cmath>
+#include <iterator>
+#include <optional>
 #include <set>
+#include <utility>
 
 #include "html/svg.h"
 #include "report/groups.h"

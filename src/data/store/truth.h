@@ -11,6 +11,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "sae/data/store.h"
 #include "sae/data/world.h"
