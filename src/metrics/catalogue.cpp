@@ -10,7 +10,9 @@ const std::vector<MetricInfo>& known_metrics() {
   using enum Better;
   static const std::vector<MetricInfo> metrics = {
       {metric::kL0, "L0", "L0", kNeither, 0, 1},
+      {metric::kWordsL0, "L0 on the words", "L0 w", kNeither, 5, 1},
       {metric::kExplainedVariance, "explained variance", "EV", kHigher, 1},
+      {metric::kWordsVariance, "explained variance on the words", "EV w", kHigher, 6},
       {metric::kCosine, "cosine similarity", "cosine", kHigher, 15},
       {metric::kNmse, "normalised MSE", "NMSE", kLower, 18},
       {metric::kL2Ratio, "L2 ratio", "L2", kNeither, 0},
@@ -21,8 +23,6 @@ const std::vector<MetricInfo>& known_metrics() {
       {metric::kAbsorptionFractionMacro, "absorption fraction (macro)", "frac macro", kLower, 0},
       {metric::kMissOnMacro, "parent silent, child on (macro)", "miss on", kLower, 0},
       {metric::kMissOffMacro, "parent silent, child off (macro)", "miss off", kLower, 0},
-      {metric::kWordsL0, "L0 on the words", "L0 w", kNeither, 5, 1},
-      {metric::kWordsVariance, "explained variance on the words", "EV w", kHigher, 6},
       {metric::kWordsFull, "full absorption (words)", "full w", kLower, 7},
       {metric::kWordsFraction, "absorption fraction (words)", "frac. w", kLower, 8},
       {metric::kWordsMainF1, "F1 of the main latent", "k=1 F1", kHigher, 9},

@@ -177,15 +177,17 @@ std::string not_ranked_details(const ComparisonResult& result) {
 std::string marked(const WordMarks& marks) {
   const std::string letters = letters_of(marks);
   if (letters.empty()) return "";
-  const std::string title = (marks.random ? std::string(kMeansRandom) : std::string()) +
-                            (letters.size() > 1 ? "; " : "") +
-                            (marks.no_latent ? kMeansNoLatent : "");
+  std::string title = marks.random ? kMeansRandom : "";
+  if (letters.size() > 1) title.append("; ");
+  if (marks.no_latent) title.append(kMeansNoLatent);
   return "<sup class=\"out\" title=\"" + escaped(title) + "\">" + letters + "</sup>";
 }
 
 std::string meaning_of(const WordMarks& marks) {
-  return (marks.random ? " r: " + std::string(kMeansRandom) + "." : "") +
-         (marks.no_latent ? " f: " + std::string(kMeansNoLatent) + "." : "");
+  std::string text;
+  if (marks.random) text.append(" r: ").append(kMeansRandom).append(".");
+  if (marks.no_latent) text.append(" f: ").append(kMeansNoLatent).append(".");
+  return text;
 }
 
 std::string matched_section(const ComparisonResult& result) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <tuple>
 
 #include "sae/base/text.h"
 #include "sae/results/results.h"
@@ -128,8 +129,11 @@ std::string results_table(const ComparisonResult& result, std::size_t columns) {
     }
     text = layout(rows, columns);
     if (seen.outside) text += "* outside the member's range of L0: its nearest value\n";
-    if (seen.words.random) text += std::string("r ") + kMeansRandom + "\n";
-    if (seen.words.no_latent) text += std::string("f ") + kMeansNoLatent + "\n";
+    for (const auto& [there, letter, meaning] :
+         {std::tuple{seen.words.random, "r ", kMeansRandom},
+          std::tuple{seen.words.no_latent, "f ", kMeansNoLatent}}) {
+      if (there) text.append(letter).append(meaning).append("\n");
+    }
   }
   for (const RunResult& run : result.runs) {
     if (!run.done) text += "failed: " + run.name + ": " + run.message + "\n";
