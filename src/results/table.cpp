@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
-#include <tuple>
 
 #include "sae/base/text.h"
 #include "sae/results/results.h"
@@ -129,11 +128,8 @@ std::string results_table(const ComparisonResult& result, std::size_t columns) {
     }
     text = layout(rows, columns);
     if (seen.outside) text += "* outside the member's range of L0: its nearest value\n";
-    for (const auto& [there, letter, meaning] :
-         {std::tuple{seen.words.random, "r ", kMeansRandom},
-          std::tuple{seen.words.no_latent, "f ", kMeansNoLatent}}) {
-      if (there) text.append(letter).append(meaning).append("\n");
-    }
+    if (seen.words.random) text.append("r ").append(kMeansRandom).append("\n");
+    if (seen.words.no_latent) text.append("f ").append(kMeansNoLatent).append("\n");
   }
   for (const RunResult& run : result.runs) {
     if (!run.done) text += "failed: " + run.name + ": " + run.message + "\n";
