@@ -108,9 +108,9 @@ void add_eval(Program& program) {
       "micro is over events, macro over parent features; a parent counts from a\n"
       "|cosine| of eval.truth.min_match_cosine (0.5) with its latent, and where none\n"
       "does there is no score.\n\n"
-      "Absorption prints L0 and explained variance on the words, to be read beside those\n"
-      "on text, and scores given a main latent (_given_main). With --controls random it\n"
-      "says where a random dictionary scores as much.\n\n"
+      "Absorption prints L0 and explained variance on the words, to be read beside\n"
+      "those on text, and scores given a main latent (_given_main). With --controls\n"
+      "random it says where a random dictionary scores as much.\n\n"
       "Labelled activations are made by scripts/first_letter.py, word_classes.py and\n"
       "probing_tasks.py. Options of the suites: sae config print core, absorption,\n"
       "probing.");

@@ -387,6 +387,7 @@ TEST(Absorption, ScoresGivenAMainLatentAreOfTheClassesThatHaveOne) {
   AbsorptionResult result;
   const auto add = [&](double f1, double full, double fraction, bool kept = true) {
     ClassAbsorption one;
+    one.sparse.latents = {0};
     one.sparse.f1 = {f1};
     one.full = full;
     one.fraction = fraction;
