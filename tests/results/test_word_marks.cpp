@@ -75,7 +75,7 @@ TEST(WordMarks, AreSetForARunsOwnScoreAndExplainedInTheTerminal) {
   EXPECT_EQ(letters_of(word_marks(result, result.runs[1], metric::kWordsFull)), "f");
   const std::string table = results_table(result);
   EXPECT_NE(table.find(".305±.014rf"), std::string::npos) << table;
-  EXPECT_NE(table.find("20.0±0.0"), std::string::npos) << "L0 on the words\n" << table;
+  EXPECT_NE(table.find("20.0±.0"), std::string::npos) << "L0 on the words\n" << table;
   EXPECT_NE(
       table.find("\nr a random dictionary at about this L0 scores as much: not told from "
                  "chance\nf F1 of the main latent below 0.2: measures whether there is one at "
