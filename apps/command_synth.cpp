@@ -44,7 +44,12 @@ void add_synth(Program& program) {
   add_sets(command, given->sets, "Change an option of the world: bias_norm=0; repeatable");
   add_out(command, given->out, "Folder of the store")->required();
   add_output(command, program.common);
-  command->footer("Example:\n  sae synth --preset small-zipf --tokens 1000000 --out acts/zipf");
+  command->footer(
+      "A store like any other (data.kind store), whose features are known: training,\n"
+      "comparing and evaluating on it measure the truth as on a world sampled anew.\n\n"
+      "Examples:\n"
+      "  sae synth --preset small-zipf --tokens 1000000 --out acts/zipf\n"
+      "  sae eval runs/topk --data acts/zipf --suite truth");
 }
 
 }  // namespace sae_cli

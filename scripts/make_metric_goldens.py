@@ -621,6 +621,14 @@ def aggregation():
     for key in ("mean_absorption_fraction", "full_absorption_rate", "num_full_absorption",
                 "num_probe_true_positives", "num_split_features"):
         out[f"detail.{key}"] = torch.tensor([float(r[key]) for r in details], dtype=torch.float64)
+    # Not SAEBench's: its letters' scores, averaged over those with main latents that read them.
+    main_f1 = rng.uniform(0, 0.6, size=26)
+    table = pd.DataFrame(details).set_index("first_letter")
+    having = table[[main_f1[LETTERS.index(name)] >= 0.2 for name in table.index]]
+    assert 0 < len(having) < len(table)
+    out |= {"main_f1": main_f1, "classes_with_main": float(len(having)),
+            "full_given_main": having["full_absorption_rate"].mean(),
+            "fraction_given_main": having["mean_absorption_fraction"].mean()}
     save("aggregation", out)
 
 

@@ -64,6 +64,7 @@
 #include "sae/report/report.h"
 #include "sae/results/results.h"
 #include "sae/results/significance.h"
+#include "sae/results/word_marks.h"
 #include "sae/sparse/codes.h"
 #include "sae/sparse/decode.h"
 #include "sae/sparse/encoder.h"

@@ -95,6 +95,13 @@ RunResult result_of(const Entrant& entrant) {
   }
   RunSummary summary = read_summary(entrant.folder);
   result.metrics = std::move(summary.metrics);
+  for (const auto& [name, value] : result.metrics) {
+    if (renamed_to(name).empty()) continue;
+    throw DataError(entrant.folder.string() +
+                    ": was evaluated by an earlier version of sae, which called " +
+                    renamed_to(name) + " " + name +
+                    "; remove the folder to train and evaluate it anew, or choose another --out");
+  }
   result.firing = std::move(summary.firing);
   result.wall_s = summary.wall_s;
   // What training measured against a world's features.

@@ -8,6 +8,7 @@
 
 #include "config/fields_json.h"
 #include "data/store/manifest.h"
+#include "data/store/truth.h"
 #include "sae/base/error.h"
 #include "sae/base/interrupt.h"
 #include "sae/base/sha256.h"
@@ -55,9 +56,10 @@ Data open_world(const SyntheticFields& fields, std::uint64_t run_seed) {
   data.world = world;
   data.train = [world, seed] { return std::make_unique<WorldSource>(world, seed); };
   // Every run is judged on the same held-out samples, whatever its own seed.
-  data.held_out = [world] {
+  data.held_out_with_truth = [world] {
     return std::make_unique<WorldSource>(world, /*data_seed=*/0, SampleSet::kHeldOut);
   };
+  data.held_out = data.held_out_with_truth;
   data.source = std::make_shared<Json>(
       Json{{"kind", "synthetic"}, {"world", write_fields(world->options())}});
   const DataIdentity identity = identity_of(world->options());
@@ -119,6 +121,13 @@ Data open_store(const StoreFields& fields, std::uint64_t run_seed) {
   data.d_in = stores.train->d_in();
   data.train = [train] { return train->another(); };
   data.held_out = [held_out] { return held_out->another(); };
+  if (has_stored_truth(stores.held_out->path())) {
+    const auto truth = std::make_shared<const StoredTruth>(stores.held_out);
+    data.world = truth->world();
+    data.held_out_with_truth = [held_out, truth] {
+      return std::make_unique<StoredTruthSource>(held_out->another(), truth);
+    };
+  }
   data.train_tokens = train->size();
   data.held_out_tokens = held_out->size();
   data.fingerprint = stores.fingerprint();
@@ -177,6 +186,12 @@ std::optional<DataSize> data_size(const ConfigNode& data) try {
   return {};
 }
 
+bool knows_truth(const ConfigNode& data) {
+  if (choice_at<DataKind>(data, "kind") == DataKind::kSynthetic) return true;
+  const auto options = read_fields<StoreFields>(data.without({"kind"})).get<StoreOptions>();
+  return has_stored_truth(options.held_out_path.value_or(options.path));
+}
+
 Data open_data(const ConfigNode& data, std::uint64_t seed) {
   const ConfigNode rest = data.without({"kind"});
   if (choice_at<DataKind>(data, "kind") == DataKind::kSynthetic) {
@@ -197,15 +212,18 @@ DataFingerprint fingerprint_of(const ConfigNode& data) {
 }
 
 void require_finite_held_out(const Data& data, std::int64_t tokens, std::int64_t batch) {
-  if (data.world) return;
+  if (data.world && !data.held_out_tokens) return;  // sampled, not read
   tokens = data.held_out_at_most(tokens);
   if (data.finite_held_out && *data.finite_held_out >= tokens) return;
-  const auto source = data.held_out();
+  const std::unique_ptr<TruthSource> with_truth = data.world ? data.held_out_with_truth() : nullptr;
+  const std::unique_ptr<ActivationSource> alone = with_truth ? nullptr : data.held_out();
+  ActivationSource& source = with_truth ? *with_truth : *alone;
   for (std::int64_t done = 0; done < tokens; done += batch) {
     check_interrupt();
-    const at::Tensor x = source->next(std::min(batch, tokens - done));
+    const std::int64_t count = std::min(batch, tokens - done);
+    const at::Tensor x = with_truth ? with_truth->next_with_truth(count).x : source.next(count);
     if (!at::isfinite(x).all().item<bool>()) {
-      throw DataError("held-out data: " + source->description() + ": one of the activations " +
+      throw DataError("held-out data: " + source.description() + ": one of the activations " +
                       std::to_string(done) + " to " + std::to_string(done + x.size(0) - 1) +
                       " has a NaN or infinity; leave it out");
     }

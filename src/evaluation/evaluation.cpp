@@ -42,6 +42,12 @@ FiringHistogram firing_histogram(const at::Tensor& frequency, std::int64_t token
   return histogram;
 }
 
+void add_average(const TruthAverage& average, const char* micro, const char* macro,
+                 MetricValues& values) {
+  values[micro] = average.micro;
+  values[macro] = average.macro;
+}
+
 void add_truth(const TruthMetrics& truth, MetricValues& values) {
   values[metric::kTrueL0] = truth.true_l0;
   values[metric::kMcc] = truth.mcc;
@@ -50,16 +56,16 @@ void add_truth(const TruthMetrics& truth, MetricValues& values) {
   values[metric::kRecall] = truth.recall;
   values[metric::kF1] = truth.f1;
   values[metric::kShrinkage] = truth.shrinkage;
-  values[metric::kMissOn] = truth.miss_on.macro;
-  values[metric::kMissOff] = truth.miss_off.macro;
-  values[metric::kAbsorptionGap] = truth.gap.macro;
-  values[metric::kAbsorptionFullMicro] = truth.full.micro;
-  values[metric::kAbsorptionFullMacro] = truth.full.macro;
-  values[metric::kAbsorptionFraction] = truth.fraction.micro;
-  values[metric::kAbsorptionFractionMacro] = truth.fraction.macro;
+  add_average(truth.miss_on, metric::kMissOnMicro, metric::kMissOnMacro, values);
+  add_average(truth.miss_off, metric::kMissOffMicro, metric::kMissOffMacro, values);
+  add_average(truth.gap, metric::kAbsorptionGapMicro, metric::kAbsorptionGapMacro, values);
+  add_average(truth.full, metric::kAbsorptionFullMicro, metric::kAbsorptionFullMacro, values);
+  add_average(truth.fraction, metric::kAbsorptionFractionMicro, metric::kAbsorptionFractionMacro,
+              values);
+  add_average(truth.partial, metric::kPartialAbsorptionMicro, metric::kPartialAbsorptionMacro,
+              values);
   values[metric::kAbsorptionParents] = static_cast<double>(truth.full.parents);
   if (truth.missing > 0) values[metric::kAbsorptionMissing] = static_cast<double>(truth.missing);
-  values[metric::kPartialAbsorption] = truth.partial.macro;
   values[metric::kAbsorptionCosine] = truth.absorption_cosine;
   values[metric::kHedgingCosine] = truth.hedging_cosine;
 }
@@ -128,9 +134,9 @@ Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions&
     };
     TruthEvaluation truth(data.world, {cpu(sae.W_dec), cpu(sae.b_dec), cpu(sae.W_enc)},
                           options.truth);
-    WorldSource source(data.world, /*data_seed=*/0, SampleSet::kHeldOut);
-    for_held_out(options.tokens, options.batch, [&](std::int64_t count) {
-      const LabelledBatch batch = source.next_with_truth(count);
+    const auto source = data.held_out_with_truth();
+    for_held_out(data.held_out_at_most(options.tokens), options.batch, [&](std::int64_t count) {
+      const LabelledBatch batch = source->next_with_truth(count);
       const Codes codes = to_cpu(measure(batch.x));
       truth.add(batch.truth, view_of(codes));
     });

@@ -161,7 +161,7 @@ SuiteOutcome core_suite(const Autoencoder& sae, const Data& data, const EvalOpti
 
 SuiteOutcome truth_suite(const Autoencoder& sae, const Data& data, const EvalOptions& eval) {
   if (!data.world) {
-    throw ConfigError("--suite truth: needs a synthetic world; give a preset with --data");
+    throw ConfigError(kNeedsTruth);
   }
   Evaluation result = evaluate(sae, data, eval);
   for (const char* name : kReconstructionMetrics) result.values.erase(name);
@@ -172,11 +172,14 @@ SuiteOutcome truth_suite(const Autoencoder& sae, const Data& data, const EvalOpt
   const double parents = result.values.at(metric::kAbsorptionParents);
   Json reasons = Json::object();
   for (const LeftOut& one : left_out) reasons[one.why] = one.name;
-  json["rests_on"] = {{"samples", eval.tokens}, {"parents", parents}, {"left_out", reasons}};
+  json["rests_on"] = {{"samples", result.tokens},
+                      {"parents", parents},
+                      {"min_match_cosine", eval.truth.min_match_cosine},
+                      {"left_out", reasons}};
   json["ranked"] = result.degenerate.empty();
   if (!result.degenerate.empty()) json["not_ranked"] = result.degenerate;
   SuiteOutcome out = summarised("truth", {{result.values, std::move(json), result.degenerate, {}}});
-  out.basis = std::to_string(eval.tokens) + " samples; absorption on " + trimmed(parents, 0) +
+  out.basis = std::to_string(result.tokens) + " samples; absorption on " + trimmed(parents, 0) +
               " parents" + left_out_text(left_out);
   return out;
 }
@@ -224,6 +227,10 @@ SuiteOutcome AbsorptionSuite::run(const Autoencoder& sae) const {
     if (i == 0) basis = result.basis();
   }
   SuiteOutcome out = summarised("absorption", repeats);
+  if (out.unranked.empty() && out.mean.at("mean_k1_f1") < kLeastMainF1) {
+    out.remark = "the main latents have a mean F1 below " + trimmed(kLeastMainF1, 3) +
+                 ": this measures whether a latent for a class exists at all";
+  }
   out.basis = std::move(basis);
   return out;
 }

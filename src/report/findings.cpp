@@ -7,6 +7,7 @@
 #include "sae/base/text.h"
 #include "sae/report/report.h"
 #include "sae/results/significance.h"
+#include "sae/results/word_marks.h"
 
 namespace sae {
 namespace {
@@ -64,8 +65,10 @@ class Paragraph {
     }
     std::string text = absorption_ ? least_absorbing() : most_explaining();
     for (const Standing& standing : standings_) text += masked(standing);
-    text += differences(metric::kFullOfClass, "full absorption");
-    text += differences(metric::kFractionOfClass, "absorption fraction");
+    text += differences(metric::kFullOfClass, "full absorption", level_, metric::kL0);
+    text += differences(metric::kFractionOfClass, "absorption fraction", level_, metric::kL0);
+    text += differences_on_words();
+    text += word_marks_in_words();
     if (!unranked_.empty()) text += " Not ranked: " + listed(unranked_) + ".";
     if (!left_out_.empty()) {
       text += " Not ranked, for want of runs around this L0: " + listed(left_out_) + ".";
@@ -95,9 +98,7 @@ class Paragraph {
   std::string least_absorbing() const {
     const auto order = ranked(&Standing::absorption, 1);
     const Standing& best = order[0];
-    const std::string kind = absorption_->name == metric::kAbsorptionFraction
-                                 ? "an absorption fraction"
-                                 : "full absorption";
+    const std::string& kind = absorption_->label;
     if (order.size() == 1) {
       return at_level() + best.member->label + " has " + kind + " of " + with_sd(*best.absorption) +
              seeds(*best.absorption) +
@@ -161,9 +162,9 @@ class Paragraph {
     std::string why;
     for (const RunResult& run : result_.runs) {
       if (!run.done || run.member != member) continue;
-      if (is_ranked(run, absorption_->name)) return "";
+      if (ranked_value(run, absorption_->name)) return "";
       const auto found = run.unranked.find(suite_of(absorption_->name));
-      if (why.empty() && found != run.unranked.end()) why = found->second;
+      if (why.empty()) why = found != run.unranked.end() ? found->second : why_no_absorption(run);
     }
     return why;
   }
@@ -175,11 +176,15 @@ class Paragraph {
   }
 
   /// Which members differ on classes of words by more than the noise.
-  std::string differences(const std::string& metric, const std::string& label) const {
-    const DifferenceTable table = differences_at(result_, metric, level_);
+  std::string differences(const std::string& metric, const std::string& label, double level,
+                          const std::string& axis) const {
+    const DifferenceTable table = differences_at(result_, metric, level, axis);
     const std::size_t compared = table.compared(), found = table.told_apart();
     if (compared == 0) return "";
-    const std::string what = " In " + label + " on classes of words ";
+    const std::string what =
+        " In " + label + " on classes of words" +
+        (axis == metric::kL0 ? std::string(" ")
+                             : ", matched at L0 " + trimmed(level, 3) + " on the words instead, ");
     if (found == 0) {
       return what + "no two members differ by more than the noise of seeds and classes" +
              (one_seed_only(table) ? ", which one seed does not tell." : ".");
@@ -197,6 +202,32 @@ class Paragraph {
            (compared == 1 ? " pair" : " pairs") + (found == 1 ? " differs" : " differ") +
            " by more than the noise of seeds and classes" +
            (found > named.size() ? ", among them " : ": ") + listed(named) + ".";
+  }
+
+  std::string differences_on_words() const {
+    const double level = report::middle_level(result_, metric::kWordsL0);
+    return differences(metric::kFullOfClass, "full absorption", level, metric::kWordsL0);
+  }
+
+  /// Whose full absorption on words must not be taken for absorption.
+  std::string word_marks_in_words() const {
+    std::vector<std::string> chance, missing;
+    for (const Member& member : result_.members) {
+      const WordMarks marks = word_marks(result_, member.label, metric::kWordsFull, level_);
+      if (marks.random) chance.push_back(member.label);
+      if (marks.no_latent) missing.push_back(member.label);
+    }
+    std::string text;
+    if (!chance.empty()) {
+      text += " A random dictionary at about this L0 has as much full absorption on words as " +
+              listed(chance) + ", which is not told from chance.";
+    }
+    if (!missing.empty()) {
+      text += " The main latents' F1 is below " + trimmed(kLeastMainF1, 3) + " for " +
+              listed(missing) +
+              ": absorption on words measures there whether a latent for a class exists at all.";
+    }
+    return text;
   }
 
   static bool one_seed_only(const DifferenceTable& table) {

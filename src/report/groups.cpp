@@ -93,8 +93,8 @@ std::optional<MetricInfo> absorption_metric(const ComparisonResult& result) {
   return std::nullopt;
 }
 
-double middle_level(const ComparisonResult& result) {
-  const std::vector<double> levels = matched_levels(result);
+double middle_level(const ComparisonResult& result, const std::string& axis) {
+  const std::vector<double> levels = matched_levels(result, 3, axis);
   return levels.empty() ? 0 : levels[levels.size() / 2];
 }
 

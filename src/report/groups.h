@@ -39,8 +39,9 @@ Look look_of(const ComparisonResult& result, std::size_t index);
 /// The absorption metric that speaks for all of them; none without ground truth.
 std::optional<MetricInfo> absorption_metric(const ComparisonResult& result);
 
-/// The middle of the matched levels, which single-level views show. 0 if there are none.
-double middle_level(const ComparisonResult& result);
+/// The middle of the matched levels, which single-level views show. 0 if there are none. `axis` as
+/// of metric_at.
+double middle_level(const ComparisonResult& result, const std::string& axis = metric::kL0);
 
 /// "0.031 ± 0.010", without the sd for a single seed.
 std::string with_sd(const SeedStatistic& value, int decimals = 3);

@@ -7,6 +7,7 @@
 
 #include "html/chart.h"
 #include "sae/results/results.h"
+#include "sae/results/word_marks.h"
 
 namespace sae::report {
 
@@ -24,7 +25,12 @@ std::string settings_section(const ComparisonResult& result);
 std::string runs_section(const ComparisonResult& result);
 std::string origin_section(const ComparisonResult& result);  ///< command and versions
 
+/// Absorption on words at matched L0, on text and on the words, without a heading of its own.
+std::string words_tables(const ComparisonResult& result);
+
 // Shared by the sections.
+std::string marked(const WordMarks& marks);  ///< letters beside a number, explained in its title
+std::string meaning_of(const WordMarks& marks);  ///< of the letters, for a note
 std::string section(const std::string& title, const std::string& note, const std::string& body);
 std::string grid(const std::string& figures, const char* css = "figures");
 std::string details(const std::string& summary, const std::string& body);

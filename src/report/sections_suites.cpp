@@ -75,15 +75,33 @@ std::string difference_table(const DifferenceTable& table, const char* classes,
   return scrolling(name, html + "</tbody>\n");
 }
 
+/// `what`, with its members matched at this level of one L0; `how` ends the heading.
+std::string differences_table(const ComparisonResult& result, const ByClass& what, double level,
+                              const char* axis, const std::string& how) {
+  const DifferenceTable table = differences_at(result, what.metric, level, axis);
+  if (table.compared() == 0) return "";
+  return "<h3>" +
+         escaped(what.label + how + ": " + std::to_string(table.told_apart()) + " of " +
+                 count_of(static_cast<int>(table.compared()), "pairs") + " told apart") +
+         "</h3>\n" + difference_table(table, what.classes, what.label + how);
+}
+
 std::string differences_at_level(const ComparisonResult& result, double level) {
   std::string html;
   for (const ByClass& what : kByClass) {
-    const DifferenceTable table = differences_at(result, what.metric, level);
-    if (table.compared() == 0) continue;
-    html += "<h3>" +
-            escaped(std::string(what.label) + ": " + std::to_string(table.told_apart()) + " of " +
-                    count_of(static_cast<int>(table.compared()), "pairs") + " told apart") +
-            "</h3>\n" + difference_table(table, what.classes, what.label);
+    html += differences_table(result, what, level, metric::kL0, "");
+  }
+  return html;
+}
+
+/// Absorption alone, with members matched at the middle level of L0 on the words.
+std::string differences_on_words(const ComparisonResult& result) {
+  const double level = middle_level(result, metric::kWordsL0);
+  std::string html;
+  for (const ByClass& what : kByClass) {
+    if (suite_of(what.metric) != "absorption") continue;
+    html += differences_table(result, what, level, metric::kWordsL0,
+                              ", matched at L0 " + trimmed(level, 3) + " on the words");
   }
   return html;
 }
@@ -130,7 +148,7 @@ std::string control_rows(const ComparisonResult& result, const std::vector<Metri
       return "<td>" + fixed(value->second, decimals) + "</td>";
     };
     rows += cell(metric::kL0, 1);
-    for (const MetricInfo& metric : metrics) rows += cell(metric.name, 3);
+    for (const MetricInfo& metric : metrics) rows += cell(metric.name, metric.decimals);
     rows += "</tr>\n";
   }
   return rows;
@@ -160,7 +178,9 @@ std::string suites_section(const ComparisonResult& result) {
   std::string note =
       "Absorption as SAEBench measures it, on classes of words; probing accuracy as SAEBench "
       "measures it. Low absorption is worth nothing without latents that read their class: see F1 "
-      "of the main latent in the table below.";
+      "of the main latent in the table below. Words are another distribution than text: L0 and "
+      "explained "
+      "variance on them are given beside those on text, and charts are against L0 on text.";
   std::string controls;
   if (!result.controls.empty()) {
     note += " Dashed: controls that have learned nothing, by the same code.";
@@ -173,7 +193,7 @@ std::string suites_section(const ComparisonResult& result) {
                        scrolling("Controls", "<thead>\n<tr>" + head + "</tr>\n</thead>\n<tbody>\n" +
                                                  control_rows(result, metrics) + "</tbody>\n"));
   }
-  return section("On labelled activations", note, grid(figures) + controls);
+  return section("On labelled activations", note, grid(figures) + words_tables(result) + controls);
 }
 
 std::string classes_section(const ComparisonResult& result) {
@@ -199,6 +219,7 @@ std::string classes_section(const ComparisonResult& result) {
 std::string significance_section(const ComparisonResult& result) {
   const std::vector<double> levels = matched_levels(result);
   const double middle = middle_level(result);
+  const std::string on_words = differences_on_words(result);
   std::string body, others;
   for (const double level : levels) {
     const std::string html = differences_at_level(result, level);
@@ -213,11 +234,12 @@ std::string significance_section(const ComparisonResult& result) {
   return section(
       "Is the difference more than noise?",
       "At L0 " + trimmed(middle, 3) +
+          (on_words.empty() ? "" : " on text unless it says otherwise") +
           ", paired over seeds and classes, both taken as samples: other seeds and other classes "
           "would have given other numbers. Bold: told apart, by a t test with crossed effects of "
           "seed and class and Holm's correction over all pairs of a table at 5 %. Everything else "
           "lies within the noise and ranks nothing. ±: half of the 95 % interval.",
-      body + others);
+      body + on_words + others);
 }
 
 }  // namespace sae::report

@@ -205,6 +205,13 @@ RunResult read_run(const Json& json, const std::string& place) {
   run.message = reader.text("message");
   run.wall_s = reader.real("wall_s");
   run.metrics = reader.values("metrics");
+  for (const auto& [name, value] : run.metrics) {
+    const std::string now = renamed_to(name);
+    if (now.empty()) continue;
+    fail(place, "'" + name + "' is of an earlier version of sae, where it was measured on other " +
+                    "parent features, and is now called " + now +
+                    "; evaluate again: repeat sae compare with another --out");
+  }
   run.firing = read_firing(reader.child("firing"), place);
   const Json& by_class = reader.object("by_class");
   Reader classes(by_class, place + ": by_class");

@@ -9,7 +9,8 @@
 namespace sae {
 namespace {
 
-constexpr double kTolerance = 0.02;  // an L0 this close to a range's end is inside it
+constexpr double kTolerance = 0.02;    // an L0 this close to a range's end is inside it
+constexpr double kAboutTheSame = 1.5;  // a control further off by this factor is another's control
 
 using Curve = std::vector<std::pair<double, double>>;  // (L0, metric), ascending in L0
 
@@ -17,16 +18,16 @@ using Curve = std::vector<std::pair<double, double>>;  // (L0, metric), ascendin
 /// run's, or none.
 template <class ValueOf>
 std::map<std::int64_t, Curve> curves_of(const ComparisonResult& result, const std::string& member,
-                                        const std::string& metric, ValueOf&& value_of) {
+                                        const std::string& metric, const std::string& axis,
+                                        ValueOf&& value_of) {
   std::map<std::int64_t, Curve> by_seed;
   for (const RunResult& run : result.runs) {
     if (!run.done || run.member != member) continue;
     if (!is_ranked(run, metric)) continue;
-    const auto l0 = run.metrics.find(metric::kL0);
+    const std::optional<double> l0 = ranked_value(run, axis);
     const double* value = value_of(run);
-    if (l0 == run.metrics.end() || value == nullptr) continue;
-    if (!std::isfinite(l0->second) || !std::isfinite(*value)) continue;
-    by_seed[run.seed].emplace_back(l0->second, *value);
+    if (!l0 || value == nullptr || !std::isfinite(*value)) continue;
+    by_seed[run.seed].emplace_back(*l0, *value);
   }
   for (auto& [seed, curve] : by_seed) std::sort(curve.begin(), curve.end());
   return by_seed;
@@ -38,8 +39,8 @@ const double* value_in(const MetricValues& values, const std::string& name) {
 }
 
 std::map<std::int64_t, Curve> curves(const ComparisonResult& result, const std::string& member,
-                                     const std::string& metric) {
-  return curves_of(result, member, metric,
+                                     const std::string& metric, const std::string& axis) {
+  return curves_of(result, member, metric, axis,
                    [&](const RunResult& run) { return value_in(run.metrics, metric); });
 }
 
@@ -92,9 +93,10 @@ struct Levels {
   double high = 0;
 };
 
-Levels levels_of(const ComparisonResult& result, const std::string& member) {
+Levels levels_of(const ComparisonResult& result, const std::string& member,
+                 const std::string& axis) {
   Levels levels;
-  const auto by_seed = curves(result, member, metric::kL0);
+  const auto by_seed = curves(result, member, axis, axis);
   bool first = true;
   for (const auto& [seed, curve] : by_seed) {
     levels.low = first ? curve.front().first : std::max(levels.low, curve.front().first);
@@ -103,9 +105,8 @@ Levels levels_of(const ComparisonResult& result, const std::string& member) {
   }
   std::map<std::map<std::string, SharedJson>, std::vector<double>> by_point;
   for (const RunResult& run : result.runs) {
-    const auto l0 = run.metrics.find(metric::kL0);
-    if (!run.done || run.member != member || l0 == run.metrics.end()) continue;
-    if (std::isfinite(l0->second)) by_point[run.point].push_back(l0->second);
+    const std::optional<double> l0 = ranked_value(run, axis);
+    if (run.member == member && l0) by_point[run.point].push_back(*l0);
   }
   for (const auto& [point, values] : by_point) levels.values.push_back(over_seeds(values).mean);
   std::sort(levels.values.begin(), levels.values.end());
@@ -142,6 +143,13 @@ std::optional<double> ranked_value(const RunResult& run, const std::string& name
   return *value;
 }
 
+std::string why_no_absorption(const RunResult& run) {
+  const double* parents = value_in(run.metrics, metric::kAbsorptionParents);
+  if (!run.done || parents == nullptr || *parents > 0) return "";
+  return "no parent feature counts: none has a latent that is near enough, fires with it and was "
+         "seen often enough";
+}
+
 std::vector<std::string> not_ranked(const ComparisonResult& result) {
   std::vector<std::string> lines;
   for (const RunResult& run : result.runs) {
@@ -157,6 +165,8 @@ std::vector<std::string> not_ranked(const ComparisonResult& result) {
     }
     for (const auto& [why, suites] : reasons)
       lines.push_back(run.name + ": " + suites + ": " + why);
+    const std::string none = run.unranked.contains("truth") ? "" : why_no_absorption(run);
+    if (!none.empty()) lines.push_back(run.name + ": absorption: " + none);
   }
   return lines;
 }
@@ -176,8 +186,9 @@ std::vector<MetricInfo> measured_metrics(const ComparisonResult& result) {
 }
 
 std::optional<SeedStatistic> metric_at(const ComparisonResult& result, const std::string& member,
-                                       const std::string& metric, double l0) {
-  const auto by_seed = curves(result, member, metric);
+                                       const std::string& metric, double l0,
+                                       const std::string& axis) {
+  const auto by_seed = curves(result, member, metric, axis);
   if (by_seed.empty()) return std::nullopt;
   std::vector<double> values;
   bool outside = false;
@@ -192,9 +203,9 @@ std::optional<SeedStatistic> metric_at(const ComparisonResult& result, const std
 
 std::map<std::int64_t, double> class_at(const ComparisonResult& result, const std::string& member,
                                         const std::string& metric, const std::string& name,
-                                        double l0) {
+                                        double l0, const std::string& axis) {
   const auto by_seed =
-      curves_of(result, member, metric, [&](const RunResult& run) -> const double* {
+      curves_of(result, member, metric, axis, [&](const RunResult& run) -> const double* {
         const auto classes = run.by_class.find(metric);
         return classes == run.by_class.end() ? nullptr : value_in(classes->second, name);
       });
@@ -206,16 +217,34 @@ std::map<std::int64_t, double> class_at(const ComparisonResult& result, const st
   return out;
 }
 
+std::optional<double> control_at(const ComparisonResult& result, const std::string& control,
+                                 const std::string& metric, double l0, const std::string& axis) {
+  Curve curve;
+  for (const RunResult& run : result.controls) {
+    const double* at = value_in(run.metrics, axis);
+    const double* value = value_in(run.metrics, metric);
+    if (run.member != control || at == nullptr || value == nullptr) continue;
+    if (std::isfinite(*at) && std::isfinite(*value)) curve.emplace_back(*at, *value);
+  }
+  std::sort(curve.begin(), curve.end());
+  if (curve.empty() || l0 * kAboutTheSame < curve.front().first ||
+      l0 > curve.back().first * kAboutTheSame) {
+    return std::nullopt;
+  }
+  return interpolate(curve, l0);
+}
+
 bool beyond_spread(const SeedStatistic& a, const SeedStatistic& b) {
   if (a.seeds < 2 || b.seeds < 2) return false;
   return std::abs(a.mean - b.mean) > 2 * std::hypot(a.sd, b.sd);
 }
 
-std::vector<double> matched_levels(const ComparisonResult& result, std::size_t most) {
+std::vector<double> matched_levels(const ComparisonResult& result, std::size_t most,
+                                   const std::string& axis) {
   std::vector<Levels> members;
   std::size_t count = 0;
   for (const Member& member : result.members) {
-    Levels levels = levels_of(result, member.label);
+    Levels levels = levels_of(result, member.label, axis);
     // An L0 of 0 (everything dead) matches nobody.
     if (levels.values.empty() || levels.values.back() <= 0) continue;
     count = std::max(count, levels.values.size());

@@ -57,7 +57,7 @@ using ValuesOfSeed = std::map<std::int64_t, MetricValues>;  // seed -> class -> 
 
 /// A member's values at one L0 of all classes that every one of its seeds has.
 ValuesOfSeed values_at(const ComparisonResult& result, const std::string& member,
-                       const std::string& metric, double l0) {
+                       const std::string& metric, double l0, const std::string& axis) {
   std::set<std::string> names;
   for (const RunResult& run : result.runs) {
     const auto classes = run.by_class.find(metric);
@@ -66,7 +66,7 @@ ValuesOfSeed values_at(const ComparisonResult& result, const std::string& member
   }
   ValuesOfSeed out;
   for (const std::string& name : names) {
-    for (const auto& [seed, value] : class_at(result, member, metric, name, l0)) {
+    for (const auto& [seed, value] : class_at(result, member, metric, name, l0, axis)) {
       out[seed][name] = value;
     }
   }
@@ -145,12 +145,12 @@ std::size_t DifferenceTable::compared() const {
   return count;
 }
 
-DifferenceTable differences_at(const ComparisonResult& result, const std::string& metric,
-                               double l0) {
+DifferenceTable differences_at(const ComparisonResult& result, const std::string& metric, double l0,
+                               const std::string& axis) {
   DifferenceTable table;
   std::vector<ValuesOfSeed> values;
   for (const Member& member : result.members) {
-    ValuesOfSeed own = values_at(result, member.label, metric, l0);
+    ValuesOfSeed own = values_at(result, member.label, metric, l0, axis);
     if (own.empty()) continue;
     table.members.push_back(member.label);
     values.push_back(std::move(own));

@@ -5,13 +5,14 @@
 
 #include "sae/base/text.h"
 #include "sae/results/results.h"
+#include "sae/results/word_marks.h"
 
 namespace sae {
 namespace {
 
 /// ".031": a table of shares reads better without the zeros.
-std::string short_fixed(double value) {
-  std::string text = fixed(value, 3);
+std::string short_fixed(double value, int decimals) {
+  std::string text = fixed(value, decimals);
   const std::size_t zero = text[0] == '-' ? 1 : 0;
   if (text.compare(zero, 2, "0.") == 0) text.erase(zero, 1);
   return text;
@@ -42,8 +43,14 @@ std::string clipped(const std::string& text, std::size_t width) {
 
 using Row = std::vector<std::string>;
 
+/// What the cells of a table have beside numbers, to be explained below it.
+struct CellMarks {
+  bool outside = false;
+  WordMarks words;
+};
+
 Row cells(const ComparisonResult& result, const std::vector<MetricInfo>& metrics,
-          const std::string& member, double level, bool* outside) {
+          const std::string& member, double level, CellMarks& seen) {
   Row row{member};
   for (const MetricInfo& metric : metrics) {
     const auto value = metric_at(result, member, metric.name, level);
@@ -51,11 +58,14 @@ Row cells(const ComparisonResult& result, const std::vector<MetricInfo>& metrics
       row.push_back("-");
       continue;
     }
-    std::string cell = short_fixed(value->mean);
-    if (value->seeds > 1) cell += "±" + short_fixed(value->sd);
+    std::string cell = short_fixed(value->mean, metric.decimals);
+    if (value->seeds > 1) cell += "±" + short_fixed(value->sd, metric.decimals);
     if (value->outside) cell += "*";
-    *outside = *outside || value->outside;
-    row.push_back(cell);
+    const WordMarks words = word_marks(result, member, metric.name, level);
+    row.push_back(cell + letters_of(words));
+    seen.outside = seen.outside || value->outside;
+    seen.words.random = seen.words.random || words.random;
+    seen.words.no_latent = seen.words.no_latent || words.no_latent;
   }
   return row;
 }
@@ -109,15 +119,17 @@ std::string results_table(const ComparisonResult& result, std::size_t columns) {
     Row head{"member"};
     for (const MetricInfo& metric : metrics) head.push_back(metric.brief);
     std::vector<Row> rows{head};
-    bool outside = false;
+    CellMarks seen;
     for (const double level : levels) {
       rows.push_back({"L0 " + trimmed(level, 3)});
       for (const Member& member : result.members) {
-        rows.push_back(cells(result, metrics, member.label, level, &outside));
+        rows.push_back(cells(result, metrics, member.label, level, seen));
       }
     }
     text = layout(rows, columns);
-    if (outside) text += "* outside the member's range of L0: its nearest value\n";
+    if (seen.outside) text += "* outside the member's range of L0: its nearest value\n";
+    if (seen.words.random) text.append("r ").append(kMeansRandom).append("\n");
+    if (seen.words.no_latent) text.append("f ").append(kMeansNoLatent).append("\n");
   }
   for (const RunResult& run : result.runs) {
     if (!run.done) text += "failed: " + run.name + ": " + run.message + "\n";

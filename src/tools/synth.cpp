@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "config/fields_json.h"
+#include "data/store/truth.h"
 #include "sae/base/error.h"
 #include "sae/base/interrupt.h"
 #include "sae/data/store.h"
@@ -36,12 +37,9 @@ void append(SparseRows& rows, const SparseRows& more) {
 }
 
 void add_truth(StoreWriter& writer, std::int64_t number, const SparseRows& rows) {
-  std::string digits = std::to_string(number);
-  digits.insert(0, digits.size() < 5 ? 5 - digits.size() : 0, '0');
-  writer.add_file("truth-" + digits + ".safetensors",
-                  NamedTensors{{"values", tensor_of(rows.values)},
-                               {"indices", tensor_of(rows.indices)},
-                               {"offsets", tensor_of(rows.offsets)}});
+  writer.add_file(truth_file_name(number), NamedTensors{{"values", tensor_of(rows.values)},
+                                                        {"indices", tensor_of(rows.indices)},
+                                                        {"offsets", tensor_of(rows.offsets)}});
 }
 
 }  // namespace

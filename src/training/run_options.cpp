@@ -52,7 +52,7 @@ Findings check_groups(const RunOptions& options, const ConfigNode& document) {
       options.basics.device.starts_with("cuda")) {
     findings.unused("train.screening", "on a GPU");
   }
-  if (options.data.string_at("kind") != "synthetic" &&
+  if (!knows_truth(options.data) &&
       write_fields(options.eval.truth) != write_fields(TruthOptions{})) {
     findings.unused("eval.truth", "with data whose true features are not known");
   }

@@ -37,10 +37,12 @@ std::string first_difference(const Json& a, const Json& b, const std::string& pa
 }
 
 /// What must agree for a run to be continued. Where data are known by their content, it does not
-/// matter where they lie; how many steps are taken is compared apart.
-Json comparable(Json config, bool same_data) {
+/// matter where they lie, and where their features are not known, how those would be measured; how
+/// many steps are taken is compared apart.
+Json comparable(Json config, bool same_data, bool with_truth) {
   config = run_identity(std::move(config));
   for (const char* key : {"steps", "tokens"}) config["train"].erase(key);
+  if (!with_truth) config["eval"].erase("truth");
   if (!same_data) return config;
   for (const char* key : {"path", "held_out_path"}) {
     Json& data = config["data"];
@@ -119,8 +121,9 @@ std::optional<DataFingerprint> require_same_run(const fs::path& folder, Json con
                     "; put those data back, or choose another --out");
   }
   if (config["model"]["d_in"].is_null()) config["model"]["d_in"] = before.at("model").at("d_in");
-  const std::string difference =
-      first_difference(comparable(before, same_data), comparable(config, same_data));
+  const bool with_truth = knows_truth(config_from_json(config["data"], "data"));
+  const std::string difference = first_difference(comparable(before, same_data, with_truth),
+                                                  comparable(config, same_data, with_truth));
   if (!difference.empty()) {
     throw ConfigError(folder.string() + ": is a run of another configuration: " + difference +
                       "; choose another --out");

@@ -199,6 +199,7 @@ TEST(Absorption, AveragesOverLettersAsSaeBench) {
   const std::vector<double> fraction = golden.list("fraction");
   const Indices full = golden.integers("full");
   const Indices main = golden.integers("main");
+  const std::vector<double> main_f1 = golden.list("main_f1");
   AbsorptionResult result;
   for (std::size_t c = 0; c < 26; ++c) {
     ClassAbsorption one;
@@ -216,6 +217,8 @@ TEST(Absorption, AveragesOverLettersAsSaeBench) {
     one.fraction = sum / static_cast<double>(one.words);
     one.full = static_cast<double>(one.full_count) / static_cast<double>(one.words);
     one.sparse.latents.assign(static_cast<std::size_t>(one.sparse.main), 0);
+    one.sparse.f1.assign(static_cast<std::size_t>(one.sparse.main), 0);
+    one.sparse.f1.back() = main_f1[c];  // of all main latents together, not of the first
     result.classes.push_back(one);
   }
   check_gate(result.classes, rules(AbsorptionVersion::kSaeBench06), "golden");
@@ -227,6 +230,11 @@ TEST(Absorption, AveragesOverLettersAsSaeBench) {
                            "std_dev_full_absorption_score", "std_dev_num_split_features"}) {
     EXPECT_NEAR(values.at(name), golden.number(name), 1e-12) << name;
   }
+  EXPECT_EQ(values.at("classes_with_main"), golden.number("classes_with_main"));
+  EXPECT_NEAR(values.at("mean_full_absorption_score_given_main"), golden.number("full_given_main"),
+              1e-12);
+  EXPECT_NEAR(values.at("mean_absorption_fraction_score_given_main"),
+              golden.number("fraction_given_main"), 1e-12);
   const Json details = result.json()["eval_result_details"];
   ASSERT_EQ(details.size(), 24U);
   for (const char* name :
@@ -373,6 +381,33 @@ TEST(Absorption, CompanionScoresSeeWhatALeakHides) {
   EXPECT_NEAR(leak.at("mean_recall_gap"), 0, 0.01) << "the leak still tells the letter";
   const MetricValues base = evaluate_planted("base", 2).values();
   EXPECT_NEAR(base.at("mean_recall_gap"), 0.12, 0.01);
+}
+
+TEST(Absorption, ScoresGivenAMainLatentAreOfTheClassesThatHaveOne) {
+  AbsorptionResult result;
+  const auto add = [&](double f1, double full, double fraction, bool kept = true) {
+    ClassAbsorption one;
+    one.sparse.latents = {0};
+    one.sparse.f1 = {f1};
+    one.full = full;
+    one.fraction = fraction;
+    one.kept = kept;
+    result.classes.push_back(one);
+  };
+  add(0.2, 0.1, 0.2);
+  add(0.9, 0.3, 0.6);
+  add(0.19, 1, 1);
+  add(0.9, 1, 1, /*kept=*/false);
+  MetricValues values = result.values();
+  EXPECT_EQ(values.at("classes_with_main"), 2);
+  EXPECT_NEAR(values.at("mean_full_absorption_score_given_main"), 0.2, 1e-12);
+  EXPECT_NEAR(values.at("mean_absorption_fraction_score_given_main"), 0.4, 1e-12);
+  EXPECT_NEAR(values.at("mean_full_absorption_score"), 1.4 / 3, 1e-12) << "sae-bench's stays";
+  EXPECT_TRUE(result.json()["more"].contains("mean_full_absorption_score_given_main"));
+  result.options.min_main_f1 = 0.95;
+  values = result.values();
+  EXPECT_EQ(values.at("classes_with_main"), 0);
+  EXPECT_TRUE(std::isnan(values.at("mean_full_absorption_score_given_main")));
 }
 
 TEST(Absorption, CompanionScoresAreZeroWithoutAbsorption) {

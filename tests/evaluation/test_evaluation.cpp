@@ -66,7 +66,7 @@ TEST(Evaluation, TheTrueDictionaryIsFoundInFull) {
   EXPECT_NEAR(values.at("l0"), values.at("true_l0"), 0.01);
   EXPECT_NEAR(values.at("true_l0"), data.world->true_l0(), 0.05);
   EXPECT_LT(values.at("absorption_full_micro"), 1e-3);
-  EXPECT_LT(values.at("miss_on"), 0.01);
+  EXPECT_LT(values.at("miss_on_macro"), 0.01);
   EXPECT_NEAR(values.at("explained_variance"), 1, 1e-4);
   EXPECT_EQ(evaluation.parents.size(), 3U) << "three parents in this world";
 
@@ -75,6 +75,31 @@ TEST(Evaluation, TheTrueDictionaryIsFoundInFull) {
   EXPECT_EQ(latents, 20);
   EXPECT_EQ(evaluation.firing.edges.size(), evaluation.firing.counts.size() + 1);
   EXPECT_EQ(evaluation.firing.edges.back(), 0);
+}
+
+TEST(Evaluation, EveryAverageOfAbsorptionSaysWhetherItIsOverEventsOrParents) {
+  const auto sae = standard(20, 20);
+  sae->initialise(1);
+  const MetricValues values = evaluate(*sae, world(), brief(500)).values;
+  for (const char* name : {"miss_on", "miss_off", "absorption_gap", "absorption_full",
+                           "absorption_fraction", "partial_absorption"}) {
+    EXPECT_TRUE(values.contains(std::string(name) + "_micro")) << name;
+    EXPECT_TRUE(values.contains(std::string(name) + "_macro")) << name;
+    EXPECT_FALSE(values.contains(name)) << name;
+  }
+}
+
+TEST(Evaluation, WithoutAParentThatCountsThereIsNoAbsorptionAndNoneOfZero) {
+  const auto sae = standard(20, 20);
+  sae->initialise(1);
+  EvalOptions options = brief(20'000);
+  options.truth.min_match_cosine = 1;
+  const MetricValues values = evaluate(*sae, world(), options).values;
+  EXPECT_EQ(values.at("absorption_parents"), 0);
+  EXPECT_TRUE(std::isnan(values.at("absorption_full_micro")));
+  EXPECT_TRUE(std::isnan(values.at("absorption_fraction_macro")));
+  EXPECT_TRUE(std::isnan(values.at("partial_absorption_micro")));
+  EXPECT_TRUE(std::isfinite(values.at("mcc")));
 }
 
 TEST(Evaluation, DoesNotDependOnTheBatchOrOnTheRunsSeed) {

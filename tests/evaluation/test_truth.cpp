@@ -387,20 +387,30 @@ TEST(Truth, TellsHedgingFromAbsorption) {
   EXPECT_EQ(metrics.full.parents, 0);
 }
 
-TEST(Truth, LeavesOutPoorlyMatchedParentsOnRequest) {
+TEST(Truth, AParentCountsFromACosineOfAHalfWithItsLatentUnlessToldOtherwise) {
   const auto world = one_pair(4);
   const at::Tensor d = world->dictionary();
-  at::Tensor W_dec = d.clone();
-  W_dec[0] = 0.3 * d[0] + 0.95 * (d[2] + d[3]) * kHalf;  // matched with |cos| about .3
   TruthOptions options = from_one_event();
-  const auto tracked = [&] {
+  const auto measured = [&](double cosine) {
+    at::Tensor W_dec = d.clone();
+    W_dec[0] = cosine * d[0] - std::sqrt(1 - cosine * cosine) * (d[2] + d[3]) * kHalf;
     TruthEvaluation evaluation(world, subject(*world, W_dec), options);
-    evaluation.add(rows({{{0, 1.0F}, {1, 1.0F}}}), rows({{{1, 1.0F}}}));
-    return evaluation.metrics().miss_on.parents;
+    evaluation.add(rows({{{0, 1.0F}, {1, 1.0F}}, {{0, 1.0F}}}), rows({{{1, 1.0F}}, {{0, 1.0F}}}));
+    return evaluation.metrics();
   };
-  EXPECT_EQ(tracked(), 1);
-  options.min_match_cosine = 0.5;
-  EXPECT_EQ(tracked(), 0);
+  EXPECT_EQ(measured(0.51).miss_on.parents, 1);
+  EXPECT_EQ(measured(-0.51).miss_on.parents, 1) << "its sign does not matter";
+  const TruthMetrics none = measured(0.49);
+  EXPECT_EQ(none.parents.at(0).tracked, false);
+  for (const TruthAverage& average :
+       {none.miss_on, none.miss_off, none.full, none.fraction, none.gap, none.partial}) {
+    EXPECT_EQ(average.parents, 0);
+    EXPECT_TRUE(std::isnan(average.micro)) << "no score, not a score of 0";
+    EXPECT_TRUE(std::isnan(average.macro));
+  }
+  EXPECT_EQ(none.missing, 0);
+  options.min_match_cosine = 0.3;
+  EXPECT_EQ(measured(0.49).miss_on.parents, 1);
 }
 
 TEST(Truth, DoesNotDependOnBatches) {

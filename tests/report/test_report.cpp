@@ -125,6 +125,63 @@ TEST(Report, ShowsWhatTheSuitesSayWithControlsDashed) {
   EXPECT_EQ(count(classes, "<td class=\"h"), 7u * (6 + 6 + 2));
 }
 
+TEST(Report, GivesL0AndVarianceOnTheWordsAndMatchesMembersOnEitherL0) {
+  const std::string page =
+      render_report(example_comparison({.ground_truth = false, .words = true}));
+  const std::string section =
+      part_of(page, "<h2>On labelled activations", "<h2>Class by class at L0 24");
+  const std::string text = part_of(section, "matched at the L0 of text</h3>", "<h3>");
+  const std::string words = part_of(section, "matched at the L0 of the words</h3>", "<details>");
+  for (const char* head :
+       {"L0 on the words", "Explained variance\u00a0↑", "Explained variance on the words",
+        "F1 of the main latent", "Full absorption (words with a main latent)"}) {
+    EXPECT_EQ(count(text, std::string("<th scope=\"col\">") + head), 1u) << head;
+  }
+  EXPECT_EQ(count(text, ">L0 24 on text</th>"), 1u);
+  EXPECT_EQ(count(words, "<th scope=\"col\">L0 on text</th>"), 1u);
+  EXPECT_EQ(count(words, " on the words</th></tr>"), 3u) << "levels of its own";
+  EXPECT_EQ(count(words, ">L0 24 on"), 0u);
+  const std::string noise = part_of(page, "<h2>Is the difference more than noise?", "</section>");
+  EXPECT_EQ(count(noise, "<h3>Full absorption, matched at L0 "), 1u);
+  EXPECT_EQ(count(noise, "<h3>Absorption fraction, matched at L0 "), 1u);
+  EXPECT_EQ(count(noise, "<h3>Probing accuracy of one latent, matched"), 0u);
+}
+
+TEST(Report, MarksAbsorptionThatChanceOrMissingLatentsExplainAndHidesNoNumber) {
+  ComparisonResult result = example_comparison({.ground_truth = false, .words = true});
+  const auto headline = [&] {
+    return part_of(render_report(result), "<h2>At matched L0", "</section>");
+  };
+  for (RunResult& control : result.controls) {
+    control.metrics["absorption.mean_full_absorption_score"] = 0;
+    control.metrics["absorption.mean_absorption_fraction_score"] = 0;
+  }
+  EXPECT_EQ(count(headline(), "<sup"), 0u);
+  for (RunResult& control : result.controls) {
+    if (control.member != "random") continue;
+    control.metrics["absorption.mean_full_absorption_score"] = .3;  // standard, topk have more
+  }
+  const std::string chance = headline();
+  EXPECT_EQ(count(chance, ">r</sup>"), 2u * 5) << "at two levels: none was made for the third";
+  EXPECT_EQ(count(chance, " r: a random dictionary at about this L0"), 1u);
+  for (RunResult& run : result.runs) {
+    if (run.member == "topk") run.metrics["absorption.mean_k1_f1"] = .1;
+  }
+  EXPECT_EQ(count(headline(), ">f</sup>"), 3u * 2) << "full and fraction";
+  expect_sound(render_report(result));
+  const std::string text = findings(result);
+  EXPECT_NE(
+      text.find("A random dictionary at about this L0 has as much full absorption on words "
+                "as batch_topk, matryoshka, jumprelu, atm and atm (nested), which is not told "
+                "from chance."),
+      std::string::npos)
+      << text;
+  EXPECT_NE(text.find("The main latents' F1 is below 0.2 for topk: absorption on words measures "
+                      "there whether a latent for a class exists at all."),
+            std::string::npos)
+      << text;
+}
+
 TEST(Report, TellsDifferencesFromNoise) {
   const std::string page =
       render_report(example_comparison({.ground_truth = false, .words = true}));
@@ -284,7 +341,8 @@ TEST(Findings, NamesTheLeastAbsorbingAndWhatItCosts) {
       paragraph({{kBase, {.24, .26}, {.790, .796}, {}},
                  {kNested, {.03, .032}, {.780, .782}, {}},
                  {kMatryoshka, {.05, .064}, {.772, .774}, {}}}),
-      "At L0 5.6, atm (nested) absorbs least: full absorption of 0.031 ± 0.001 over 2 seeds, "
+      "At L0 5.6, atm (nested) absorbs least: full absorption (micro) of 0.031 ± 0.001 over 2 "
+      "seeds, "
       "against 0.057 ± 0.010 for matryoshka, the next. The difference is 2.6 times the spread "
       "over seeds. Its explained variance, 0.781, is 0.012 below that of batch_topk, the "
       "highest (0.793). Compared with batch_topk, its base without the mask, atm (nested) "
@@ -296,7 +354,8 @@ TEST(Findings, NamesTheLeastAbsorbingAndWhatItCosts) {
 TEST(Findings, IsCautiousWithinTheSpread) {
   EXPECT_EQ(
       paragraph({{kBase, {.1, .3}, {.70, .80}, {}}, {kNested, {.05, .25}, {.69, .79}, {}}}),
-      "At L0 5.6, atm (nested) absorbs least: full absorption of 0.150 ± 0.141 over 2 seeds, "
+      "At L0 5.6, atm (nested) absorbs least: full absorption (micro) of 0.150 ± 0.141 over 2 "
+      "seeds, "
       "against 0.200 ± 0.141 for batch_topk, the next. The difference is only 0.3 times the "
       "spread over seeds, too little to call. Its explained variance, 0.740, cannot be told "
       "from that of batch_topk, the highest (0.750). Compared with batch_topk, its base "
@@ -306,7 +365,8 @@ TEST(Findings, IsCautiousWithinTheSpread) {
 
 TEST(Findings, ClaimsNoSpreadForOneSeedAndReportsALossAsOne) {
   EXPECT_EQ(paragraph({{kBase, {.2}, {.8}, {}}, {kNested, {.3}, {.7}, {}}}),
-            "At L0 5.6, batch_topk absorbs least: full absorption of 0.200, against 0.300 for atm "
+            "At L0 5.6, batch_topk absorbs least: full absorption (micro) of 0.200, against 0.300 "
+            "for atm "
             "(nested), the next. With one seed a member, no difference here has an error bar. It "
             "also has the highest explained variance, 0.800. Compared with batch_topk, its base "
             "without the mask, atm (nested) absorbs more (0.300 against 0.200) and explains less "
@@ -362,9 +422,25 @@ TEST(Findings, NeverPraisesWhatIsNotRanked) {
       << findings(result);
 }
 
+TEST(Findings, TakesNoAbsorptionForNoneAtAll) {
+  ComparisonResult result = example_comparison();
+  for (RunResult& run : result.runs) {
+    if (run.member != "topk") continue;
+    for (auto& [name, value] : run.metrics) {
+      if (name.starts_with("absorption_")) value = std::numeric_limits<double>::quiet_NaN();
+    }
+    run.metrics["absorption_parents"] = 0;
+  }
+  const std::string text = findings(result);
+  EXPECT_EQ(text.find("topk absorbs least"), std::string::npos) << text;
+  EXPECT_EQ(count(text, "Not ranked: topk (no parent feature counts: "), 1u) << text;
+  EXPECT_EQ(count(results_table(result), "not ranked: topk-l0-s0: absorption: no parent"), 1u);
+}
+
 TEST(Findings, HasWordsForOneMemberForNoneAndForFailures) {
   EXPECT_EQ(paragraph({{kBase, {.2}, {.8}, {}}}),
-            "At L0 5.6, batch_topk has full absorption of 0.200 and explained variance of 0.800.");
+            "At L0 5.6, batch_topk has full absorption (micro) of 0.200 and explained variance of "
+            "0.800.");
   ComparisonResult result;
   EXPECT_EQ(findings(result), "No run finished, so there is nothing to compare.");
   RunResult failed;

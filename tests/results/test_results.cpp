@@ -180,6 +180,52 @@ TEST(Results, MatchesLevelsOfOddInputs) {
   EXPECT_EQ(matched_levels(many, 2), (std::vector<double>{1, 32}));
 }
 
+TEST(Results, MatchesMembersOnTheWordsL0WhereAskedTo) {
+  auto result = make({{"even", {{0, 10, .1}, {0, 20, .3}}}, {"dense", {{0, 10, .1}, {0, 20, .3}}}});
+  for (RunResult& run : result.runs) {
+    const double l0 = run.metrics["l0"] * (run.member == "dense" ? 3 : 1);
+    run.metrics["absorption.l0"] = l0;
+    run.metrics["absorption.mean_full_absorption_score"] = l0 / 100;
+    run.by_class["absorption.full"] = {{"a", l0 / 100}, {"b", l0 / 50}};
+  }
+  const auto full = [&](const char* member, double l0, const char* axis) {
+    return metric_at(result, member, metric::kWordsFull, l0, axis)->mean;
+  };
+  EXPECT_NEAR(full("dense", 15, metric::kL0), .45, 1e-12);
+  EXPECT_NEAR(full("dense", 45, metric::kWordsL0), .45, 1e-12);
+  EXPECT_TRUE(metric_at(result, "even", metric::kWordsFull, 45, metric::kWordsL0)->outside);
+  EXPECT_NEAR(class_at(result, "dense", "absorption.full", "b", 45, metric::kWordsL0).at(0), .9,
+              1e-12);
+  EXPECT_TRUE(class_at(result, "even", "absorption.full", "b", 45, metric::kWordsL0).empty());
+  for (RunResult& run : result.runs) run.metrics["absorption.l0"] += 1;
+  EXPECT_EQ(matched_levels(make({{"a", {{0, 4, 0}}}}), 3, metric::kWordsL0), std::vector<double>{})
+      << "not measured on words";
+  std::erase_if(result.members, [](const Member& member) { return member.label == "even"; });
+  EXPECT_EQ(matched_levels(result, 3, metric::kWordsL0), (std::vector<double>{31, 61}));
+  EXPECT_EQ(matched_levels(result), (std::vector<double>{10, 20}));
+  result.runs[0].unranked = {{"absorption", "too dense"}};
+  for (RunResult& run : result.runs) run.unranked = {{"absorption", "too dense"}};
+  EXPECT_TRUE(matched_levels(result, 3, metric::kWordsL0).empty());
+}
+
+std::string error_of(const std::string& text) {
+  try {
+    comparison_from_json(text, "results.json");
+  } catch (const DataError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(Results, RefusesMetricsOfAnEarlierVersionByTheirNewNames) {
+  auto result = make({{"a", {{0, 2, .3}}}});
+  result.runs[0].metrics["absorption_fraction"] = .1;
+  EXPECT_EQ(error_of(to_json(result)),
+            "results.json: runs[0]: 'absorption_fraction' is of an earlier version of sae, where "
+            "it was measured on other parent features, and is now called "
+            "absorption_fraction_micro; evaluate again: repeat sae compare with another --out");
+}
+
 TEST(Results, RoundTripsThroughJson) {
   const ComparisonResult result = example_comparison({.seeds = 2});
   EXPECT_EQ(comparison_from_json(to_json(result), "results.json"), result);
@@ -205,15 +251,6 @@ TEST(Results, RoundTripsFailuresOddTextAndMissingNumbers) {
   EXPECT_TRUE(std::isnan(read.runs[0].metrics.at("loss")));
   result.title = "not UTF-8: \xff";
   EXPECT_NE(comparison_from_json(to_json(result), "results.json").title, "");
-}
-
-std::string error_of(const std::string& text) {
-  try {
-    comparison_from_json(text, "results.json");
-  } catch (const DataError& error) {
-    return error.what();
-  }
-  return "accepted";
 }
 
 TEST(Results, RefusesJsonThatIsNotExactlyAComparison) {

@@ -133,7 +133,7 @@ TEST_F(Diagnose, FindsNothingInHealthyRuns) {
   for (const auto& [name, model] : models) {
     const Diagnosis diagnosis = trained(name, config(model));
     EXPECT_EQ(fired(diagnosis), std::set<std::string>{}) << name << "\n" << to_text(diagnosis);
-    EXPECT_EQ(diagnosis.checks.size(), name == "atm" ? 13U : 8U);
+    EXPECT_EQ(diagnosis.checks.size(), name == "atm" ? 15U : 10U);
     EXPECT_EQ(diagnosis.check("dense_latents").state, CheckState::kClear);
   }
   EXPECT_EQ(fired(diagnose(healthy(topk()))), std::set<std::string>{});
@@ -439,6 +439,40 @@ TEST_F(Diagnose, KnowsThePruningCycleFromAnOscillation) {
   EXPECT_NEAR(evidence(check, "swing"), 0.08 / (0.38 / 7), 1e-12);
 }
 
+TEST_F(Diagnose, HoldsAbsorptionOnWordsAgainstTheTextAndTheLatentsThatThereAre) {
+  const Written run = healthy(topk());
+  const auto evaluated = [&](double l0, double f1, bool repeats) {
+    diagnose(run);
+    const Json mean = {{"mean_full_absorption_score", 0.3}};
+    const Json more = {{"l0", l0}, {"mean_k1_f1", f1}, {"explained_variance", 0.5}};
+    Json all = more;
+    all.update(mean);
+    const Json absorption = repeats
+                                ? Json{{"mean", all}, {"repeats", Json::array()}}
+                                : Json{{"eval_result_metrics", {{"mean", mean}}}, {"more", more}};
+    write_text(path("written") / "evaluation.json", Json{{"absorption", absorption}}.dump());
+    return diagnose_run(path("written"));
+  };
+  for (const bool repeats : {false, true}) {
+    EXPECT_EQ(fired(evaluated(2.2, 0.5, repeats)), std::set<std::string>{});
+    const Diagnosis dense = evaluated(5, 0.5, repeats);
+    EXPECT_EQ(fired(dense), std::set<std::string>{"words_l0"}) << "L0 is 2 on text";
+    EXPECT_EQ(evidence(dense.check("words_l0"), "absorption.l0"), 5);
+    EXPECT_EQ(evidence(dense.check("words_l0"), "ratio"), 2.5);
+    EXPECT_EQ(fired(evaluated(1, 0.5, repeats)), std::set<std::string>{"words_l0"});
+    const Diagnosis none = evaluated(2, 0.19, repeats);
+    EXPECT_EQ(fired(none), std::set<std::string>{"words_latents"});
+    EXPECT_EQ(evidence(none.check("words_latents"), "absorption.mean_full_absorption_score"), 0.3);
+  }
+  EXPECT_EQ(diagnose(run).check("words_l0").state, CheckState::kSkipped) << "nothing was measured";
+  write_text(path("written") / "evaluation.json", R"({"core": {"l0": 2}})");
+  EXPECT_EQ(diagnose_run(path("written")).check("words_latents").state, CheckState::kSkipped);
+  for (const char* bad : {"[", "[]", R"({"absorption": 3})", R"({"absorption": {"more": {}}})"}) {
+    write_text(path("written") / "evaluation.json", bad);
+    EXPECT_THROW(diagnose_run(path("written")), DataError) << bad;
+  }
+}
+
 TEST_F(Diagnose, RefusesWhatIsNoRun) {
   const auto message = [&](const fs::path& folder) -> std::string {
     try {
@@ -504,7 +538,7 @@ TEST_F(Diagnose, LooksAtTheWeightsOfACheckpointAndOfARunWithoutMetrics) {
   int steps = 0;
   hooks.should_stop = [&] { return ++steps == 20; };
   train(tiny_run(tiny_config(topk())), path("run"), false, hooks);
-  EXPECT_EQ(diagnose_run(path("run")).checks.size(), 8U);
+  EXPECT_EQ(diagnose_run(path("run")).checks.size(), 10U);
   const Diagnosis checkpoint = diagnose_run(path("run/checkpoints/step-00000020"));
   EXPECT_TRUE(says(checkpoint.check("training").found, "this is a checkpoint"));
   ASSERT_EQ(checkpoint.notes.size(), 1U);
@@ -529,7 +563,7 @@ TEST_F(Diagnose, PrintsForPeopleAndPrograms) {
   run.last()["dead"] = 0.25;
   const Diagnosis diagnosis = diagnose(run);
   const std::string text = to_text(diagnosis);
-  EXPECT_TRUE(says(text, "1 of 8 checks fired\n\ndead_latents\n  25 % of 20 latents have been"))
+  EXPECT_TRUE(says(text, "1 of 10 checks fired\n\ndead_latents\n  25 % of 20 latents have been"))
       << text;
   EXPECT_TRUE(says(text, "\n  evidence: dead 0.250, limit 0.100, eval.never_fired 0\n")) << text;
   EXPECT_TRUE(says(text, "\nclear\n  unfinished: all 400 steps done\n")) << text;
@@ -539,7 +573,7 @@ TEST_F(Diagnose, PrintsForPeopleAndPrograms) {
   }
   const Json json = to_json(diagnosis);
   EXPECT_EQ(json["fired"], 1);
-  EXPECT_EQ(json["checks"].size(), 8U);
+  EXPECT_EQ(json["checks"].size(), 10U);
   EXPECT_EQ(json["checks"][3]["name"], "dead_latents");
   EXPECT_EQ(json["checks"][3]["state"], "fired");
   EXPECT_EQ(json["checks"][3]["evidence"]["dead"], 0.25);

@@ -140,6 +140,37 @@ TEST_F(EvaluateCommand, EverySuiteSaysWhatItRestsOn) {
   EXPECT_EQ(json["core"]["rests_on"]["tokens"], 600);
   EXPECT_EQ(json["probing"]["rests_on"]["files"], 2);
   EXPECT_EQ(json["truth"]["rests_on"]["left_out"].size(), 1U);
+  EXPECT_EQ(json["truth"]["rests_on"]["min_match_cosine"], 0.5);
+}
+
+TEST_F(EvaluateCommand, MatchesParentsAtTheCosineOfTheCommandLine) {
+  EvaluateArguments given = arguments({"truth"});
+  given.sets = {"eval.tokens=20000", "eval.truth.min_match_cosine=1"};
+  const auto outcome = evaluate_suites(given);
+  const SuiteOutcome& truth = outcome.at(0).suites.at(0);
+  EXPECT_EQ(truth.mean.at("absorption_parents"), 0);
+  EXPECT_TRUE(std::isnan(truth.mean.at("absorption_full_macro")));
+  EXPECT_NE(truth.basis.find("with a |cosine| to its latent below 1"), std::string::npos)
+      << truth.basis;
+}
+
+TEST_F(EvaluateCommand, SaysOfAbsorptionWhereChanceOrMissingLatentsExplainIt) {
+  EvaluateArguments given = arguments({"absorption"});
+  given.data = {path("words.safetensors")};
+  given.controls = {"random"};
+  const auto clear = evaluate_suites(given);
+  const double chance = clear[1].suites[0].mean.at("mean_full_absorption_score");
+  const double own = clear[0].suites[0].mean.at("mean_full_absorption_score");
+  ASSERT_LE(own, chance) << "nothing is absorbed here, and chance has that too";
+  EXPECT_NE(clear[0].suites[0].remark.find("a random dictionary at about this L0 has as much"),
+            std::string::npos)
+      << clear[0].suites[0].remark;
+  EXPECT_EQ(clear[1].suites[0].remark.find("random dictionary"), std::string::npos);
+  EXPECT_EQ(clear[0].suites[0].mean.at("classes_with_main"), 3);
+  given.sets.push_back("absorption.min_main_f1=1");
+  given.path = path("sae");
+  const auto strict = evaluate_suites(given);
+  EXPECT_LE(strict[0].suites[0].mean.at("classes_with_main"), 3);
 }
 
 TEST_F(EvaluateCommand, AnAutoencoderThatNeverFiresIsRankedNowhere) {
@@ -285,7 +316,7 @@ TEST_F(EvaluateCommand, WhatASuiteCannotUseIsFoundBeforeTheFirstIsRun) {
   EXPECT_NE(complaint(given).find("data: " + path("tasks/b.safetensors")), std::string::npos);
   given.data = {write_normal_store(path("acts"), 60, 1, 10, 20).string()};
   given.suites = {"core", "truth"};
-  EXPECT_EQ(complaint(given).find("--suite truth: needs a synthetic world"), 0U);
+  EXPECT_EQ(complaint(given).find("--suite truth: needs activations whose features are known"), 0U);
   given.data = {write_normal_store(path("wide"), 60, 1, 10, 21).string(),
                 path("tasks/a.safetensors")};
   given.suites = {"absorption", "core"};

@@ -40,7 +40,11 @@ struct Data {
   std::int64_t d_in = 0;
   std::function<std::unique_ptr<ActivationSource>()> train;
   std::function<std::unique_ptr<ActivationSource>()> held_out;
-  std::shared_ptr<const World> world;  ///< of synthetic data; else null
+  /// Where the features behind the held-out activations are known, which is of synthetic data and
+  /// of stores that `sae synth` wrote: their world, and the activations of `held_out`, in its
+  /// order, with them. Else null and empty.
+  std::shared_ptr<const World> world;
+  std::function<std::unique_ptr<TruthSource>()> held_out_with_truth;
   std::shared_ptr<const nlohmann::ordered_json> source;
 
   std::optional<std::int64_t> train_tokens;     ///< how many there are; none: they never end
@@ -71,6 +75,10 @@ struct DataSize {
 /// None for a store that is not there or cannot be read, of which opening it says more.
 std::optional<DataSize> data_size(const ConfigNode& data);
 
+/// Whether the features behind its held-out activations are known, as far as its configuration and
+/// the names of a store's files tell; see Data::world.
+bool knows_truth(const ConfigNode& data);
+
 /// Opens it, divides it and, with `verify`, reads every value of a store that fits into memory.
 /// `seed` is the run's. DataError for data that cannot be trained or evaluated on to the end.
 Data open_data(const ConfigNode& data, std::uint64_t seed);
@@ -79,7 +87,8 @@ Data open_data(const ConfigNode& data, std::uint64_t seed);
 DataFingerprint fingerprint_of(const ConfigNode& data);
 
 /// Reads the first `tokens` held-out activations, `batch` at a time, unless that was done before.
-/// DataError if one is not finite: what is evaluated at the end is looked at before the beginning.
+/// DataError if one is not finite or has other features than its file says: what is evaluated at
+/// the end is looked at before the beginning.
 void require_finite_held_out(const Data& data, std::int64_t tokens, std::int64_t batch);
 
 /// The kinds and their options, for `sae config`.

@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "sae/config/fields.h"
 #include "sae/data/activations.h"
@@ -128,8 +129,9 @@ class StoreSource : public ActivationSource {
   /// Another source of the same activations, from the beginning, without dividing the store anew.
   std::unique_ptr<StoreSource> another() const;
 
-  /// The row of the store that is handed out at `position`.
+  /// The row of the store that is handed out at `position`, and those of `count` from there on.
   std::int64_t row_at(std::int64_t position) const;
+  std::vector<std::int64_t> rows_at(std::int64_t position, std::int64_t count) const;
 
  private:
   struct Impl;

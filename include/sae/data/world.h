@@ -58,6 +58,10 @@ class World {
  public:
   explicit World(const WorldOptions& options);
 
+  /// With the dictionary [N, D] and the bias [D] that were stored with samples, which are not made
+  /// anew. std::invalid_argument for other shapes.
+  World(const WorldOptions& options, const at::Tensor& dictionary, const at::Tensor& bias);
+
   const WorldOptions& options() const { return options_; }  ///< resolved
   const WorldTables& tables() const { return tables_; }
   std::int64_t features() const { return tables_.features(); }
@@ -85,10 +89,16 @@ struct LabelledBatch {
   SparseRows truth;  ///< a, B rows over N features, indices ascending within a row
 };
 
+/// Activations whose features are known.
+class TruthSource : public ActivationSource {
+ public:
+  virtual LabelledBatch next_with_truth(std::int64_t count) = 0;  ///< the x of next(count)
+};
+
 class Sampler;
 
 /// Endless samples of a world: sample i is a pure function of (world, data seed, set, i).
-class WorldSource : public ActivationSource {
+class WorldSource : public TruthSource {
  public:
   WorldSource(std::shared_ptr<const World> world, std::uint64_t data_seed,
               SampleSet set = SampleSet::kTrain);
@@ -96,7 +106,7 @@ class WorldSource : public ActivationSource {
 
   std::int64_t d_in() const override { return world_->d_in(); }
   at::Tensor next(std::int64_t count) override;
-  LabelledBatch next_with_truth(std::int64_t count);  ///< the same x
+  LabelledBatch next_with_truth(std::int64_t count) override;
   std::int64_t position() const override { return position_; }
   void seek(std::int64_t position) override;
   std::string description() const override;

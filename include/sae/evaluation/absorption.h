@@ -111,7 +111,10 @@ struct AbsorptionResult {
   /// Means and sample standard deviations over the kept classes under sae-bench's names, and l0,
   /// explained_variance, classes_kept, mean_probe_f1, mean_k1_f1, mean_recall_gap (recall of the
   /// probe less that of the main latents at their best threshold), mean_absorption_fraction_open,
-  /// mean_truncated_fraction, mean_truncated_full, ranked (0 or 1).
+  /// mean_truncated_fraction, mean_truncated_full, ranked (0 or 1). Ours too, and of the kept
+  /// classes whose main latents together have an F1 of min_main_f1 on the test words, since a class
+  /// without a latent of its own looks absorbed whatever happens: mean_full_absorption_score and
+  /// mean_absorption_fraction_score with _given_main (NaN if there is none), classes_with_main.
   MetricValues values() const;
   /// In the layout of sae-bench's result files, with the above beside it.
   nlohmann::ordered_json json() const;

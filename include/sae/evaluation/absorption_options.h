@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "sae/config/fields.h"
+#include "sae/metrics/catalogue.h"
 
 namespace sae {
 
@@ -40,6 +41,7 @@ struct AbsorptionOptions {
   std::optional<std::int64_t> a_max;
   std::int64_t truncate_top = 40;
   double max_l0_share = 0.25;
+  double min_main_f1 = kLeastMainF1;
   std::int64_t seed = 0;
   std::int64_t batch = 1024;
 
@@ -78,6 +80,9 @@ struct AbsorptionOptions {
           "truncated scores: contributions kept a word");
     visit("max_l0_share", self.max_l0_share, above(0),
           "an autoencoder with L0 above this share of D is not ranked");
+    visit("min_main_f1", self.min_main_f1, between(0, 1),
+          "scores given a main latent: means over classes whose main latents have this F1 on the "
+          "test words; not SAEBench's");
     visit("seed", self.seed, at_least(0), "both probes: initial weights and order of the words");
     visit("batch", self.batch, at_least(1), "words encoded at a time");
   }

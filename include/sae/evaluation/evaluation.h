@@ -29,7 +29,7 @@ struct EvalOptions {
     visit("every", self.every, at_least(0),
           "training steps between evaluations on held-out data; 0: only at the end");
     visit("every_tokens", self.every_tokens, at_least(1), "held-out tokens of each of these");
-    visit("truth", self.truth, any, "ground-truth metrics, on synthetic data");
+    visit("truth", self.truth, any, "ground-truth metrics, where the true features are known");
   }
 
   void check(Findings& findings) const;
@@ -37,15 +37,15 @@ struct EvalOptions {
 };
 
 struct Evaluation {
-  /// Those of ReconstructionMetrics; on synthetic data also true_l0, mcc, uniqueness, precision,
-  /// recall, f1, shrinkage, miss_on, miss_off, absorption_gap, absorption_full_micro,
-  /// absorption_full_macro, absorption_fraction, absorption_fraction_macro, absorption_parents,
-  /// absorption_missing (where parents are missing), absorption_cosine, hedging_cosine,
-  /// partial_absorption.
+  /// Those of ReconstructionMetrics; where the true features are known (Data::world) also true_l0,
+  /// mcc, uniqueness, precision, recall, f1, shrinkage, absorption_parents, absorption_missing
+  /// (where parents are missing), absorption_cosine, hedging_cosine, and as _micro and as _macro
+  /// miss_on, miss_off, absorption_gap, absorption_full, absorption_fraction, partial_absorption:
+  /// NaN where absorption_parents is 0.
   MetricValues values;
   std::int64_t tokens = 0;  ///< that it rests on, all distinct
   FiringHistogram firing;
-  std::vector<ParentTruth> parents;  ///< per parent feature, on synthetic data
+  std::vector<ParentTruth> parents;  ///< per parent feature, where they are known
   std::vector<Notice> notices;       ///< that it rests on fewer tokens than were asked for
   std::string degenerate;            ///< why these numbers rank nothing (ranking.h), or empty
 };

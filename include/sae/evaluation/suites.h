@@ -3,7 +3,7 @@
 //     core        reconstruction, densities, weights; also as sae-bench defines them
 //     absorption  on classes of words
 //     probing     k-sparse and dense probes of labelled texts
-//     truth       against the features of a synthetic world
+//     truth       against the features of a synthetic world, sampled anew or stored with its truth
 #pragma once
 
 #include <cstdint>
@@ -56,7 +56,12 @@ const std::vector<std::string>& suite_names();
 SuiteOutcome core_suite(const Autoencoder& sae, const Data& data, const EvalOptions& eval,
                         const CoreOptions& options);
 
-/// ConfigError if the data is not a synthetic world's.
+/// Why there is no truth suite, and what to do.
+inline constexpr const char* kNeedsTruth =
+    "--suite truth: needs activations whose features are known; give a world's preset, or a store "
+    "that sae synth wrote, with --data";
+
+/// ConfigError if the features behind the data are not known (Data::world).
 SuiteOutcome truth_suite(const Autoencoder& sae, const Data& data, const EvalOptions& eval);
 
 /// Files are read one at a time: the tokens of many texts may be larger than memory. Evaluation

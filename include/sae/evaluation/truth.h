@@ -1,4 +1,5 @@
-// How well a dictionary recovers the true features of a synthetic world.
+// How well a dictionary recovers the true features of a synthetic world: sampled anew, or stored
+// with its truth.
 //
 // W_j: decoder row j (F latents), d_i: true feature i (N), z_j: latent activations, a_i: true
 // activations, l(p): the latent matched to feature p. A latent fires when z_j > 0. An average over
@@ -19,7 +20,7 @@ namespace sae {
 
 struct TruthOptions {
   std::int64_t min_events = 100;
-  double min_match_cosine = 0.0;
+  double min_match_cosine = 0.5;
   double full_cosine = 0.025;
   double share = 0.4;
   double fraction_cosine = 0.1;
@@ -30,7 +31,7 @@ struct TruthOptions {
     visit("min_events", self.min_events, at_least(1),
           "a parent counts from this many samples with a child on (and, for the gap, off)");
     visit("min_match_cosine", self.min_match_cosine, between(0, 1),
-          "a parent counts from this |cosine| with its latent; 0.5 leaves out poor matches");
+          "a parent counts from this |cosine| with its latent: one further off is no match");
     visit("full_cosine", self.full_cosine, between(-1, 1),
           "full absorption: least cosine of the absorbing latent with the parent");
     visit("share", self.share, between(0, 1),
@@ -49,7 +50,8 @@ struct TruthSubject {
   at::Tensor W_enc;  ///< [F, D]; may be undefined: no encoder sign then
 };
 
-/// An average over events (micro) and the plain mean over parents (macro).
+/// An average over events (micro) and the plain mean over parents (macro). Both are NaN where no
+/// parent counts, which is no score of 0.
 struct TruthAverage {
   double micro = 0;
   double macro = 0;

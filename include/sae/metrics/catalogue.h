@@ -27,7 +27,8 @@ inline constexpr const char* kNeverFired = "never_fired";
 // A training's own.
 inline constexpr const char* kDead = "dead";
 
-// Ground truth (truth.h).
+// Ground truth (truth.h). Of absorption, micro: the average over events; macro: the mean over
+// parents.
 inline constexpr const char* kTrueL0 = "true_l0";
 inline constexpr const char* kMcc = "mcc";
 inline constexpr const char* kUniqueness = "uniqueness";
@@ -35,22 +36,34 @@ inline constexpr const char* kPrecision = "precision";
 inline constexpr const char* kRecall = "recall";
 inline constexpr const char* kF1 = "f1";
 inline constexpr const char* kShrinkage = "shrinkage";
-inline constexpr const char* kMissOn = "miss_on";
-inline constexpr const char* kMissOff = "miss_off";
-inline constexpr const char* kAbsorptionGap = "absorption_gap";
+inline constexpr const char* kMissOnMicro = "miss_on_micro";
+inline constexpr const char* kMissOnMacro = "miss_on_macro";
+inline constexpr const char* kMissOffMicro = "miss_off_micro";
+inline constexpr const char* kMissOffMacro = "miss_off_macro";
+inline constexpr const char* kAbsorptionGapMicro = "absorption_gap_micro";
+inline constexpr const char* kAbsorptionGapMacro = "absorption_gap_macro";
 inline constexpr const char* kAbsorptionFullMicro = "absorption_full_micro";
 inline constexpr const char* kAbsorptionFullMacro = "absorption_full_macro";
-inline constexpr const char* kAbsorptionFraction = "absorption_fraction";
+inline constexpr const char* kAbsorptionFractionMicro = "absorption_fraction_micro";
 inline constexpr const char* kAbsorptionFractionMacro = "absorption_fraction_macro";
 inline constexpr const char* kAbsorptionParents = "absorption_parents";
 inline constexpr const char* kAbsorptionMissing = "absorption_missing";
-inline constexpr const char* kPartialAbsorption = "partial_absorption";
+inline constexpr const char* kPartialAbsorptionMicro = "partial_absorption_micro";
+inline constexpr const char* kPartialAbsorptionMacro = "partial_absorption_macro";
 inline constexpr const char* kAbsorptionCosine = "absorption_cosine";
 inline constexpr const char* kHedgingCosine = "hedging_cosine";
 
-// Of the suites on labelled activations, after the suite's name.
+// Of the suites on labelled activations, after the suite's name. Words are another distribution
+// than text: L0 and explained variance on them are quoted beside those on text.
+inline constexpr const char* kWordsL0 = "absorption.l0";
+inline constexpr const char* kWordsVariance = "absorption.explained_variance";
 inline constexpr const char* kWordsFull = "absorption.mean_full_absorption_score";
 inline constexpr const char* kWordsFraction = "absorption.mean_absorption_fraction_score";
+inline constexpr const char* kWordsFullGivenMain =
+    "absorption.mean_full_absorption_score_given_main";
+inline constexpr const char* kWordsFractionGivenMain =
+    "absorption.mean_absorption_fraction_score_given_main";
+inline constexpr const char* kWordsClassesWithMain = "absorption.classes_with_main";
 inline constexpr const char* kWordsMainF1 = "absorption.mean_k1_f1";
 inline constexpr const char* kWordsRecallGap = "absorption.mean_recall_gap";
 inline constexpr const char* kWordsMainLatents = "absorption.mean_num_split_features";
@@ -70,6 +83,10 @@ inline constexpr std::array kReconstructionMetrics = {
     metric::kL0,     metric::kExplainedVariance, metric::kNmse,      metric::kMse,
     metric::kCosine, metric::kL2Ratio,           metric::kNeverFired};
 
+/// Where the main latents of classes of words have a mean F1 below this, absorption on words
+/// measures whether a latent for a class exists at all. Ours.
+inline constexpr double kLeastMainF1 = 0.2;
+
 /// Which way a metric is better.
 enum class Better { kHigher, kLower, kNeither };
 
@@ -79,6 +96,7 @@ struct MetricInfo {
   std::string brief;  ///< column head for a terminal: "full"
   Better better = Better::kNeither;
   int place = 0;  ///< in a table for a terminal, the most telling first; 0: not in it
+  int decimals = 3;
 };
 
 /// The known metrics in order of display.
@@ -87,5 +105,8 @@ const std::vector<MetricInfo>& known_metrics();
 /// The suite (suites.h) whose verdict decides whether the metric is ranked: the part of its name
 /// before a dot; "truth" for what is measured against a world's features; "core" for the rest.
 std::string suite_of(const std::string& metric);
+
+/// What a metric of an earlier version is called now; "" unless `metric` is such a name.
+std::string renamed_to(const std::string& metric);
 
 }  // namespace sae

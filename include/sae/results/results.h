@@ -82,24 +82,37 @@ std::vector<MetricsRow> thinned(const std::vector<MetricsRow>& history, std::siz
 bool is_ranked(const RunResult& run, const std::string& metric);
 /// The metric of a finished run that may be compared: finite and ranked.
 std::optional<double> ranked_value(const RunResult& run, const std::string& metric);
+/// Why a finished run has no absorption against known features although those were measured; "" if
+/// it has.
+std::string why_no_absorption(const RunResult& run);
 /// "topk-4-seed0: absorption, truth: none of its latents ever fires": one a run that is not ranked
-/// in some suite and a reason.
+/// in some suite, or has no absorption to rank, and a reason.
 std::vector<std::string> not_ranked(const ComparisonResult& result);
 
 /// Those known metrics, l0 left out, that at least one finished run has a value to compare for.
 std::vector<MetricInfo> measured_metrics(const ComparisonResult& result);
 
+// Members are compared at a matched L0: that on text, metric::kL0, or that on the words,
+// metric::kWordsL0, which is another wherever latents fire by thresholds. `axis` says which.
+
 /// `metric` at a wanted L0: per seed, piecewise linear over that seed's runs sorted by L0, the
 /// nearest end's value outside their range (2 % beyond an end still counts as inside: runs steered
 /// to one L0 do not meet exactly); then over seeds. None: no finished run has it.
 std::optional<SeedStatistic> metric_at(const ComparisonResult& result, const std::string& member,
-                                       const std::string& metric, double l0);
+                                       const std::string& metric, double l0,
+                                       const std::string& axis = metric::kL0);
 
 /// The value of one class of `RunResult::by_class` at a wanted L0, seed by seed; empty if the L0 is
 /// outside the range of one of them.
 std::map<std::int64_t, double> class_at(const ComparisonResult& result, const std::string& member,
                                         const std::string& metric, const std::string& name,
-                                        double l0);
+                                        double l0, const std::string& axis = metric::kL0);
+
+/// A control's value at about a wanted L0, interpolated over those made to match several; the
+/// nearest one's beyond them. None where that has another L0 by more than a factor of 1.5.
+std::optional<double> control_at(const ComparisonResult& result, const std::string& control,
+                                 const std::string& metric, double l0,
+                                 const std::string& axis = metric::kL0);
 
 /// Whether two values differ by more than twice the spread of their difference over seeds,
 /// sqrt(sd_a^2 + sd_b^2). Never with a single seed, which has no spread.
@@ -108,10 +121,12 @@ bool beyond_spread(const SeedStatistic& a, const SeedStatistic& b);
 /// At most `most` L0 values at which most members can be compared without extrapolation: the
 /// medians of the members' lowest, middle and highest L0, pulled into the range that at least three
 /// quarters of them cover, rounded to two or three digits. Ascending.
-std::vector<double> matched_levels(const ComparisonResult& result, std::size_t most = 3);
+std::vector<double> matched_levels(const ComparisonResult& result, std::size_t most = 3,
+                                   const std::string& axis = metric::kL0);
 
 /// The members at the matched levels for a terminal `columns` wide: "*" where outside a member's
-/// range, a sd where there is more than one seed. Ends with a newline; says so if no run finished.
+/// range, marks of absorption on words (word_marks.h), a sd where there is more than one seed. Ends
+/// with a newline; says so if no run finished.
 std::string results_table(const ComparisonResult& result, std::size_t columns = 80);
 
 }  // namespace sae

@@ -48,8 +48,8 @@ struct DifferenceTable {
 };
 
 /// Of a metric by class (RunResult::by_class), interpolated to `l0` for each seed and class.
-/// Members whose range does not reach `l0` take no part.
-DifferenceTable differences_at(const ComparisonResult& result, const std::string& metric,
-                               double l0);
+/// Members whose range does not reach `l0` take no part. `axis` as of metric_at.
+DifferenceTable differences_at(const ComparisonResult& result, const std::string& metric, double l0,
+                               const std::string& axis = metric::kL0);
 
 }  // namespace sae

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "sae/config/fields.h"
+#include "sae/metrics/catalogue.h"
 
 namespace sae {
 
@@ -24,6 +25,8 @@ struct DiagnoseOptions {
   double l0_width = 0.25;
   double spike = 2;
   double gap = 0.05;
+  double words_l0 = 1.5;
+  double main_f1 = kLeastMainF1;
   double drift = 0.02;
   double drift_start = 0.05;
   double theta_swing = 0.1;
@@ -53,6 +56,10 @@ struct DiagnoseOptions {
           "a logged error this many times that of the rows before and after is a spike");
     visit("gap", self.gap, at_least(0),
           "largest explained variance in training above that on held-out data");
+    visit("words_l0", self.words_l0, at_least(1),
+          "largest factor between L0 on classes of words and on text, either way");
+    visit("main_f1", self.main_f1, between(0, 1),
+          "least mean F1 of the main latents of classes of words");
     visit("drift", self.drift, above(0),
           "largest change of a mask's importance in one step, as a share, at the end");
     visit("drift_start", self.drift_start, above(0), "and when the mask's warm-up ends");
@@ -89,9 +96,10 @@ struct Check {
 };
 
 /// unfinished, divergence, loss_spikes, dead_latents, dense_latents, l0_target, l0_width,
-/// held_out_gap; of runs with a mask also mask_share, mask_warmup, mask_importance, mask_theta and
-/// mask_retention: the failures that arXiv 2510.08855 lists. Of an autoencoder without a record of
-/// its training: training, which is skipped and says what is missing, zero_rows and twins.
+/// held_out_gap, words_l0, words_latents; of runs with a mask also mask_share, mask_warmup,
+/// mask_importance, mask_theta and mask_retention: the failures that arXiv 2510.08855 lists. Of an
+/// autoencoder without a record of its training: training, which is skipped and says what is
+/// missing, zero_rows and twins.
 struct Diagnosis {
   std::string run;
   std::vector<Check> checks;
@@ -101,7 +109,8 @@ struct Diagnosis {
   const Check& check(const std::string& name) const;  ///< std::invalid_argument: no such check
 };
 
-/// Of a run it reads config.json, metrics.jsonl, summary.json and the checkpoints' names; of an
+/// Of a run it reads config.json, metrics.jsonl, summary.json, evaluation.json where `sae compare`
+/// has left one, and the checkpoints' names; of an
 /// autoencoder or checkpoint, whoever wrote it, and of a run without metrics.jsonl the weights. It
 /// trains and evaluates nothing. DataError if the path holds neither, or something damaged.
 Diagnosis diagnose_run(const std::filesystem::path& run, const DiagnoseOptions& options = {});

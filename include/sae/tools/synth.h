@@ -35,7 +35,8 @@ struct SynthOptions {
   void check(Findings& findings) const { world.check(findings); }
 };
 
-/// Writes samples 0 .. tokens - 1 as an activation store, and beside its shards:
+/// Writes samples 0 .. tokens - 1 as an activation store, which is trained and evaluated on as any
+/// other, with the metrics of a synthetic world (Data::world), and beside its shards:
 ///     world.json               the world's options, resolved
 ///     dictionary.safetensors   features [N, D], bias [D], rates [N] (closed form)
 ///     truth-00000.safetensors  values [nnz] f32, indices [nnz] i64, offsets [n + 1] i64: the

@@ -160,9 +160,11 @@ void StoreSource::seek(std::int64_t position) {
   impl_->position = position;
 }
 
-std::int64_t StoreSource::row_at(std::int64_t position) const {
+std::int64_t StoreSource::row_at(std::int64_t position) const { return rows_at(position, 1)[0]; }
+
+std::vector<std::int64_t> StoreSource::rows_at(std::int64_t position, std::int64_t count) const {
   if (position < 0) throw std::invalid_argument("StoreSource: position must not be negative");
-  return impl_->rows_at(position, 1)[0];
+  return impl_->rows_at(position, count);
 }
 
 std::string StoreSource::description() const {

@@ -17,12 +17,13 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Mean and sample standard deviation over the kept classes.
-template <class Get>
-SeedStatistic over_kept(const std::vector<ClassAbsorption>& classes, Get&& get) {
+/// Mean and sample standard deviation over some of the classes.
+template <class Counts, class Get>
+SeedStatistic over_classes(const std::vector<ClassAbsorption>& classes, Counts&& counts,
+                           Get&& get) {
   std::vector<double> values;
   for (const ClassAbsorption& one : classes) {
-    if (one.kept) values.push_back(static_cast<double>(get(one)));
+    if (counts(one)) values.push_back(static_cast<double>(get(one)));
   }
   SeedStatistic statistic = over_seeds(values);
   if (values.empty()) statistic.mean = std::numeric_limits<double>::quiet_NaN();
@@ -30,10 +31,16 @@ SeedStatistic over_kept(const std::vector<ClassAbsorption>& classes, Get&& get) 
   return statistic;
 }
 
-/// Of the best latent alone; codes that were not probed have none.
-double k1_f1(const ClassAbsorption& one) {
-  return one.sparse.f1.empty() ? std::numeric_limits<double>::quiet_NaN() : one.sparse.f1.front();
+/// Of the `k` best latents together; codes that were not probed have none.
+double f1_of(const ClassAbsorption& one, std::int64_t k) {
+  const bool there = k >= 1 && k <= std::ssize(one.sparse.f1);
+  return there ? one.sparse.f1[static_cast<std::size_t>(k - 1)]
+               : std::numeric_limits<double>::quiet_NaN();
 }
+double k1_f1(const ClassAbsorption& one) { return f1_of(one, 1); }
+double main_f1(const ClassAbsorption& one) { return f1_of(one, one.sparse.main); }
+double full_of(const ClassAbsorption& one) { return one.full; }
+double fraction_of(const ClassAbsorption& one) { return one.fraction; }
 
 Json detail(const ClassAbsorption& one) {
   return {{"first_letter", one.name},
@@ -62,6 +69,7 @@ Json own_detail(const ClassAbsorption& one) {
           {"probe_f1", to_json(one.probe_f1)},
           {"probe_recall", to_json(one.probe_recall)},
           {"k1_f1", to_json(k1_f1(one))},
+          {"main_f1", to_json(main_f1(one))},
           {"f1_by_k", one.sparse.f1},
           {"main_latents", std::vector<std::int64_t>(one.sparse.latents.begin(), main)},
           {"main_recall", to_json(one.sparse.recall)},
@@ -125,10 +133,17 @@ void keep_classes(std::vector<ClassAbsorption>& classes, const AbsorptionRules& 
 }
 
 MetricValues AbsorptionResult::values() const {
-  const auto mean = [&](auto get) { return over_kept(classes, get).mean; };
-  const auto fraction = over_kept(classes, [](const auto& one) { return one.fraction; });
-  const auto full = over_kept(classes, [](const auto& one) { return one.full; });
-  const auto main = over_kept(classes, [](const auto& one) { return one.sparse.main; });
+  const auto kept = [](const ClassAbsorption& one) { return one.kept; };
+  const auto with_main = [&](const ClassAbsorption& one) {
+    return one.kept && main_f1(one) >= options.min_main_f1;
+  };
+  const auto count = [&](auto counts) {
+    return static_cast<double>(std::count_if(classes.begin(), classes.end(), counts));
+  };
+  const auto mean = [&](auto get) { return over_classes(classes, kept, get).mean; };
+  const auto fraction = over_classes(classes, kept, fraction_of);
+  const auto full = over_classes(classes, kept, full_of);
+  const auto main = over_classes(classes, kept, [](const auto& one) { return one.sparse.main; });
   return {
       {"mean_absorption_fraction_score", fraction.mean},
       {"mean_full_absorption_score", full.mean},
@@ -138,8 +153,11 @@ MetricValues AbsorptionResult::values() const {
       {"std_dev_num_split_features", main.sd},
       {"l0", l0},
       {"explained_variance", explained_variance},
-      {"classes_kept", static_cast<double>(std::count_if(classes.begin(), classes.end(),
-                                                         [](const auto& c) { return c.kept; }))},
+      {"classes_kept", count(kept)},
+      {"classes_with_main", count(with_main)},
+      {"mean_full_absorption_score_given_main", over_classes(classes, with_main, full_of).mean},
+      {"mean_absorption_fraction_score_given_main",
+       over_classes(classes, with_main, fraction_of).mean},
       {"mean_probe_f1", mean([](const auto& one) { return one.probe_f1; })},
       {"mean_k1_f1", mean(k1_f1)},
       {"mean_recall_gap",

@@ -22,6 +22,10 @@ Check check_dense(const RunRecord& run, const DiagnoseOptions& limits);
 Check check_l0_target(const RunRecord& run, const DiagnoseOptions& limits);
 Check check_l0_width(const RunRecord& run, const DiagnoseOptions& limits);
 
+// Of a run that was evaluated on classes of words.
+Check check_words_l0(const RunRecord& run, const DiagnoseOptions& limits);
+Check check_words_latents(const RunRecord& run, const DiagnoseOptions& limits);
+
 // Of a run with a mask.
 Check check_mask_share(const RunRecord& run, const DiagnoseOptions& limits);
 Check check_mask_warmup(const RunRecord& run, const DiagnoseOptions& limits);

@@ -94,6 +94,28 @@ void read_end(RunRecord& run) {
   }
 }
 
+/// What `sae compare` leaves in the run's folder, in the form of `sae eval --json`.
+void read_evaluation(RunRecord& run) {
+  const fs::path path = run.folder / "evaluation.json";
+  if (!fs::exists(path)) return;
+  try {
+    const Json json = Json::parse(read_file(path));
+    if (!json.is_object()) throw DataError(path.string() + ": damaged: expected an object");
+    if (!json.contains("absorption")) return;
+    const Json& absorption = json.at("absorption");
+    if (absorption.contains("repeats")) {
+      run.words = metric_values_from_json(absorption.at("mean"));
+      return;
+    }
+    run.words = metric_values_from_json(absorption.at("eval_result_metrics").at("mean"));
+    for (const auto& [name, value] : absorption.at("more").items()) {
+      if (value.is_number()) run.words[name] = value.get<double>();
+    }
+  } catch (const Json::exception& error) {
+    throw DataError(path.string() + ": damaged: " + error.what());
+  }
+}
+
 }  // namespace
 
 std::optional<double> RunRecord::model_number(const char* name) const {
@@ -108,6 +130,7 @@ RunRecord read_record(const fs::path& folder) {
   read_configuration(run);
   read_log(run);
   read_end(run);
+  read_evaluation(run);
   return run;
 }
 

@@ -31,6 +31,7 @@ struct RunRecord {
 
   MetricValues held_out;                  ///< final, or the latest; empty: never evaluated
   std::optional<FiringHistogram> firing;  ///< of the final evaluation
+  MetricValues words;                     ///< of absorption, in evaluation.json; empty: none there
 
   double d_in() const { return model.at("d_in").get<double>(); }
   double d_sae() const { return model.at("d_sae").get<double>(); }

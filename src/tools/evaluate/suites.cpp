@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "sae/base/error.h"
+#include "sae/base/text.h"
 #include "sae/evaluation/controls.h"
 #include "tools/evaluate/inputs.h"
 
@@ -42,6 +44,27 @@ std::vector<std::string> possible_suites(EvaluateInputs& inputs) {
   return suites;
 }
 
+double of(const MetricValues& values, const char* name) {
+  const auto found = values.find(name);
+  return found == values.end() ? 0 : found->second;
+}
+
+/// Remarks on absorption that a dictionary of random directions has as well.
+void compare_with_chance(SubjectOutcome& sae, const SubjectOutcome& random) {
+  constexpr const char* kScore = "mean_full_absorption_score";
+  for (std::size_t i = 0; i < sae.suites.size(); ++i) {
+    SuiteOutcome& own = sae.suites[i];
+    const SuiteOutcome& theirs = random.suites[i];
+    if (own.suite != "absorption") continue;
+    const double chance = theirs.mean.at(kScore);
+    const double spread = std::hypot(of(own.sd, kScore), of(theirs.sd, kScore));
+    if (!(own.mean.at(kScore) <= chance + spread)) continue;
+    own.remark += std::string(own.remark.empty() ? "" : "; ") +
+                  "a random dictionary at about this L0 has as much full absorption (" +
+                  fixed(chance, 3) + "): not told from chance";
+  }
+}
+
 }  // namespace
 
 std::vector<SubjectOutcome> evaluate_suites(const EvaluateArguments& arguments) {
@@ -65,7 +88,7 @@ std::vector<SubjectOutcome> evaluate_suites(const EvaluateArguments& arguments) 
   const bool on_data = contains(suites, "core") || contains(suites, "truth");
   const Data* data = on_data ? &inputs.data() : nullptr;
   if (contains(suites, "truth") && !data->world) {
-    throw ConfigError("--suite truth: needs a synthetic world; give a preset with --data");
+    throw ConfigError(kNeedsTruth);
   }
   SuiteRunner runner(suites, inputs.labelled, inputs.suites, inputs.sae().d_in());
   runner.check_all(inputs.sae().d_in());  // before the long part
@@ -74,6 +97,7 @@ std::vector<SubjectOutcome> evaluate_suites(const EvaluateArguments& arguments) 
   for (const std::string& name : controls) {
     const auto control = runner.control(*choice_named<Control>(name), inputs.loaded, sampled);
     subjects.push_back({name, runner.run(*control, data, inputs.eval)});
+    if (name == name_of(Control::kRandom)) compare_with_chance(subjects.front(), subjects.back());
   }
   return subjects;
 }
