@@ -41,6 +41,14 @@ struct RunResult {
   bool operator==(const RunResult& other) const = default;
 };
 
+/// Where a member stands on an axis of the grid.
+struct AxisValue {
+  std::string axis;  ///< a config path, or what paths that move together are called
+  SharedJson value;  ///< of the path, or of the first of them
+
+  bool operator==(const AxisValue& other) const = default;
+};
+
 /// One line of the comparison. Its runs differ in seed and in what moves L0; a comparison over
 /// further axes makes one member of each of their values, named in the label.
 struct Member {
@@ -48,6 +56,9 @@ struct Member {
   std::string architecture;  ///< as in the config: "topk", "atm", "batch_topk"
   bool masked = false;       ///< carries an AtmMask
   std::string base;          ///< label of its counterpart without the mask, if compared; else ""
+  /// Name in the configuration, which the members that axes make of it share; "" without axes.
+  std::string family = {};
+  std::vector<AxisValue> axes = {};  ///< of more than one value, in the order of the grid
 
   bool operator==(const Member& other) const = default;
 };
