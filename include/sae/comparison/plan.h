@@ -13,7 +13,8 @@
 // [2000, 1000]} keeps the tokens equal. Runs end with the metrics of training; `evaluate` adds
 // suites (suites.h). It may be added or changed later: what is trained is not trained again. The
 // folder it makes holds runs/<name>/ (run.h; with evaluation.json, in the form of `sae eval
-// --json`), controls/, comparison.json, results.json, results.csv, report.html.
+// --json`), controls/, comparison.json, results.json, results.csv, results.md,
+// report.html and, where there are axes, axes-<name>.svg.
 #pragma once
 
 #include <cstdint>

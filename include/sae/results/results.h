@@ -84,6 +84,10 @@ ComparisonResult comparison_from_json(std::string_view text, const std::string& 
 /// results.csv: one row a run, one column per axis and metric; RFC 4180 quoting.
 std::string to_csv(const ComparisonResult& result);
 
+/// results.md: the members at the matched levels as a Markdown table, mean ± standard deviation
+/// over seeds, under what was run, with which versions and for how long.
+std::string to_markdown(const ComparisonResult& result);
+
 /// What the report draws of a history: at most `most` rows, evenly spaced, the first and the last
 /// among them, and of each row l0, explained_variance, their "eval." forms and mask.*. The whole of
 /// it stays in the run's metrics.jsonl.
