@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "sae/report/report.h"
@@ -76,10 +77,10 @@ TEST(ReportAxes, OneNumericAxisIsALineWithItsValuesAsTicks) {
 
 /// Where the markers of the only line lie, left to right.
 std::vector<double> places(const std::string& chart) {
+  const std::string mark = "<path class=\"whisker\" d=\"M";
   std::vector<double> x;
-  for (auto at = chart.find("<path class=\"whisker\" d=\"M"); at != std::string::npos;
-       at = chart.find("<path class=\"whisker\" d=\"M", at + 1)) {
-    x.push_back(std::stod(chart.substr(at + 25)));
+  for (auto at = chart.find(mark); at != std::string::npos; at = chart.find(mark, at + 1)) {
+    x.push_back(std::stod(chart.substr(at + mark.size())));
   }
   return x;
 }

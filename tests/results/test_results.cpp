@@ -207,7 +207,10 @@ TEST(Results, RoundTripsThePlacesOfMembersOnAxes) {
 }
 
 TEST(Results, MakesAMarkdownTable) {
-  auto result = make({{"a|b", {{0, 4, .51}, {1, 4, .53}}}, {"far", {{0, 40, .71}}}});
+  auto result = make({{"far", {{0, 40, .71}, {1, 42, .73}}},
+                      {"near|er", {{0, 4, .51}, {1, 4, .53}}},
+                      {"nearest", {{0, 4, .5}, {1, 4, .5}}},
+                      {"next", {{0, 4, .5}}}});
   result.title = "Two";
   result.command = "sae compare two.json";
   result.versions = {{"sae", "0.1.0"}};
@@ -216,11 +219,13 @@ TEST(Results, MakesAMarkdownTable) {
       to_markdown(result),
       "# Two\n\n"
       "    sae compare two.json\n\n"
-      "3 runs, 2 seeds, 6 s of training; sae 0.1.0\n\n"
+      "7 runs, 2 seeds, 14 s of training; sae 0.1.0\n\n"
       "| L0 | member | explained variance |\n"
       "|---|---|---|\n"
-      "| 4 | a\\|b | .520 ± .014 |\n"
-      "|  | far | .710 \\* |\n\n"
+      "| 4 | far | .720 ± .014 \\* |\n"
+      "|  | near\\|er | .520 ± .014 |\n"
+      "|  | nearest | .500 ± .000 |\n"
+      "|  | next | .500 |\n\n"
       "Mean ± standard deviation over seeds, interpolated to the L0 of the block. \\* outside "
       "the member's own range of L0: its nearest value.\n");
   EXPECT_NE(to_markdown({}).find("No finished run"), std::string::npos);
