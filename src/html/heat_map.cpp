@@ -84,7 +84,7 @@ std::string draw_cell(const std::optional<HeatCell>& cell, const Range& range, d
 }  // namespace
 
 std::string heat_colour(double share) {
-  const double at = std::clamp(share, 0.0, 1.0) * (kViridis.size() - 1);
+  const double at = std::clamp(share, 0.0, 1.0) * static_cast<double>(kViridis.size() - 1);
   const auto low = std::min(static_cast<std::size_t>(at), kViridis.size() - 2);
   const double part = at - static_cast<double>(low);
   std::string colour = "#";

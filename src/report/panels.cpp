@@ -1,5 +1,6 @@
 // Which members a chart shows together.
 #include <algorithm>
+#include <iterator>
 
 #include "report/axes.h"
 #include "report/groups.h"
@@ -81,7 +82,8 @@ void add_family(const ComparisonResult& result, const std::string& family,
                 std::vector<Panel>& panels) {
   std::vector<std::size_t> members;
   for (std::size_t i = 0; i < result.members.size(); ++i) {
-    if (result.members[i].family == family) members.push_back(i);
+    const Member& member = result.members[i];
+    if (member.family == family && !member.axes.empty()) members.push_back(i);
   }
   const std::vector<AxisValue>& axes = result.members[members.front()].axes;
   if (members.size() <= kTogether || axes.size() < 2) {

@@ -239,9 +239,9 @@ Member read_member(const Json& json, const std::string& place) {
                 reader.text("base")};
   if (reader.has("axes")) {
     member.family = reader.text("family");
-    for (const auto& [axis, value] : reader.object("axes").items()) {
-      member.axes.push_back({axis, Json(value)});
-    }
+    const Json& axes = reader.object("axes");
+    if (axes.empty()) reader.wrong("axes", "where it stands on them", axes);
+    for (const auto& [axis, value] : axes.items()) member.axes.push_back({axis, Json(value)});
   }
   reader.finish();
   return member;
