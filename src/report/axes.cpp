@@ -4,6 +4,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "report/groups.h"
+#include "report/sections.h"
 #include "sae/base/text.h"
 
 namespace sae::report {
@@ -92,5 +94,42 @@ std::string value_text(const SharedJson& value) {
 }
 
 std::string short_axis(const std::string& name) { return name.substr(name.rfind('.') + 1); }
+
+std::string caption_of(const MetricInfo& metric) {
+  return capital(metric.label) + (metric.better == Better::kHigher  ? ": higher is better"
+                                  : metric.better == Better::kLower ? ": lower is better"
+                                                                    : "");
+}
+
+std::string at_level(double level) { return "At L0 " + trimmed(level, 3) + "."; }
+
+std::string over_seeds_text(const SeedStatistic& value) {
+  return with_sd(value) + " (" + std::to_string(value.seeds) +
+         (value.seeds == 1 ? " seed)" : " seeds)") +
+         (value.outside ? ", outside its range of L0" : "");
+}
+
+std::string values_text(const std::vector<AxisValue>& values) {
+  std::string text;
+  for (const AxisValue& one : values) {
+    text += (text.empty() ? "" : ", ") + short_axis(one.axis) + " " + value_text(one.value);
+  }
+  return text;
+}
+
+const Member& first_of(const ComparisonResult& result, const std::string& family) {
+  return *std::find_if(result.members.begin(), result.members.end(),
+                       [&](const Member& member) { return member.family == family; });
+}
+
+bool at_first(const ComparisonResult& result, const std::string& family,
+              const std::vector<AxisValue>& values, const std::vector<std::string>& free) {
+  const Member& first = first_of(result, family);
+  return std::all_of(values.begin(), values.end(), [&](const AxisValue& one) {
+    if (std::find(free.begin(), free.end(), one.axis) != free.end()) return true;
+    const SharedJson* value = value_on(first, one.axis);
+    return value != nullptr && *value == one.value;
+  });
+}
 
 }  // namespace sae::report

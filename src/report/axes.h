@@ -32,6 +32,21 @@ const SharedJson* value_on(const Member& member, const std::string& axis);
 std::string value_text(const SharedJson& value);  ///< "0.5", "product"
 std::string short_axis(const std::string& name);  ///< "rate" of "model.mask.rate"
 
+/// "rate 0.5, cycle 100": values on axes.
+std::string values_text(const std::vector<AxisValue>& values);
+
+/// The first member of a family stands at the first value of each of its axes.
+const Member& first_of(const ComparisonResult& result, const std::string& family);
+
+/// Whether all of `values`, but for those on the axes named, are the first of the family.
+bool at_first(const ComparisonResult& result, const std::string& family,
+              const std::vector<AxisValue>& values, const std::vector<std::string>& free);
+
+// Words of the pictures.
+std::string caption_of(const MetricInfo& metric);         ///< "F1: higher is better"
+std::string at_level(double level);                       ///< "At L0 5."
+std::string over_seeds_text(const SeedStatistic& value);  ///< "0.184 ± 0.010 (3 seeds)"
+
 /// A heading, what it says, and drawings for it: a metric each.
 struct AxesPicture {
   std::string heading;
@@ -40,6 +55,14 @@ struct AxesPicture {
   std::vector<std::pair<Look, std::string>> legend;
   std::vector<Drawing> drawings;
 };
+
+/// Lines over the axis, or points over names.
+AxesPicture lines_picture(const ComparisonResult& result, const AxisView& axis,
+                          const std::vector<MetricInfo>& metrics, double level);
+/// Heat maps: one picture a family of members and pair of its axes, any others held at their first.
+std::vector<AxesPicture> plane_pictures(const ComparisonResult& result,
+                                        const std::vector<AxisView>& axes,
+                                        const std::vector<MetricInfo>& metrics, double level);
 
 /// One an axis (lines, or points over names), then one a family of members and pair of its axes
 /// (heat maps), at the middle matched level.

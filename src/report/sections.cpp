@@ -36,7 +36,7 @@ std::string in_panels(const ComparisonResult& result, const PanelFigures& figure
     const std::string figures =
         figures_of(panels[i], panels.size() == 1 ? "" : "-" + std::to_string(i));
     if (figures.empty()) continue;
-    if (!panels[i].title.empty()) html += "<h3>" + escaped(capital(panels[i].title)) + "</h3>\n";
+    if (!panels[i].title.empty()) html += "<h3>" + escaped(panels[i].title) + "</h3>\n";
     html += grid(figures, css);
   }
   return html;

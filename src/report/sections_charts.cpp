@@ -92,7 +92,7 @@ std::string trade_off(const ComparisonResult& result, const Panel& panel,
   if (chart.series.size() < 2) return "";
   chart.scatter = true;
   chart.small = true;
-  chart.title = "At L0 " + trimmed(level, 3);
+  chart.title = (panel.title.empty() ? "At" : panel.title + ", at") + (" L0 " + trimmed(level, 3));
   chart.description = "Scatter of " + absorption.label + " over explained variance at L0 " +
                       trimmed(level, 3) + ", one point for each of " + members_of(chart.series) +
                       ".";
@@ -177,18 +177,16 @@ std::string sparsity_section(const ComparisonResult& result) {
 std::string trade_off_section(const ComparisonResult& result) {
   const auto absorption = absorption_metric(result);
   if (!absorption || !measured(result, metric::kExplainedVariance)) return "";
+  const std::vector<Panel> panels = panels_of(result);
   std::vector<double> levels = matched_levels(result);
-  if (panels_of(result).size() > 1) levels = {middle_level(result)};
-  const std::string figures = in_panels(
-      result,
-      [&](const Panel& panel, const std::string& id) {
-        std::string html;
-        for (const double level : levels) {
-          html += trade_off(result, panel, *absorption, level, id);
-        }
-        return html;
-      },
-      "figures many");
+  if (panels.size() > 1) levels = {middle_level(result)};
+  std::string figures;
+  for (std::size_t i = 0; i < panels.size(); ++i) {
+    const std::string id = panels.size() == 1 ? "" : "-" + std::to_string(i);
+    for (const double level : levels) {
+      figures += trade_off(result, panels[i], *absorption, level, id);
+    }
+  }
   if (figures.empty()) return "";
   return section("Absorption against explained variance",
                  "Interpolated to the same L0; down and to the right is better.", figures);
