@@ -4,7 +4,8 @@
     scripts/readme_tables.py configs/ablations/README.md --runs runs
 
 Between `<!-- table NAME -->` and `<!-- end -->` comes what RUNS/NAME/results.md says at its middle level of
-L0, under how it was made: the main columns alone, as they are in that file. Each picture the Markdown file
+L0, under how it was made: the main columns alone, as they are in that file, but for those that say the same
+in every row, which the note says once. Each picture the Markdown file
 links to as `pictures/NAME-REST.svg` is copied from RUNS/NAME/axes-REST.svg. What was not run stays as it is,
 and is named.
 """
@@ -37,11 +38,14 @@ def table(results):
     lines = results.read_text(encoding="utf-8").splitlines()
     rows = [cells(line) for line in lines if line.startswith("|")]
     head, body = rows[0], middle_block(rows[2:])
-    kept = [i for i, name in enumerate(head) if i < 2 or name.startswith(COLUMNS)]
+    main = [i for i, name in enumerate(head) if i > 1 and name.startswith(COLUMNS)]
+    same = [i for i in main if len({row[i] for row in body}) == 1]
+    kept = [0, 1] + [i for i in main if i not in same]
     shown = [head, ["---"] * len(head), *body]
     text = "\n".join("| " + " | ".join(row[i] for i in kept) + " |" for row in shown)
     origin = next(line for line in lines if " of training" in line)
     note = f"L0 {body[0][0]}; {origin}."
+    note += "".join(f" {head[i][0].upper()}{head[i][1:]}: {body[0][i]} throughout." for i in same)
     if any("\\*" in row[i] for row in body for i in kept):
         note += " \\* outside the member's own range of L0."
     return f"{text}\n\n{note}\n"

@@ -52,7 +52,7 @@ inline std::string part_of(const std::string& page, const std::string& from,
                            const std::string& to) {
   const auto begin = page.find(from);
   if (begin == std::string::npos) return "";
-  return page.substr(begin, page.find(to, begin) - begin);
+  return page.substr(begin, page.find(to, begin + 1) - begin);
 }
 
 }  // namespace sae
