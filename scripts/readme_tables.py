@@ -4,10 +4,9 @@
     scripts/readme_tables.py configs/ablations/README.md --runs runs
 
 Between `<!-- table NAME -->` and `<!-- end -->` comes what RUNS/NAME/results.md says at its middle level of
-L0, under how it was made: the main columns alone, as they are in that file, but for those that say the same
-in every row, which the note says once. Each picture the Markdown file
-links to as `pictures/NAME-REST.svg` is copied from RUNS/NAME/axes-REST.svg. What was not run stays as it is,
-and is named.
+L0: the main columns as they are in that file, but for those that say the same in every row, which the note
+below the table says once, beside how it was made. Each picture that the Markdown file links to as
+`pictures/NAME/REST.svg` is copied from RUNS/NAME/axes-REST.svg. What was not run stays as it is, and is named.
 """
 
 import argparse
@@ -18,7 +17,7 @@ from pathlib import Path
 
 COLUMNS = ("explained variance", "full absorption", "absorption fraction", "MCC", "F1", "latents that never fired")
 TABLE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-PICTURE = re.compile(r"\(pictures/([^)/]+)\.svg\)")
+PICTURE = re.compile(r"\(pictures/([^)/]+)/([^)/]+)\.svg\)")
 
 
 def cells(row):
@@ -68,14 +67,13 @@ def main():
 
     arguments.readme.write_text(TABLE.sub(filled, text), encoding="utf-8")
     pictures = arguments.readme.parent / "pictures"
-    for name in PICTURE.findall(text):
-        folder, _, rest = name.partition("-")
-        source = arguments.runs / folder / f"axes-{rest}.svg"
+    for name, rest in PICTURE.findall(text):
+        source, target = arguments.runs / name / f"axes-{rest}.svg", pictures / name / f"{rest}.svg"
         if not source.exists():
             missing.append(str(source))
             continue
-        pictures.mkdir(exist_ok=True)
-        shutil.copyfile(source, pictures / f"{name}.svg")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
     for path in missing:
         print(f"{path}: not there; run the comparison first", file=sys.stderr)
     return 1 if missing else 0
