@@ -82,7 +82,7 @@ void add_level_lines(const ComparisonResult& result, const AxisView& axis, const
   const double low = axis.place(axis.values.front()), high = axis.place(axis.values.back());
   for (const Member& member : result.members) {
     const auto value = metric_at(result, member.label, metric.name, level);
-    if (!member.axes.empty() || !value) continue;
+    if (!member.axes.empty() || !value || value->outside) continue;
     Series series{
         member.label, {1, 0, false}, {{low, value->mean, 0, ""}, {high, value->mean, 0, ""}}};
     series.markers = false;
