@@ -47,6 +47,8 @@ void add_compare(Program& program) {
   add_out(command, given->out, "Folder (default: runs/<config's name>)");
   add_common(command, program.common);
   command->footer(
+      "Lists of values under \"axes\" make a member of each value; the report draws the\n"
+      "metrics along them, and results.md and axes-*.svg beside it suit a README.\n\n"
       "An interrupted comparison goes on where it stopped when the command is repeated.\n"
       "Runs that do not fit into memory together are trained one wave after the other\n"
       "(option \"memory\"), and several devices share the runs (\"devices\"): see\n"

@@ -176,7 +176,11 @@ CompareOutcome compare(const ComparisonPlan& plan, const fs::path& folder,
   }
   write_file_atomically(folder / "results.json", to_json(outcome.result) + "\n");
   write_file_atomically(folder / "results.csv", to_csv(outcome.result));
+  write_file_atomically(folder / "results.md", to_markdown(outcome.result));
   write_file_atomically(folder / "report.html", render_report(outcome.result));
+  for (const auto& [name, text] : axes_files(outcome.result)) {
+    write_file_atomically(folder / name, text);
+  }
   return outcome;
 }
 

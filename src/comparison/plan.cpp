@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "comparison/axes.h"
 #include "comparison/memory.h"
 #include "config/fields_json.h"
 #include "sae/base/device.h"
@@ -31,56 +32,6 @@ struct MemberBasics {
     visit("levels", self.levels, above(0), "levels of this member; []: the comparison's");
   }
 };
-
-/// One path of the grid and the values it takes.
-struct Axis {
-  std::string path;
-  std::vector<ConfigNode> values;
-  bool is_level = false;
-};
-
-/// Runs of the same options would be one run with two names.
-void require_distinct(const std::vector<ConfigNode>& values) {
-  std::set<Json> seen;
-  for (const ConfigNode& value : values) {
-    if (!seen.insert(value.json()).second) {
-      value.fail("got " + value.got() + " a second time, expected distinct values");
-    }
-  }
-}
-
-std::vector<ConfigNode> elements_of(const ConfigNode& list) {
-  std::vector<ConfigNode> values;
-  for (std::size_t i = 0; i < list.size(); ++i) values.push_back(list.at(i));
-  return values;
-}
-
-std::vector<Axis> read_axes(const ConfigNode& node) {
-  std::vector<Axis> axes;
-  if (!node.has("axes")) return axes;
-  const ConfigNode group = node.at("axes");
-  for (const std::string& path : group.keys()) {
-    const ConfigNode values = group.at(path);
-    if (!values.is_array() || values.size() == 0) {
-      values.fail("got " + values.got() + ", expected a list of values");
-    }
-    if (path == "seed") values.fail("the runs' seeds are those of \"seeds\"; list them there");
-    Axis axis{path, elements_of(values), false};
-    require_distinct(axis.values);
-    axes.push_back(std::move(axis));
-  }
-  return axes;
-}
-
-/// "4", "0.001", "topk": a value as part of a folder's name.
-std::string short_text(const ConfigNode& value) {
-  const Json json = value.json();
-  std::string text = json.is_string() ? json.get<std::string>() : json.dump();
-  for (char& c : text) {
-    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '-') c = '_';
-  }
-  return text;
-}
 
 Notice warning(std::string text) { return {Notice::Kind::kWarning, std::move(text)}; }
 
@@ -106,7 +57,7 @@ class Expansion {
   /// `labels`: of the members of the runs so far, by what the runs are.
   Expansion(ComparisonPlan& plan, std::map<std::string, std::string>& labels,
             const ConfigNode& member, const MemberBasics& basics, ConfigNode config,
-            std::vector<Axis> axes)
+            std::vector<GridAxis> axes)
       : plan_(plan),
         labels_(labels),
         member_(member),
@@ -114,60 +65,72 @@ class Expansion {
         config_(std::move(config)),
         axes_(std::move(axes)) {}
 
-  void run() { expand(0, config_, basics_.name, basics_.name, {}); }
+  void run() { expand(0, {config_, basics_.name, basics_.name, {}, {}}); }
 
  private:
-  void expand(std::size_t depth, const ConfigNode& config, const std::string& label,
-              const std::string& name, std::map<std::string, SharedJson> point) {
+  /// How far down the axes the grid has been walked, and what that made.
+  struct Place {
+    ConfigNode config;
+    std::string label;
+    std::string name;
+    std::map<std::string, SharedJson> point;
+    std::vector<AxisValue> axes;
+  };
+
+  void expand(std::size_t depth, const Place& place) {
     if (depth == axes_.size()) {
-      add_member(label, config);
-      for (const std::int64_t seed : plan_.basics.seeds) add_run(config, label, name, point, seed);
+      add_member(place);
+      for (const std::int64_t seed : plan_.basics.seeds) add_run(place, seed);
       return;
     }
-    const Axis& axis = axes_[depth];
-    for (const ConfigNode& value : axis.values) {
-      std::map<std::string, SharedJson> next = point;
-      next[axis.path] = value.json();
-      const std::string part = short_text(value);
+    const GridAxis& axis = axes_[depth];
+    for (std::size_t step = 0; step < axis.steps(); ++step) {
+      Place next = place;
+      for (const GridAxis::Path& one : axis.paths) {
+        next.point[one.path] = one.values[step].json();
+        next.config = with_path(next.config, one.path, one.values[step]);
+      }
+      const ConfigNode& value = axis.paths.front().values[step];
+      next.name += "-" + short_text(value);
       // Runs along the level belong to one member; any other axis makes members of its own.
-      const std::string last = axis.path.substr(axis.path.rfind('.') + 1);
-      const std::string next_label =
-          axis.is_level || axis.values.size() == 1 ? label : label + " " + last + "=" + part;
-      expand(depth + 1, with_axis(config, axis, value), next_label, name + "-" + part,
-             std::move(next));
+      if (!axis.is_level && axis.steps() > 1) {
+        next.label += " " + axis.short_name() + "=" + short_text(value);
+        next.axes.push_back({axis.name, value.json()});
+      }
+      expand(depth + 1, next);
     }
   }
 
-  /// The configuration with one value of an axis, which may be the architecture.
-  ConfigNode with_axis(const ConfigNode& config, const Axis& axis, const ConfigNode& value) {
-    const ConfigNode changed = with_value(config, axis.path, value, member_.place());
-    if (axis.path != "model.architecture" || !config.has("model")) return changed;
+  /// The configuration with one value of a path, which may be the architecture.
+  ConfigNode with_path(const ConfigNode& config, const std::string& path, const ConfigNode& value) {
+    const ConfigNode changed = with_value(config, path, value, member_.place());
+    if (path != "model.architecture" || !config.has("model")) return changed;
     const ConfigNode model = switched(config.at("model"), changed.at("model"), plan_.notices);
     return with_value(changed, "model", model, member_.place());
   }
 
-  void add_member(const std::string& label, const ConfigNode& config) {
+  void add_member(const Place& place) {
     for (const Member& member : plan_.members) {
-      if (member.label == label) return;
+      if (member.label == place.label) return;
     }
-    const Json model = resolve_run(read_recorded_run(config))["model"];
-    plan_.members.push_back({label, model["architecture"].get<std::string>(),
-                             !model.value("mask", Json()).is_null(), ""});
+    const Json model = resolve_run(read_recorded_run(place.config))["model"];
+    plan_.members.push_back({place.label, model["architecture"].get<std::string>(),
+                             !model.value("mask", Json()).is_null(), "",
+                             place.axes.empty() ? "" : basics_.name, place.axes});
   }
 
-  void add_run(const ConfigNode& config, const std::string& label, const std::string& name,
-               const std::map<std::string, SharedJson>& point, std::int64_t seed) {
+  void add_run(const Place& place, std::int64_t seed) {
     const ConfigNode seeded = with_value(
-        config, "seed", config_from_json(Json{{"seed", seed}}, "seeds").at("seed"), "seeds");
-    std::string folder = name + "-seed" + std::to_string(seed);
+        place.config, "seed", config_from_json(Json{{"seed", seed}}, "seeds").at("seed"), "seeds");
+    std::string folder = place.name + "-seed" + std::to_string(seed);
     std::replace(folder.begin(), folder.end(), ' ', '-');
     std::erase_if(folder, [](char c) { return c == '(' || c == ')' || c == '/'; });
-    plan_.runs.push_back({folder, label, point, read_run(seeded), 0});
+    plan_.runs.push_back({folder, place.label, place.point, read_run(seeded), 0});
     const PlannedRun& run = plan_.runs.back();
     for (const Notice& notice : run.options.notices) add_notice(plan_, notice);
-    const auto [same, is_new] = labels_.emplace(resolve_run(run.options).dump(), label);
+    const auto [same, is_new] = labels_.emplace(resolve_run(run.options).dump(), place.label);
     if (!is_new) {
-      add_notice(plan_, warning(member_.place() + ": '" + label + "' is the same as '" +
+      add_notice(plan_, warning(member_.place() + ": '" + place.label + "' is the same as '" +
                                 same->second + "'"));
     }
   }
@@ -177,17 +140,27 @@ class Expansion {
   const ConfigNode& member_;
   const MemberBasics& basics_;
   ConfigNode config_;
-  std::vector<Axis> axes_;
+  std::vector<GridAxis> axes_;
 };
 
-/// A masked member's counterpart: the member of the same architecture without a mask; ATM's is the
-/// standard autoencoder.
+/// Whether the two differ on an axis that both are on.
+bool differ_on_an_axis(const Member& a, const Member& b) {
+  for (const AxisValue& one : a.axes) {
+    for (const AxisValue& other : b.axes) {
+      if (one.axis == other.axis && one.value != other.value) return true;
+    }
+  }
+  return false;
+}
+
+/// A masked member's counterpart: the member of the same architecture without a mask, at the same
+/// place of the grid; ATM's is the standard autoencoder.
 void find_bases(std::vector<Member>& members) {
   for (Member& member : members) {
     if (!member.masked) continue;
     const std::string base = member.architecture == "atm" ? "standard" : member.architecture;
     for (const Member& other : members) {
-      if (!other.masked && other.architecture == base) {
+      if (!other.masked && other.architecture == base && !differ_on_an_axis(member, other)) {
         member.base = other.label;
         break;
       }
@@ -222,16 +195,6 @@ void assign_queues(ComparisonPlan& plan) {
   }
 }
 
-/// No path may be written to twice: what one axis says would be lost.
-void require_distinct_paths(const std::vector<Axis>& axes, const ConfigNode& member) {
-  std::set<std::string> paths;
-  for (const Axis& axis : axes) {
-    if (!paths.insert(axis.path).second) {
-      member.fail("two axes vary " + axis.path + "; leave out one of them");
-    }
-  }
-}
-
 CompareEvaluation read_evaluation(ComparisonPlan& plan, const ConfigNode& node) {
   auto evaluation = read_fields<CompareEvaluation>(node);
   const Findings findings = findings_of(evaluation, node);
@@ -253,17 +216,17 @@ namespace {
 /// The member's part of the grid, added to the plan.
 void plan_member(ComparisonPlan& plan, std::map<std::string, std::string>& labels,
                  const ConfigNode& document, const ConfigNode& member, const MemberBasics& basics,
-                 const std::vector<Axis>& common) {
+                 const std::vector<GridAxis>& common) {
   const bool own_levels = !basics.levels.empty();
   if (own_levels && basics.level.empty()) {
     member.at("levels").fail("got levels without a \"level\", the path that they are written to");
   }
-  std::vector<Axis> axes = common;
-  for (Axis& axis : read_axes(member)) axes.push_back(std::move(axis));
+  std::vector<GridAxis> axes = common;
+  for (GridAxis& axis : read_axes(member)) axes.push_back(std::move(axis));
   if (!basics.level.empty() && (own_levels || !plan.basics.levels.empty())) {
     const ConfigNode levels = (own_levels ? member : document).at("levels");
-    axes.push_back({basics.level, elements_of(levels), true});
-    require_distinct(axes.back().values);
+    axes.push_back({basics.level, {{basics.level, elements_of(levels)}}, true});
+    require_distinct(axes.back().paths.front().values);
   } else if (!basics.level.empty()) {
     add_notice(plan, warning(member.place("level") + ": is not used without levels"));
   }
@@ -328,7 +291,7 @@ ComparisonPlan plan_comparison(const ConfigNode& document) {
   if (!members.is_array() || members.size() == 0) {
     members.fail("got " + members.got() + ", expected a list of members");
   }
-  const std::vector<Axis> common = read_axes(document);
+  const std::vector<GridAxis> common = read_axes(document);
   std::set<std::string> names;
   std::map<std::string, std::string> labels;
   bool any_level = false;

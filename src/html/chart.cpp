@@ -28,37 +28,35 @@ Frame make_frame(double width, double height, double label_room) {
   return frame;
 }
 
-std::string text_at(double x, double y, const std::string& anchor, const std::string& css,
-                    const std::string& text) {
-  return "<text class=\"" + css + "\" x=\"" + px(x) + "\" y=\"" + px(y) + "\"" +
-         (anchor.empty() ? "" : " text-anchor=\"" + anchor + "\"") + ">" + escaped(text) +
-         "</text>\n";
-}
-
-std::string line_between(double x1, double y1, double x2, double y2, const std::string& css) {
-  return "<path class=\"" + css + "\" d=\"M" + px(x1) + " " + px(y1) + "L" + px(x2) + " " + px(y2) +
-         "\"/>\n";
-}
-
 std::string colour_class(int colour) { return "s" + std::to_string(colour); }
 
-std::string open_figure(const std::string& id, const std::string& title,
-                        const std::string& description, const Frame& frame, bool small) {
-  return std::string("<figure") + (small ? " class=\"small\"" : "") + ">\n<figcaption>" +
-         escaped(title) + "</figcaption>\n<svg role=\"img\" viewBox=\"0 0 " + px(frame.width) +
-         " " + px(frame.height) + "\" aria-labelledby=\"" + id + "-t " + id +
-         "-d\">\n<title id=\"" + id + "-t\">" + escaped(title) + "</title>\n<desc id=\"" + id +
-         "-d\">" + escaped(description) + "</desc>\n";
+/// Whether the ticks' labels, all of them, fit side by side.
+bool fit(const Axis& x) {
+  double free_from = -HUGE_VAL;
+  for (const Tick& tick : x.ticks()) {
+    const double half = 0.5 * kCharacter * static_cast<double>(tick.label.size());
+    if (x.at(tick.value) - half < free_from) return false;
+    free_from = x.at(tick.value) + half + 4;
+  }
+  return true;
 }
 
-std::string draw_axes(const Frame& frame, const Axis& x, const Axis& y, const std::string& x_title,
-                      const std::string& y_title) {
+/// Names in one row, or in two that alternate: none may be left out.
+std::string draw_names(const Frame& frame, const Axis& x) {
+  const bool one_row = fit(x);
   std::string svg;
-  for (const Tick& tick : y.ticks()) {
-    svg += line_between(frame.left, y.at(tick.value), frame.right, y.at(tick.value), "grid");
-    svg += text_at(frame.left - 7, y.at(tick.value) + 4, "end", "tick", tick.label);
+  bool low = false;
+  for (const Tick& tick : x.ticks()) {
+    const double at = x.at(tick.value);
+    svg += line_between(at, frame.bottom, at, frame.bottom + (low ? 19 : 5), "axis");
+    svg += text_at(at, frame.bottom + (low ? 31 : 18), "middle", "tick", tick.label);
+    low = !one_row && !low;
   }
-  svg += line_between(frame.left, frame.bottom, frame.right, frame.bottom, "axis");
+  return svg;
+}
+
+std::string draw_numbers(const Frame& frame, const Axis& x) {
+  std::string svg;
   double free_from = -1;  // a label that would touch the one before it is left out
   for (const Tick& tick : x.ticks()) {
     const double at = x.at(tick.value);
@@ -69,6 +67,18 @@ std::string draw_axes(const Frame& frame, const Axis& x, const Axis& y, const st
     free_from = at + half + 4;
     svg += text_at(at, frame.bottom + 18, "middle", "tick", tick.label);
   }
+  return svg;
+}
+
+std::string draw_axes(const Frame& frame, const Axis& x, const Axis& y, const std::string& x_title,
+                      const std::string& y_title, bool names = false) {
+  std::string svg;
+  for (const Tick& tick : y.ticks()) {
+    svg += line_between(frame.left, y.at(tick.value), frame.right, y.at(tick.value), "grid");
+    svg += text_at(frame.left - 7, y.at(tick.value) + 4, "end", "tick", tick.label);
+  }
+  svg += line_between(frame.left, frame.bottom, frame.right, frame.bottom, "axis");
+  svg += names ? draw_names(frame, x) : draw_numbers(frame, x);
   svg += text_at(0.5 * (frame.left + frame.right), frame.height - 6, "middle", "name", x_title);
   svg += text_at(4, 13, "", "name", y_title);
   return svg;
@@ -209,7 +219,7 @@ struct Extent {
 
 }  // namespace
 
-std::string draw(const Chart& chart, const std::string& id) {
+Drawing drawing(const Chart& chart) {
   Extent xs{.positive = chart.log_x}, ys{.positive = chart.log_y};
   double label_room = 0;
   for (const Series& series : chart.series) {
@@ -230,32 +240,37 @@ std::string draw(const Chart& chart, const std::string& id) {
   if (chart.y_high) ys.high = *chart.y_high;
 
   Frame frame = chart.small ? make_frame(340, 250, label_room) : make_frame(440, 305, label_room);
+  if (chart.names) frame.bottom -= 14;  // for the second row
   Axis y(ys.low, ys.high, chart.log_y, true, frame.bottom, frame.top);
   std::size_t widest = 0;
   for (const Tick& tick : y.ticks()) widest = std::max(widest, tick.label.size());
   frame.left = 14 + kCharacter * static_cast<double>(std::min<std::size_t>(widest, 7));
-  const Axis x(xs.low, xs.high, chart.log_x, false, frame.left, frame.right);
+  if (chart.names) {  // room for half a name at either end
+    xs.low -= 0.4;
+    xs.high += 0.4;
+  }
+  Axis x(xs.low, xs.high, chart.log_x, false, frame.left, frame.right);
+  if (!chart.x_ticks.empty()) x.mark(chart.x_ticks);
 
-  std::string svg = open_figure(id, chart.title, chart.description, frame, chart.small);
-  svg += draw_axes(frame, x, y, chart.x_title, chart.y_title);
+  std::string svg = draw_axes(frame, x, y, chart.x_title, chart.y_title, chart.names);
   for (const Band& band : chart.bands) svg += draw_band(band, x, y);
   for (const bool strong : {false, true}) {  // the strong ones on top
     for (const Series& series : chart.series) {
-      if (series.look.strong == strong) svg += draw_series(series, x, y, !chart.scatter);
+      if (series.look.strong == strong)
+        svg += draw_series(series, x, y, !chart.scatter && (!chart.names || series.dashed));
     }
   }
   svg +=
       chart.scatter ? draw_point_labels(chart, frame, x, y) : draw_end_labels(chart, frame, x, y);
-  return svg + "</svg>\n</figure>\n";
+  return {chart.title, chart.description, frame.width, frame.height, svg, chart.small};
 }
 
-std::string draw(const Bars& bars, const std::string& id) {
+Drawing drawing(const Bars& bars) {
   Frame frame = make_frame(270, 200, 0);
   const Axis y(0, bars.y_high, false, true, frame.bottom, frame.top);
   const Axis x(std::pow(10.0, bars.edges.front()), std::pow(10.0, bars.edges.back()), true, false,
                frame.left, frame.right);
-  std::string svg = open_figure(id, bars.title, bars.description, frame, true);
-  svg += draw_axes(frame, x, y, bars.x_title, bars.y_title);
+  std::string svg = draw_axes(frame, x, y, bars.x_title, bars.y_title);
   svg += "<g class=\"" + colour_class(bars.look.colour) + "\">\n";
   for (std::size_t i = 0; i < bars.heights.size(); ++i) {
     if (bars.heights[i] <= 0) continue;
@@ -270,13 +285,20 @@ std::string draw(const Bars& bars, const std::string& id) {
   if (!bars.note.empty()) {
     svg += text_at(frame.right - 2, frame.top + 10, "end", "tick", bars.note);
   }
-  return svg + "</svg>\n</figure>\n";
+  return {bars.title, bars.description, frame.width, frame.height, svg, true};
+}
+
+std::string draw(const Chart& chart, const std::string& id) { return figure(drawing(chart), id); }
+std::string draw(const Bars& bars, const std::string& id) { return figure(drawing(bars), id); }
+
+std::string key_of(const Look& look) {
+  return "<g class=\"" + colour_class(look.colour) + (look.strong ? " strong" : "") +
+         "\"><path class=\"line\" d=\"M1 7L29 7\"/>" + marker(look.shape, 15, 7) + "</g>";
 }
 
 std::string swatch(const Look& look) {
-  return "<svg class=\"swatch\" viewBox=\"0 0 30 14\" aria-hidden=\"true\"><g class=\"" +
-         colour_class(look.colour) + (look.strong ? " strong" : "") +
-         "\"><path class=\"line\" d=\"M1 7L29 7\"/>" + marker(look.shape, 15, 7) + "</g></svg>";
+  return "<svg class=\"swatch\" viewBox=\"0 0 30 14\" aria-hidden=\"true\">" + key_of(look) +
+         "</svg>";
 }
 
 }  // namespace sae::report

@@ -5,6 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "html/drawing.h"
+#include "html/svg.h"
+
 namespace sae::report {
 
 /// How a member looks in every chart: its colour (CSS class s0 to s7) and marker.
@@ -40,6 +43,8 @@ struct Chart {
   std::string x_title, y_title;
   bool log_x = false, log_y = false;
   std::optional<double> y_low, y_high;  ///< fixed ends
+  std::vector<Tick> x_ticks;            ///< empty: round numbers
+  bool names = false;  ///< x is no scale but places of names, the ticks: no lines, each labelled
   std::vector<Series> series;
   std::vector<Band> bands;
   bool small = false;    ///< one of several side by side
@@ -55,11 +60,15 @@ struct Bars {
   std::string note;  ///< in the plot's upper corner
 };
 
-/// <figure> with caption and SVG; `id` makes its title and description referable.
+Drawing drawing(const Chart& chart);
+Drawing drawing(const Bars& bars);
+
+/// As a figure of a page (drawing.h).
 std::string draw(const Chart& chart, const std::string& id);
 std::string draw(const Bars& bars, const std::string& id);
 
-/// The member's line and marker alone, for a legend.
+/// The member's line and marker alone, for a legend: an element of a page, and SVG of 30 by 14.
 std::string swatch(const Look& look);
+std::string key_of(const Look& look);
 
 }  // namespace sae::report

@@ -63,6 +63,18 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
+std::string text_at(double x, double y, const std::string& anchor, const std::string& css,
+                    const std::string& text) {
+  return "<text class=\"" + css + "\" x=\"" + px(x) + "\" y=\"" + px(y) + "\"" +
+         (anchor.empty() ? "" : " text-anchor=\"" + anchor + "\"") + ">" + escaped(text) +
+         "</text>\n";
+}
+
+std::string line_between(double x1, double y1, double x2, double y2, const std::string& css) {
+  return "<path class=\"" + css + "\" d=\"M" + px(x1) + " " + px(y1) + "L" + px(x2) + " " + px(y2) +
+         "\"/>\n";
+}
+
 std::string px(double value) { return trimmed(value, 1); }
 
 Axis::Axis(double low, double high, bool log, bool to_ticks, double pixel_low, double pixel_high)

@@ -3,12 +3,18 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace sae::report {
 
 /// Text for HTML and SVG, in content and in attributes; control characters are dropped.
 std::string escaped(std::string_view text);
+
+/// <text> with its baseline at y; `anchor`: start (or ""), middle or end; `css`: its classes.
+std::string text_at(double x, double y, const std::string& anchor, const std::string& css,
+                    const std::string& text);
+std::string line_between(double x1, double y1, double x2, double y2, const std::string& css);
 
 /// A coordinate: one decimal is finer than a screen shows.
 std::string px(double value);
@@ -29,6 +35,7 @@ class Axis {
   const std::vector<Tick>& ticks() const { return ticks_; }
   double low() const { return low_; }
   double high() const { return high_; }
+  void mark(std::vector<Tick> ticks) { ticks_ = std::move(ticks); }  ///< these in place of its own
 
  private:
   void linear_ticks(bool to_ticks);

@@ -64,7 +64,9 @@ class Paragraph {
       return "No level of L0 lies within the range of any member, so nothing is compared." + failed;
     }
     std::string text = absorption_ ? least_absorbing() : most_explaining();
-    for (const Standing& standing : standings_) text += masked(standing);
+    for (const Standing& standing : standings_) {
+      if (speaks_for_family(standing)) text += masked(standing);
+    }
     text += differences(metric::kFullOfClass, "full absorption", level_, metric::kL0);
     text += differences(metric::kFractionOfClass, "absorption fraction", level_, metric::kL0);
     text += differences_on_words();
@@ -235,6 +237,17 @@ class Paragraph {
       for (const auto& pair : row) {
         if (pair && pair->seeds > 1) return false;
       }
+    }
+    return true;
+  }
+
+  /// Of the members that axes made of one, only the best at what the paragraph is about.
+  bool speaks_for_family(const Standing& standing) const {
+    if (standing.member->axes.empty()) return true;
+    const auto order =
+        absorption_ ? ranked(&Standing::absorption, 1) : ranked(&Standing::variance, -1);
+    for (const Standing& other : order) {
+      if (other.member->family == standing.member->family) return other.member == standing.member;
     }
     return true;
   }

@@ -9,9 +9,6 @@
 namespace sae::report {
 namespace {
 
-constexpr int kPlainColours = 5;
-constexpr int kMaskColours = 3;  // of the eight in the style sheet
-
 std::optional<double> finite(const MetricValues& values, const std::string& name) {
   const auto found = values.find(name);
   if (found == values.end() || !std::isfinite(found->second)) return std::nullopt;
@@ -79,11 +76,12 @@ Curve training_curve(const GridPoint& point, const std::string& metric) {
 }
 
 Look look_of(const ComparisonResult& result, std::size_t index) {
-  int before = 0;
-  const bool masked = result.members[index].masked;
-  for (std::size_t i = 0; i < index; ++i) before += result.members[i].masked == masked ? 1 : 0;
-  const int colour = masked ? kPlainColours + before % kMaskColours : before % kPlainColours;
-  return {colour, static_cast<int>(index % 8), masked};
+  for (const Panel& panel : panels_of(result)) {
+    const auto found = std::find(panel.members.begin(), panel.members.end(), index);
+    const auto place = static_cast<std::size_t>(found - panel.members.begin());
+    if (found != panel.members.end()) return panel.looks[place];
+  }
+  return {};
 }
 
 std::optional<MetricInfo> absorption_metric(const ComparisonResult& result) {

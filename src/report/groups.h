@@ -33,7 +33,22 @@ struct Curve {
 };
 Curve training_curve(const GridPoint& point, const std::string& metric);
 
-/// The look of member `index`: masked members in warm colours and stronger.
+/// Members that a chart shows together, with what tells them apart there.
+struct Panel {
+  std::string title;  ///< empty: it is the only one
+  std::vector<std::size_t> members;
+  std::vector<std::string> labels;
+  std::vector<Look> looks;
+};
+
+/// All members, where they are few or axes made none of them. Else one panel a family, a large one
+/// parted by the values of its first axis, each with the members that it is a mask on; last, those
+/// without axes that no panel shows.
+std::vector<Panel> panels_of(const ComparisonResult& result);
+
+/// The look of member `index`, in every chart that shows it among its panel: masked members in warm
+/// colours and stronger where there is one panel, colours in order along the axes where there are
+/// several.
 Look look_of(const ComparisonResult& result, std::size_t index);
 
 /// The absorption metric that speaks for all of them; none without ground truth.

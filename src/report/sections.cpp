@@ -28,6 +28,28 @@ std::string scrolling(const std::string& name, const std::string& table, const s
   return html + ">\n" + table + "</table>\n</div>\n";
 }
 
+std::string in_panels(const ComparisonResult& result, const PanelFigures& figures_of,
+                      const char* css) {
+  const std::vector<Panel> panels = panels_of(result);
+  std::string html;
+  for (std::size_t i = 0; i < panels.size(); ++i) {
+    const std::string figures =
+        figures_of(panels[i], panels.size() == 1 ? "" : "-" + std::to_string(i));
+    if (figures.empty()) continue;
+    if (!panels[i].title.empty()) html += "<h3>" + escaped(panels[i].title) + "</h3>\n";
+    html += grid(figures, css);
+  }
+  return html;
+}
+
+std::string legend_of(const std::vector<std::pair<Look, std::string>>& entries) {
+  std::string html = "<ul class=\"legend\">\n";
+  for (const auto& [look, label] : entries) {
+    html += "<li>" + swatch(look) + escaped(label) + "</li>\n";
+  }
+  return html + "</ul>\n";
+}
+
 std::string capital(std::string text) {
   if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 32);
   return text;

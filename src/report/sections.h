@@ -2,10 +2,13 @@
 // an empty string when the comparison has nothing for it.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "html/chart.h"
+#include "report/groups.h"
 #include "sae/results/results.h"
 #include "sae/results/word_marks.h"
 
@@ -14,6 +17,7 @@ namespace sae::report {
 std::string title_section(const ComparisonResult& result);
 std::string sparsity_section(const ComparisonResult& result);      ///< charts against L0
 std::string matched_section(const ComparisonResult& result);       ///< the table at matched L0
+std::string axes_section(const ComparisonResult& result);          ///< along the axes of the grid
 std::string trade_off_section(const ComparisonResult& result);     ///< absorption against variance
 std::string suites_section(const ComparisonResult& result);        ///< absorption on words, probing
 std::string classes_section(const ComparisonResult& result);       ///< the same, class by class
@@ -39,8 +43,15 @@ std::string details(const std::string& summary, const std::string& body);
 std::string scrolling(const std::string& name, const std::string& table,
                       const std::string& css = "");
 std::string capital(std::string text);
-/// A metric over the L0 of its grid points: a line a member, and dashed ones for controls.
-std::string against_l0(const ComparisonResult& result, const MetricInfo& metric);
+/// What `figures_of` draws for each panel of members, under its title where there are several. The
+/// second argument makes ids of its figures unique.
+using PanelFigures = std::function<std::string(const Panel& panel, const std::string& id)>;
+std::string in_panels(const ComparisonResult& result, const PanelFigures& figures_of,
+                      const char* css = "figures");
+/// A metric over the L0 of its grid points: a line a member of the panel, dashed ones for controls.
+std::string against_l0(const ComparisonResult& result, const Panel& panel, const MetricInfo& metric,
+                       const std::string& id);
+std::string legend_of(const std::vector<std::pair<Look, std::string>>& entries);
 /// Values a factor of four apart are easier told apart on a logarithmic axis.
 bool wide(const std::vector<Series>& series, double Point::*of);
 std::string members_of(const std::vector<Series>& series);  ///< their labels

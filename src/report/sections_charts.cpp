@@ -75,15 +75,16 @@ std::optional<MetricInfo> measured(const ComparisonResult& result, const std::st
 }
 
 /// The trade-off at one level; empty unless two members can be placed.
-std::string trade_off(const ComparisonResult& result, const MetricInfo& absorption, double level) {
+std::string trade_off(const ComparisonResult& result, const Panel& panel,
+                      const MetricInfo& absorption, double level, const std::string& id) {
   Chart chart;
-  for (std::size_t i = 0; i < result.members.size(); ++i) {
-    const std::string& label = result.members[i].label;
+  for (std::size_t i = 0; i < panel.members.size(); ++i) {
+    const std::string& label = result.members[panel.members[i]].label;
     const auto x = metric_at(result, label, metric::kExplainedVariance, level);
     const auto y = metric_at(result, label, absorption.name, level);
     if (!x || !y || x->outside || y->outside) continue;
-    chart.series.push_back({label,
-                            look_of(result, i),
+    chart.series.push_back({panel.labels[i],
+                            panel.looks[i],
                             {{x->mean, y->mean, y->sd,
                               label + ": " + absorption.label + " " + with_sd(*y) +
                                   ", explained variance " + with_sd(*x)}}});
@@ -91,14 +92,14 @@ std::string trade_off(const ComparisonResult& result, const MetricInfo& absorpti
   if (chart.series.size() < 2) return "";
   chart.scatter = true;
   chart.small = true;
-  chart.title = "At L0 " + trimmed(level, 3);
+  chart.title = (panel.title.empty() ? "At" : panel.title + ", at") + (" L0 " + trimmed(level, 3));
   chart.description = "Scatter of " + absorption.label + " over explained variance at L0 " +
                       trimmed(level, 3) + ", one point for each of " + members_of(chart.series) +
                       ".";
   chart.x_title = "Explained variance";
   chart.y_title = capital(absorption.label);
   chart.y_low = 0;
-  return draw(chart, "trade-" + trimmed(level, 3));
+  return draw(chart, "trade-" + trimmed(level, 3) + id);
 }
 
 void add_controls(const ComparisonResult& result, const MetricInfo& metric, Chart& chart) {
@@ -123,16 +124,18 @@ void add_controls(const ComparisonResult& result, const MetricInfo& metric, Char
 
 }  // namespace
 
-std::string against_l0(const ComparisonResult& result, const MetricInfo& metric) {
+std::string against_l0(const ComparisonResult& result, const Panel& panel, const MetricInfo& metric,
+                       const std::string& id) {
   Chart chart;
-  for (std::size_t i = 0; i < result.members.size(); ++i) {
-    Series series{result.members[i].label, look_of(result, i), {}};
-    for (const GridPoint& point : grid_points(result, series.label)) {
+  for (std::size_t i = 0; i < panel.members.size(); ++i) {
+    const std::string& member = result.members[panel.members[i]].label;
+    Series series{panel.labels[i], panel.looks[i], {}};
+    for (const GridPoint& point : grid_points(result, member)) {
       const auto value = over_runs(point, metric.name);
       if (!value) continue;
       series.points.push_back({point.l0.mean, value->mean, value->sd,
-                               series.label + ", L0 " + brief(point.l0.mean) + ": " + metric.label +
-                                   " " + with_sd(*value) + seeds_text(value->seeds)});
+                               member + ", L0 " + brief(point.l0.mean) + ": " + metric.label + " " +
+                                   with_sd(*value) + seeds_text(value->seeds)});
     }
     if (!series.points.empty()) chart.series.push_back(series);
   }
@@ -146,37 +149,47 @@ std::string against_l0(const ComparisonResult& result, const MetricInfo& metric)
   chart.y_title = capital(metric.label);
   chart.log_x = wide(chart.series, &Point::x);
   if (metric.better == Better::kLower) chart.y_low = 0;
-  return draw(chart, "l0-" + metric.name);
+  return draw(chart, "l0-" + metric.name + id);
 }
 
 std::string sparsity_section(const ComparisonResult& result) {
   const auto absorption = absorption_metric(result);
-  std::string figures;
-  if (absorption) figures += against_l0(result, *absorption);
-  if (const auto variance = measured(result, metric::kExplainedVariance)) {
-    figures += against_l0(result, *variance);
-  }
+  const auto variance = measured(result, metric::kExplainedVariance);
   const auto cosine = measured(result, metric::kCosine);
-  if (cosine && !absorption) figures += against_l0(result, *cosine);
+  const std::string figures = in_panels(result, [&](const Panel& panel, const std::string& id) {
+    std::string html;
+    if (absorption) html += against_l0(result, panel, *absorption, id);
+    if (variance) html += against_l0(result, panel, *variance, id);
+    if (cosine && !absorption) html += against_l0(result, panel, *cosine, id);
+    return html;
+  });
   if (figures.empty()) return "";
-  std::string legend = "<ul class=\"legend\">\n";
-  for (std::size_t i = 0; i < result.members.size(); ++i) {
-    legend += "<li>" + swatch(look_of(result, i)) + escaped(result.members[i].label) + "</li>\n";
+  // Several panels label their lines themselves.
+  const std::vector<Panel> panels = panels_of(result);
+  std::vector<std::pair<Look, std::string>> entries;
+  for (std::size_t i = 0; i < panels.front().members.size(); ++i) {
+    entries.emplace_back(panels.front().looks[i], panels.front().labels[i]);
   }
-  return section("Against sparsity", spread_note(result), legend + "</ul>\n" + grid(figures));
+  const std::string legend = panels.size() == 1 ? legend_of(entries) : "";
+  return section("Against sparsity", spread_note(result), legend + figures);
 }
 
 std::string trade_off_section(const ComparisonResult& result) {
   const auto absorption = absorption_metric(result);
   if (!absorption || !measured(result, metric::kExplainedVariance)) return "";
+  const std::vector<Panel> panels = panels_of(result);
+  std::vector<double> levels = matched_levels(result);
+  if (panels.size() > 1) levels = {middle_level(result)};
   std::string figures;
-  for (const double level : matched_levels(result)) {
-    figures += trade_off(result, *absorption, level);
+  for (std::size_t i = 0; i < panels.size(); ++i) {
+    const std::string id = panels.size() == 1 ? "" : "-" + std::to_string(i);
+    for (const double level : levels) {
+      figures += trade_off(result, panels[i], *absorption, level, id);
+    }
   }
   if (figures.empty()) return "";
   return section("Absorption against explained variance",
-                 "Interpolated to the same L0; down and to the right is better.",
-                 grid(figures, "figures many"));
+                 "Interpolated to the same L0; down and to the right is better.", figures);
 }
 
 }  // namespace sae::report

@@ -168,12 +168,15 @@ std::vector<MetricInfo> suite_metrics(const ComparisonResult& result) {
 }  // namespace
 
 std::string suites_section(const ComparisonResult& result) {
-  std::string figures;
-  for (const MetricInfo& metric : measured_metrics(result)) {
-    const bool drawn = std::any_of(std::begin(kCharts), std::end(kCharts),
-                                   [&](const char* name) { return metric.name == name; });
-    if (drawn) figures += against_l0(result, metric);
-  }
+  const std::string figures = in_panels(result, [&](const Panel& panel, const std::string& id) {
+    std::string html;
+    for (const MetricInfo& metric : measured_metrics(result)) {
+      const bool drawn = std::any_of(std::begin(kCharts), std::end(kCharts),
+                                     [&](const char* name) { return metric.name == name; });
+      if (drawn) html += against_l0(result, panel, metric, id);
+    }
+    return html;
+  });
   if (figures.empty()) return "";
   std::string note =
       "Absorption as SAEBench measures it, on classes of words; probing accuracy as SAEBench "
@@ -193,7 +196,7 @@ std::string suites_section(const ComparisonResult& result) {
                        scrolling("Controls", "<thead>\n<tr>" + head + "</tr>\n</thead>\n<tbody>\n" +
                                                  control_rows(result, metrics) + "</tbody>\n"));
   }
-  return section("On labelled activations", note, grid(figures) + words_tables(result) + controls);
+  return section("On labelled activations", note, figures + words_tables(result) + controls);
 }
 
 std::string classes_section(const ComparisonResult& result) {

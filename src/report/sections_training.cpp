@@ -23,15 +23,16 @@ void leave_out_start(Chart& chart) {
   }
 }
 
-std::string training_chart(const ComparisonResult& result, const std::string& metric,
-                           const std::string& name) {
+std::string training_chart(const ComparisonResult& result, const Panel& panel,
+                           const std::string& metric, const std::string& name,
+                           const std::string& id) {
   Chart chart;
-  for (std::size_t i = 0; i < result.members.size(); ++i) {
-    const std::string& label = result.members[i].label;
+  for (std::size_t i = 0; i < panel.members.size(); ++i) {
+    const std::string& label = result.members[panel.members[i]].label;
     const auto point = nearest_point(result, label, middle_level(result));
     if (!point) continue;
     const Curve curve = training_curve(*point, metric);
-    Series series{label, look_of(result, i), {}};
+    Series series{panel.labels[i], panel.looks[i], {}};
     series.markers = false;
     for (std::size_t k = 0; k < curve.steps.size(); ++k) {
       series.points.push_back({curve.steps[k], curve.values[k], 0, ""});
@@ -46,7 +47,7 @@ std::string training_chart(const ComparisonResult& result, const std::string& me
   chart.y_title = name;
   chart.log_y = wide(chart.series, &Point::y) && metric != metric::kExplainedVariance;
   if (metric == metric::kExplainedVariance) leave_out_start(chart);
-  return draw(chart, "train-" + metric);
+  return draw(chart, "train-" + metric + id);
 }
 
 std::string histogram(const std::string& label, const Look& look, const GridPoint& point,
@@ -157,17 +158,24 @@ std::string mask_line(const std::string& label, const std::string& name, int col
   return draw(chart, id);
 }
 
+/// What takes a row or more a member is opened by who wants it, where axes made many members.
+std::string folded_when_many(const ComparisonResult& result, const std::string& html) {
+  if (panels_of(result).size() == 1) return html;
+  return details(std::to_string(result.members.size()) + " members", html);
+}
+
 }  // namespace
 
 std::string training_section(const ComparisonResult& result) {
-  const std::string figures =
-      training_chart(result, metric::kExplainedVariance, "Explained variance") +
-      training_chart(result, metric::kL0, "L0");
+  const std::string figures = in_panels(result, [&](const Panel& panel, const std::string& id) {
+    return training_chart(result, panel, metric::kExplainedVariance, "Explained variance", id) +
+           training_chart(result, panel, metric::kL0, "L0", id);
+  });
   if (figures.empty()) return "";
   return section("Training",
                  "Each member at its setting nearest to L0 " + trimmed(middle_level(result), 3) +
                      ", mean over seeds.",
-                 grid(figures));
+                 figures);
 }
 
 std::string firing_section(const ComparisonResult& result) {
@@ -188,7 +196,7 @@ std::string firing_section(const ComparisonResult& result) {
   return section("How often latents fire",
                  "Share of latents by firing frequency on held-out data, near L0 " +
                      trimmed(middle_level(result), 3) + ".",
-                 grid(figures, "figures bars"));
+                 folded_when_many(result, grid(figures, "figures bars")));
 }
 
 std::string mask_section(const ComparisonResult& result) {
@@ -210,7 +218,7 @@ std::string mask_section(const ComparisonResult& result) {
   return section("The mask over time",
                  "Importance decides what is masked. Bands hold the middle 90 % and 50 % of the "
                  "latents; θ is the threshold below which a latent may be masked.",
-                 panels);
+                 folded_when_many(result, panels));
 }
 
 }  // namespace sae::report

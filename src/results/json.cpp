@@ -51,6 +51,18 @@ Json run_json(const RunResult& run) {
   return json;
 }
 
+Json member_json(const Member& member) {
+  Json json = {{"label", member.label},
+               {"architecture", member.architecture},
+               {"masked", member.masked},
+               {"base", member.base}};
+  if (member.axes.empty()) return json;
+  json["family"] = member.family;
+  json["axes"] = Json::object();
+  for (const AxisValue& one : member.axes) json["axes"][one.axis] = *one.value;
+  return json;
+}
+
 /// A run takes a line.
 std::string runs_text(const std::vector<RunResult>& runs) {
   std::string text = "[";
@@ -228,6 +240,20 @@ RunResult read_run(const Json& json, const std::string& place) {
   return run;
 }
 
+Member read_member(const Json& json, const std::string& place) {
+  Reader reader(json, place);
+  Member member{reader.text("label"), reader.text("architecture"), reader.boolean("masked"),
+                reader.text("base")};
+  if (reader.has("axes")) {
+    member.family = reader.text("family");
+    const Json& axes = reader.object("axes");
+    if (axes.empty()) reader.wrong("axes", "where it stands on them", axes);
+    for (const auto& [axis, value] : axes.items()) member.axes.push_back({axis, Json(value)});
+  }
+  reader.finish();
+  return member;
+}
+
 std::vector<RunResult> read_runs(Reader& reader, const char* key, const std::string& place) {
   std::vector<RunResult> runs;
   for (const Json& run : reader.array(key)) {
@@ -240,12 +266,7 @@ std::vector<RunResult> read_runs(Reader& reader, const char* key, const std::str
 
 std::string to_json(const ComparisonResult& result) {
   Json members = Json::array();
-  for (const Member& member : result.members) {
-    members.push_back({{"label", member.label},
-                       {"architecture", member.architecture},
-                       {"masked", member.masked},
-                       {"base", member.base}});
-  }
+  for (const Member& member : result.members) members.push_back(member_json(member));
   const Json head = {{"format", kFormat},
                      {"version", kVersion},
                      {"title", result.title},
@@ -273,11 +294,8 @@ ComparisonResult comparison_from_json(std::string_view text, const std::string& 
   result.command = reader.text("command");
   result.versions = reader.texts("versions");
   result.settings = Json(reader.take("settings"));
-  for (const Json& json_member : reader.array("members")) {
-    Reader member(json_member, place + ": members");
-    result.members.push_back({member.text("label"), member.text("architecture"),
-                              member.boolean("masked"), member.text("base")});
-    member.finish();
+  for (const Json& member : reader.array("members")) {
+    result.members.push_back(read_member(member, place + ": members"));
   }
   result.runs = read_runs(reader, "runs", place);
   result.controls = read_runs(reader, "controls", place);

@@ -3,20 +3,13 @@
 #include <cmath>
 #include <set>
 
+#include "results/tables.h"
 #include "sae/base/text.h"
 #include "sae/results/results.h"
 #include "sae/results/word_marks.h"
 
 namespace sae {
 namespace {
-
-/// ".031": a table of shares reads better without the zeros.
-std::string short_fixed(double value, int decimals) {
-  std::string text = fixed(value, decimals);
-  const std::size_t zero = text[0] == '-' ? 1 : 0;
-  if (text.compare(zero, 2, "0.") == 0) text.erase(zero, 1);
-  return text;
-}
 
 /// Characters that a terminal shows: UTF-8 continuation bytes take no room.
 std::size_t display_width(const std::string& text) {
@@ -105,12 +98,24 @@ std::string csv_field(const std::string& text) {
 
 }  // namespace
 
-std::string results_table(const ComparisonResult& result, std::size_t columns) {
-  // Most telling first: what does not fit into the width is left to the report.
+std::string short_fixed(double value, int decimals) {
+  std::string text = fixed(value, decimals);
+  const std::size_t zero = text[0] == '-' ? 1 : 0;
+  if (text.compare(zero, 2, "0.") == 0) text.erase(zero, 1);
+  return text;
+}
+
+std::vector<MetricInfo> telling_metrics(const ComparisonResult& result) {
   std::vector<MetricInfo> metrics = measured_metrics(result);
   std::erase_if(metrics, [](const MetricInfo& metric) { return metric.place == 0; });
   std::sort(metrics.begin(), metrics.end(),
             [](const MetricInfo& a, const MetricInfo& b) { return a.place < b.place; });
+  return metrics;
+}
+
+std::string results_table(const ComparisonResult& result, std::size_t columns) {
+  // What does not fit into the width is left to the report.
+  const std::vector<MetricInfo> metrics = telling_metrics(result);
   std::string text;
   const std::vector<double> levels = matched_levels(result);
   if (levels.empty() || metrics.empty()) {

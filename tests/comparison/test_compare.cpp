@@ -175,6 +175,7 @@ TEST_F(Comparison, WritesResultsThatCanBeRead) {
   }
   const std::string csv = read_file(path("c") / "results.csv");
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 5) << "a head and a row for each run";
+  EXPECT_NE(read_file(path("c") / "results.md").find("| topk | "), std::string::npos);
   const std::string report = read_file(path("c") / "report.html");
   EXPECT_EQ(report.find("<!DOCTYPE html>"), 0U);
   EXPECT_NE(report.find("</html>"), std::string::npos);

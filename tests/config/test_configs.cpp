@@ -66,6 +66,28 @@ TEST(Configs, OfComparisonsAreValidAndHaveAllMembers) {
   }
 }
 
+TEST(Configs, OfAblationsAreValidVaryAnAxisAndHaveSeedsAndLevels) {
+  const auto all = files("configs/ablations");
+  ASSERT_FALSE(all.empty());
+  for (const fs::path& file : all) {
+    SCOPED_TRACE(file);
+    const ComparisonPlan plan = plan_comparison(read_config(file.string()));
+    for (const Notice& notice : plan.notices) ADD_FAILURE() << notice.text;
+    EXPECT_GE(plan.basics.seeds.size(), 3U);
+    EXPECT_GE(plan.basics.levels.size(), 2U);
+    EXPECT_TRUE(std::any_of(plan.members.begin(), plan.members.end(),
+                            [](const Member& one) { return !one.axes.empty(); }));
+  }
+}
+
+TEST(Configs, BatchesAreAblatedAtEqualTokens) {
+  const std::string file = std::string(SAE_SOURCE_DIR) + "/configs/ablations/decay_batch.json";
+  for (const PlannedRun& run : plan_comparison(read_config(file)).runs) {
+    const Json train = resolve_run(run.options)["train"];
+    EXPECT_EQ(train["batch"].get<int>() * train["steps"].get<int>(), 3000 * 512) << run.name;
+  }
+}
+
 TEST(Configs, QuickHasThreeLevelsAndFullHasFiveSeedsAndSixLevels) {
   const auto plan = [](const char* name) {
     return plan_comparison(read_config(std::string(SAE_SOURCE_DIR) + "/configs/compare/" + name));

@@ -6,52 +6,12 @@
 
 #include "sae/report/report.h"
 #include "support/example_comparison.h"
+#include "support/markup_testing.h"
 
 namespace sae {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::size_t count(const std::string& text, const std::string& part) {
-  std::size_t found = 0;
-  for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
-  return found;
-}
-
-/// Whether every tag is closed in order, every attribute quoted, every & an entity. Void HTML
-/// elements must be written <meta/>.
-std::string malformed(const std::string& page) {
-  std::vector<std::string> open;
-  std::size_t at = page.find("<html");
-  while ((at = page.find_first_of("<&", at)) != std::string::npos) {
-    if (page[at] == '&') {
-      const std::size_t end = page.find(';', at);
-      if (end == std::string::npos || end - at > 6) return "bare & at " + page.substr(at, 40);
-      ++at;
-      continue;
-    }
-    bool quoted = false;
-    std::size_t end = at + 1;
-    for (; end < page.size() && (quoted || page[end] != '>'); ++end) {
-      if (page[end] == '"') quoted = !quoted;
-      if (page[end] == '<') return "< inside a tag: " + page.substr(at, 60);
-    }
-    if (end >= page.size()) return "unclosed tag " + page.substr(at, 60);
-    const std::string tag = page.substr(at + 1, end - at - 1);
-    const std::string name = tag.substr(0, tag.find_first_of(" \n"));
-    if (tag[0] == '/') {
-      if (open.empty() || open.back() != tag.substr(1)) return "unexpected </" + tag + ">";
-      open.pop_back();
-    } else if (tag.back() != '/') {
-      open.push_back(name);
-      if (name == "style") {
-        end = page.find("</style>", end) - 1;
-      }
-    }
-    at = end + 1;
-  }
-  return open.empty() ? "" : "never closed: " + open.back();
-}
 
 /// Nothing that a reader should never see, whatever the comparison.
 void expect_sound(const std::string& page) {
@@ -64,12 +24,6 @@ void expect_sound(const std::string& page) {
   }
   EXPECT_EQ(count(page, "<svg role=\"img\""), count(page, "</desc>"));
   EXPECT_EQ(count(page, "<h2>"), count(page, "<section>"));
-}
-
-std::string part_of(const std::string& page, const std::string& from, const std::string& to) {
-  const auto begin = page.find(from);
-  if (begin == std::string::npos) return "";
-  return page.substr(begin, page.find(to, begin) - begin);
 }
 
 TEST(Report, IsCheckedByAParserThatNoticesDamage) {

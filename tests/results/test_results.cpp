@@ -237,6 +237,47 @@ TEST(Results, RoundTripsWhatTheSuitesMeasured) {
   EXPECT_EQ(comparison_from_json(to_json(result), "results.json"), result);
 }
 
+TEST(Results, RoundTripsThePlacesOfMembersOnAxes) {
+  ComparisonResult result = make({{"a", {{0, 2, .3}}}});
+  result.settings = Json::object();
+  EXPECT_EQ(to_json(result).find("\"axes\""), std::string::npos) << "none without axes";
+  result.members[0].family = "a";
+  result.members[0].axes = {{"model.k", Json(4)}, {"model.mask.importance", Json("product")}};
+  const std::string text = to_json(result);
+  EXPECT_EQ(comparison_from_json(text, "results.json"), result);
+  const auto without = [&](const std::string& part) {
+    std::string damaged = text;
+    return damaged.replace(damaged.find(part), part.size(), "\"fam\"");
+  };
+  EXPECT_THROW(comparison_from_json(without("\"family\""), "results.json"), DataError);
+  EXPECT_THROW(comparison_from_json(without("\"axes\""), "results.json"), DataError);
+}
+
+TEST(Results, MakesAMarkdownTable) {
+  auto result = make({{"far", {{0, 40, .71}, {1, 42, .73}}},
+                      {"near|er", {{0, 4, .51}, {1, 4, .53}}},
+                      {"nearest", {{0, 4, .5}, {1, 4, .5}}},
+                      {"next", {{0, 4, .5}}}});
+  result.title = "Two";
+  result.command = "sae compare two.json";
+  result.versions = {{"sae", "0.1.0"}};
+  for (RunResult& run : result.runs) run.wall_s = 2;
+  EXPECT_EQ(
+      to_markdown(result),
+      "# Two\n\n"
+      "    sae compare two.json\n\n"
+      "7 runs, 2 seeds, 14 s of training; sae 0.1.0\n\n"
+      "| L0 | member | explained variance |\n"
+      "|---|---|---|\n"
+      "| 4 | far | .720 ± .014 \\* |\n"
+      "|  | nearest | .500 ± .000 |\n"
+      "|  | near\\|er | .520 ± .014 |\n"
+      "|  | next | .500 |\n\n"
+      "Mean ± standard deviation over seeds, interpolated to the L0 of the block. \\* outside "
+      "the member's own range of L0: its nearest value.\n");
+  EXPECT_NE(to_markdown({}).find("No finished run"), std::string::npos);
+}
+
 TEST(Results, RoundTripsFailuresOddTextAndMissingNumbers) {
   ComparisonResult result;
   result.title = "\"quotes\", \n & <tags> – ünïcode";

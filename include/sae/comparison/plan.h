@@ -8,10 +8,13 @@
 //      "evaluate": {"words": "words.safetensors", "tasks": "tasks/", "controls": ["random"]}}
 //
 // A member's configuration is merged into the base; `level` is the path that the levels (usually
-// L0) are written to; further axes are any paths with lists of values. Runs end with the metrics of
-// training; `evaluate` adds suites (suites.h). It may be added or changed later: what is trained is
-// not trained again. The folder it makes holds runs/<name>/ (run.h; with evaluation.json, in the
-// form of `sae eval --json`), controls/, comparison.json, results.json, results.csv, report.html.
+// L0) are written to; further axes are any paths with lists of values. Paths that move together
+// make one axis under a name of their own: "batch": {"train.batch": [512, 1024], "train.steps":
+// [2000, 1000]} keeps the tokens equal. Runs end with the metrics of training; `evaluate` adds
+// suites (suites.h). It may be added or changed later: what is trained is not trained again. The
+// folder it makes holds runs/<name>/ (run.h; with evaluation.json, in the form of `sae eval
+// --json`), controls/, comparison.json, results.json, results.csv, results.md,
+// report.html and, where there are axes, axes-<name>.svg.
 #pragma once
 
 #include <cstdint>

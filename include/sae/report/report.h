@@ -4,6 +4,7 @@
 // screens wide and narrow, light and dark, and for paper. A section without data is left out.
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "sae/results/results.h"
@@ -15,6 +16,11 @@ namespace sae {
 /// difference within the spread over seeds is called one; with one seed no spread is claimed.
 /// Without ground truth it speaks of explained variance and dead latents.
 std::string findings(const ComparisonResult& result);
+
+/// Metrics over the axes of a comparison at its middle matched L0, the report's charts as SVG files
+/// of their own: "axes-rate.svg" -> its text, one an axis and one a pair of axes. Without axes
+/// none.
+std::map<std::string, std::string> axes_files(const ComparisonResult& result);
 
 /// report.html. The same result gives the same bytes.
 std::string render_report(const ComparisonResult& result);

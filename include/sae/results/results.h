@@ -41,6 +41,14 @@ struct RunResult {
   bool operator==(const RunResult& other) const = default;
 };
 
+/// Where a member stands on an axis of the grid.
+struct AxisValue {
+  std::string axis;  ///< a config path, or what paths that move together are called
+  SharedJson value;  ///< of the path, or of the first of them
+
+  bool operator==(const AxisValue& other) const = default;
+};
+
 /// One line of the comparison. Its runs differ in seed and in what moves L0; a comparison over
 /// further axes makes one member of each of their values, named in the label.
 struct Member {
@@ -48,6 +56,9 @@ struct Member {
   std::string architecture;  ///< as in the config: "topk", "atm", "batch_topk"
   bool masked = false;       ///< carries an AtmMask
   std::string base;          ///< label of its counterpart without the mask, if compared; else ""
+  /// Name in the configuration, which the members that axes make of it share; "" without axes.
+  std::string family = {};
+  std::vector<AxisValue> axes = {};  ///< of more than one value, in the order of the grid
 
   bool operator==(const Member& other) const = default;
 };
@@ -72,6 +83,10 @@ ComparisonResult comparison_from_json(std::string_view text, const std::string& 
 
 /// results.csv: one row a run, one column per axis and metric; RFC 4180 quoting.
 std::string to_csv(const ComparisonResult& result);
+
+/// results.md: the members at the matched levels as a Markdown table, mean ± standard deviation
+/// over seeds, under what was run, with which versions and for how long.
+std::string to_markdown(const ComparisonResult& result);
 
 /// What the report draws of a history: at most `most` rows, evenly spaced, the first and the last
 /// among them, and of each row l0, explained_variance, their "eval." forms and mask.*. The whole of
