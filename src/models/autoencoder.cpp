@@ -156,6 +156,7 @@ Forward Autoencoder::forward(const at::Tensor& x, Step step, const BatchPart& pa
   const bool both = mask_ && mask_->options().paths == MaskPaths::kBoth;
   if (mask_) {
     pass.mask = mask_->sample(step.seed, step.index);
+    pass.inference = mask_->inference_factor();
     pass.kept = pass.latents.with_values(pass.latents.values() * pass.latents.per_entry(pass.mask));
   }
   // An alias, so that what flows back into it comes from the reconstruction alone.

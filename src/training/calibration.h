@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "sae/models/input_map.h"
 #include "sae/training/trainer.h"
 
 namespace sae {
@@ -11,7 +12,13 @@ namespace sae {
 /// they are all zero.
 double input_scale(InputNorm norm, const at::Tensor& x);
 
-/// b_dec [D] for the scaled activations x [N, D].
+/// What the rows of x [N, D] become before they reach the weights.
+InputMap input_map(InputNorm norm, InputCentre centre, const at::Tensor& x);
+
+/// The name of its mean among a trainer's state.
+constexpr const char* kInputMean = "input_mean";
+
+/// b_dec [D] for the mapped activations x [N, D].
 at::Tensor initial_b_dec(BDecInit how, const at::Tensor& x);
 
 /// Weiszfeld's algorithm: the point with the least summed distance to the rows of x [N, D].

@@ -123,7 +123,15 @@ void TrainingRun::note(Notice::Kind kind, const std::string& text) {
 
 void TrainingRun::start() {
   calibrate();  // data that cannot be read leave no folder behind
-  record_run(folder_, resolved(), data_.fingerprint);
+  record_run(folder_, resolved(), data_.fingerprint, inputs_);
+  look_at_inputs();
+}
+
+void TrainingRun::look_at_inputs() {
+  if (!inputs_) return;
+  for (Notice& notice : notices_about(*inputs_, options_, data_)) {
+    notices_.push_back(std::move(notice));
+  }
 }
 
 void TrainingRun::go_on() {
@@ -144,7 +152,9 @@ void TrainingRun::go_on() {
     note(Notice::Kind::kNote, "has no checkpoint to go on from; it is trained from the beginning");
   }
   truncate_metrics_after(folder_ / "metrics.jsonl", trainer_->steps_done());
-  record_run(folder_, resolved(), data_.fingerprint);
+  inputs_ = recorded_inputs(folder_);
+  record_run(folder_, resolved(), data_.fingerprint, inputs_);
+  look_at_inputs();
 }
 
 void TrainingRun::replan(std::int64_t planned_before) {
@@ -166,7 +176,9 @@ void TrainingRun::replan(std::int64_t planned_before) {
 void TrainingRun::calibrate() {
   if (trainer_->calibrated()) return;
   const std::int64_t wanted = options_.train.train.calibration_tokens;
-  trainer_->calibrate(data_.train()->next(std::min(wanted, data_.train_tokens.value_or(wanted))));
+  const at::Tensor x = data_.train()->next(std::min(wanted, data_.train_tokens.value_or(wanted)));
+  inputs_ = input_statistics(x);
+  trainer_->calibrate(x);
 }
 
 StepReport TrainingRun::step(const at::Tensor& x) {
@@ -176,7 +188,7 @@ StepReport TrainingRun::step(const at::Tensor& x) {
   const EvalOptions& eval = options_.eval;
   if (eval.every > 0 && report.step % eval.every == 0) {
     const MetricValues held_out = evaluate_reconstruction(
-        *trainer_->autoencoder(), data_, eval.every_tokens, eval.batch, trainer_->input_scale());
+        *trainer_->autoencoder(), data_, eval.every_tokens, eval.batch, trainer_->input());
     for (const auto& [name, value] : held_out) report.values["eval." + name] = value;
   }
   if (!report.values.empty()) log(report);
@@ -220,7 +232,7 @@ Evaluation TrainingRun::finish() {
   if (!fs::exists(place)) {
     Json provenance{{"source", *data_.source}, {"training", config}};
     if (data_.fingerprint) provenance["data"] = to_json(*data_.fingerprint);
-    save_sae(place, *trainer_->autoencoder(), config["model"], trainer_->input_scale(), provenance);
+    save_sae(place, *trainer_->autoencoder(), config["model"], trainer_->input(), provenance);
   }
   const SaeFolder saved = load_sae(place);
   saved.sae->to(trainer_->autoencoder()->W_enc.device());

@@ -61,8 +61,8 @@ TEST_F(Checkpoint, BringsBackEverythingALaterStepDependsOn) {
   advance(one, 5);
   advance(other, 5);
   expect_same(snapshot(*one.autoencoder()), snapshot(*other.autoencoder()));
-  const auto a = one.optimizer_state();
-  const auto b = other.optimizer_state();
+  const auto a = one.state();
+  const auto b = other.state();
   for (std::size_t i = 0; i < a.size(); ++i) {
     EXPECT_TRUE(at::equal(a[i].second, b[i].second)) << a[i].first;
   }

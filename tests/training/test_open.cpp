@@ -59,7 +59,7 @@ TEST_F(OpenSae, FoldsTheInputScaleOfAnUnfinishedRunAndSaysSo) {
   EXPECT_TRUE(says(opened.notes[0], "is folded into the weights")) << opened.notes[0];
 
   const fs::path checkpoint = run / "checkpoints" / "step-00000045";
-  const double scale = read_checkpoint_state(checkpoint).input_scale;
+  const double scale = read_checkpoint_state(checkpoint).input.scale;
   EXPECT_LT(scale, 0.1) << "there is nothing to fold";
   const SafetensorsFile raw(checkpoint / "sae.safetensors");
   const at::Tensor x = (50 * normal({40, 20}, 9)).to(at::kFloat);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "sae/config/fields.h"
+#include "sae/training/input_statistics.h"
 
 namespace sae {
 
@@ -24,6 +25,8 @@ struct DiagnoseOptions {
   double l0_width = 0.25;
   double spike = 2;
   double gap = 0.05;
+  double large_inputs = kMuchInLarge;
+  double mean_input = kMuchInMean;
   double drift = 0.02;
   double drift_start = 0.05;
   double theta_swing = 0.1;
@@ -53,6 +56,11 @@ struct DiagnoseOptions {
           "a logged error this many times that of the rows before and after is a spike");
     visit("gap", self.gap, at_least(0),
           "largest explained variance in training above that on held-out data");
+    visit("large_inputs", self.large_inputs, between(0, 1),
+          "largest share of the inputs' squared norm in rows above 10 times the median norm");
+    visit(
+        "mean_input", self.mean_input, between(0, 1),
+        "largest share of the inputs' squared norm in their mean vector, if it is not subtracted");
     visit("drift", self.drift, above(0),
           "largest change of a mask's importance in one step, as a share, at the end");
     visit("drift_start", self.drift_start, above(0), "and when the mask's warm-up ends");
@@ -89,9 +97,10 @@ struct Check {
 };
 
 /// unfinished, divergence, loss_spikes, dead_latents, dense_latents, l0_target, l0_width,
-/// held_out_gap; of runs with a mask also mask_share, mask_warmup, mask_importance, mask_theta and
-/// mask_retention: the failures that arXiv 2510.08855 lists. Of an autoencoder without a record of
-/// its training: training, which is skipped and says what is missing, zero_rows and twins.
+/// held_out_gap, large_inputs, mean_input; of runs with a mask also mask_share, mask_warmup,
+/// mask_importance, mask_theta and mask_retention: the failures that arXiv 2510.08855 lists. Of an
+/// autoencoder without a record of its training: training, which is skipped and says what is
+/// missing, zero_rows and twins.
 struct Diagnosis {
   std::string run;
   std::vector<Check> checks;
@@ -101,9 +110,10 @@ struct Diagnosis {
   const Check& check(const std::string& name) const;  ///< std::invalid_argument: no such check
 };
 
-/// Of a run it reads config.json, metrics.jsonl, summary.json and the checkpoints' names; of an
-/// autoencoder or checkpoint, whoever wrote it, and of a run without metrics.jsonl the weights. It
-/// trains and evaluates nothing. DataError if the path holds neither, or something damaged.
+/// Of a run it reads config.json, data.json, metrics.jsonl, summary.json and the checkpoints'
+/// names; of an autoencoder or checkpoint, whoever wrote it, and of a run without metrics.jsonl the
+/// weights. It trains and evaluates nothing. DataError if the path holds neither, or something
+/// damaged.
 Diagnosis diagnose_run(const std::filesystem::path& run, const DiagnoseOptions& options = {});
 
 /// Options of the command line: "dead=0.2" or "diagnose.dead=0.2". ConfigError as elsewhere.

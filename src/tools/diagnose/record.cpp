@@ -12,6 +12,7 @@
 #include "sae/training/checkpoint.h"
 #include "sae/training/run.h"
 #include "training/run_options.h"
+#include "training/run_record.h"
 #include "training/run_summary.h"
 
 namespace sae::diagnose {
@@ -108,6 +109,7 @@ RunRecord read_record(const fs::path& folder) {
   read_configuration(run);
   read_log(run);
   read_end(run);
+  run.inputs = recorded_inputs(folder);
   return run;
 }
 
