@@ -2,11 +2,18 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include "sae/training/input_statistics.h"
 
 namespace sae {
+
+at::Tensor calibration_rows(const TrainOptions& options, const Data& data) {
+  const std::int64_t wanted = options.calibration_tokens;
+  return data.train()->next(std::min(wanted, data.train_tokens.value_or(wanted)));
+}
 
 double input_scale(InputNorm norm, const at::Tensor& x) {
   if (norm == InputNorm::kNone) return 1;

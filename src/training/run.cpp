@@ -18,6 +18,7 @@
 #include "sae/metrics/metric_values.h"
 #include "sae/models/architectures.h"
 #include "sae/models/sae_folder.h"
+#include "training/calibration.h"
 #include "training/disk_room.h"
 #include "training/run_notices.h"
 #include "training/run_options.h"
@@ -175,8 +176,7 @@ void TrainingRun::replan(std::int64_t planned_before) {
 
 void TrainingRun::calibrate() {
   if (trainer_->calibrated()) return;
-  const std::int64_t wanted = options_.train.train.calibration_tokens;
-  const at::Tensor x = data_.train()->next(std::min(wanted, data_.train_tokens.value_or(wanted)));
+  const at::Tensor x = calibration_rows(options_.train.train, data_);
   inputs_ = input_statistics(x);
   trainer_->calibrate(x);
 }

@@ -133,7 +133,7 @@ TEST_F(Diagnose, FindsNothingInHealthyRuns) {
   for (const auto& [name, model] : models) {
     const Diagnosis diagnosis = trained(name, config(model));
     EXPECT_EQ(fired(diagnosis), std::set<std::string>{}) << name << "\n" << to_text(diagnosis);
-    EXPECT_EQ(diagnosis.checks.size(), name == "atm" ? 13U : 8U);
+    EXPECT_EQ(diagnosis.checks.size(), name == "atm" ? 15U : 10U);
     EXPECT_EQ(diagnosis.check("dense_latents").state, CheckState::kClear);
   }
   EXPECT_EQ(fired(diagnose(healthy(topk()))), std::set<std::string>{});
