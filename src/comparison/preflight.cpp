@@ -1,6 +1,7 @@
 #include "comparison/preflight.h"
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -9,6 +10,7 @@
 #include "comparison/evaluation.h"
 #include "sae/base/error.h"
 #include "sae/base/folder_lock.h"
+#include "training/calibration.h"
 #include "training/disk_room.h"
 #include "training/run_notices.h"
 #include "training/run_record.h"
@@ -142,8 +144,17 @@ class Preflight {
       notices_.add(notices_about(options, opened));
     }
     const Meant meant(*one.plan);
+    if (trains) look_at_inputs(meant.train, options, opened);
     state_.is(meant.train, opened.fingerprint->train);
     state_.is(meant.held_out, opened.fingerprint->held_out);
+  }
+
+  /// Runs on the same data have the same to say about them: looked at once.
+  void look_at_inputs(const std::string& data, const RunOptions& options, const Data& opened) {
+    const TrainOptions& train = options.train.train;
+    const auto [place, is_new] = inputs_.try_emplace({data, train.calibration_tokens});
+    if (is_new) place->second = input_statistics(calibration_rows(train, opened));
+    notices_.add(notices_about(place->second, options, opened));
   }
 
   /// What the run's folder says of how it went before.
@@ -163,6 +174,7 @@ class Preflight {
   ComparisonData& data_;
   OneState state_;
   Notices notices_;
+  std::map<std::pair<std::string, std::int64_t>, InputStatistics> inputs_;
   std::set<std::int64_t> widths_;    // that the evaluator has been asked about
   std::vector<std::string> silent_;  // runs that do not say what they were trained on
   double bytes_ = 0;

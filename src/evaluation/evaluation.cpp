@@ -99,16 +99,15 @@ void EvalOptions::check(Findings& findings, const RunLength& run) const {
 }
 
 MetricValues evaluate_reconstruction(const Autoencoder& sae, const Data& data, std::int64_t tokens,
-                                     std::int64_t batch, double input_scale) {
+                                     std::int64_t batch, const InputMap& input) {
   const at::NoGradGuard no_grad;
   check_width(sae, data);
   const auto source = data.held_out();
   ReconstructionMetrics metrics(sae.d_sae());
   for_held_out(data.held_out_at_most(tokens), batch, [&](std::int64_t count) {
     const at::Tensor x = source->next(count).to(sae.W_enc.device());
-    const Codes codes = sae.encode(input_scale == 1 ? x : x * input_scale);
-    const at::Tensor x_hat = sae.decode(codes);
-    metrics.add(x, input_scale == 1 ? x_hat : x_hat / input_scale, codes);
+    const Codes codes = sae.encode(input.apply(x));
+    metrics.add(x, input.undo(sae.decode(codes)), codes);
   });
   return metrics.values();
 }

@@ -155,6 +155,7 @@ Forward Autoencoder::forward(const at::Tensor& x, Step step, const BatchPart& pa
   pass.latents = pass.preactivations.with_values(activate(pass.preactivations));
   pass.kept = pass.latents;
   const bool expected = mask_ && mask_->options().draw == MaskDraw::kExpected;
+  if (mask_) pass.inference = mask_->inference_factor();
   if (mask_ && !expected) draw_mask(pass, step);
   // An alias, so that what flows back into it comes from the reconstruction alone.
   pass.kept_for_decoder = pass.kept.with_values(pass.kept.values().view_as(pass.kept.values()));

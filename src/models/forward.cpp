@@ -25,7 +25,9 @@ BatchTotals batch_totals(const Forward& pass) {
   const at::Tensor residual = pass.x - pass.x_hat;
   BatchTotals totals;
   totals.tokens = pass.x.size(0);
-  totals.active = (pass.kept.values() != 0).sum();
+  at::Tensor active = pass.latents.values() != 0;
+  if (pass.inference.defined()) active = active * pass.latents.per_entry(pass.inference != 0);
+  totals.active = active.sum();
   totals.residual_mean = residual.mean(0);
   totals.residual_sum = (residual - totals.residual_mean).square().sum();
   return totals;

@@ -114,15 +114,16 @@ at::Tensor JumpRelu::live(const Codes& preactivations) const {
   return preactivations.values() > limit;
 }
 
-at::Tensor JumpRelu::active_per_token(const Forward& pass) const {
+at::Tensor JumpRelu::active_per_token(const Forward& pass, const at::Tensor& counted) const {
   const Codes& h = pass.preactivations;
   at::Tensor on = Heaviside::apply(h.values(), h.per_entry(threshold()), options_.bandwidth);
-  if (pass.mask.defined()) on = on * h.per_entry(pass.mask);
+  if (counted.defined()) on = on * h.per_entry(counted);
   return on.sum() / pass.x.size(0);
 }
 
 at::Tensor JumpRelu::target_loss(const Forward& pass) const {
-  at::Tensor l0 = active_per_token(pass);
+  at::Tensor l0 = active_per_token(
+      pass, pass.inference.defined() ? (pass.inference != 0).to(pass.x.dtype()) : pass.inference);
   if (pass.totals) {
     // The square is of the batch's L0; this part contributes its share of the slope.
     const at::Tensor of_batch = pass.totals->active.to(l0.dtype()) / pass.totals->tokens;
@@ -135,7 +136,8 @@ Losses JumpRelu::penalties(const Forward& pass, Step step) const {
   const at::Tensor lambda = sparsity_->coefficient(step.index);
   at::Tensor sparsity;
   if (options_.sparsity_loss == SparsityLoss::kL0) {
-    sparsity = active_per_token(pass);
+    sparsity = active_per_token(
+        pass, pass.nesting ? pass.nesting->chance.to(pass.x.scalar_type()) : pass.mask);
   } else if (options_.sparsity_loss == SparsityLoss::kTarget) {
     sparsity = target_loss(pass);
   } else {
@@ -155,7 +157,8 @@ Losses JumpRelu::penalties(const Forward& pass, Step step) const {
 }
 
 void JumpRelu::observe_more(const BatchStatistics& batch, Step step) {
-  if (options_.sparsity_loss != SparsityLoss::kTarget) sparsity_->observe(batch.l0(), step.index);
+  if (options_.sparsity_loss == SparsityLoss::kTarget) return;
+  sparsity_->observe(l0_at_inference(batch, mask().get()), step.index);
 }
 
 void JumpRelu::fold_more(double scale) {

@@ -39,14 +39,14 @@ void load_state(Autoencoder& sae, const SafetensorsFile& file) {
 }
 
 void save_sae(const std::filesystem::path& folder, const Autoencoder& sae,
-              const nlohmann::ordered_json& model, double input_scale,
+              const nlohmann::ordered_json& model, const InputMap& input,
               const nlohmann::ordered_json& provenance) {
   const at::NoGradGuard no_grad;
   const auto folded = make_autoencoder(config_from_json(model, "model"));
   const NamedTensors from = state_of(sae);
   const NamedTensors to = state_of(*folded);
   for (std::size_t i = 0; i < from.size(); ++i) to[i].second.copy_(from[i].second);
-  if (input_scale != 1) folded->fold_input_scale(input_scale);
+  fold_input(*folded, input);
 
   nlohmann::ordered_json config{
       {"format", kFormat}, {"version", kFormatVersion}, {"sae", kVersion}, {"model", model}};

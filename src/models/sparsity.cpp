@@ -46,6 +46,10 @@ void SparsityOptions::check(Findings& findings, const RunLength& run) const {
   }
 }
 
+at::Tensor l0_at_inference(const BatchStatistics& batch, const AtmMask* mask) {
+  return batch.l0(mask ? mask->inference_factor() : at::Tensor());
+}
+
 SparsityControl::SparsityControl(SparsityOptions options)
     : torch::nn::Module("SparsityControl"), options_(std::move(options)) {
   state_ = register_buffer("state", at::tensor({-1.0, 0.0, 1.0}, at::kDouble));

@@ -39,7 +39,7 @@ Losses Standard::penalties(const Forward& pass, Step step) const {
 }
 
 void Standard::observe_more(const BatchStatistics& batch, Step step) {
-  sparsity_->observe(batch.l0(), step.index);
+  sparsity_->observe(l0_at_inference(batch, mask().get()), step.index);
 }
 
 bool Standard::resamples(Step step) const {

@@ -26,12 +26,8 @@ at::Tensor add_losses(const Losses& part, double share, BatchPass& batch) {
   return sum;
 }
 
-void measure(const Forward& pass, double input_scale, ReconstructionMetrics& metrics) {
-  if (input_scale == 1) {
-    metrics.add(pass.x, pass.x_hat, pass.latents);
-  } else {
-    metrics.add(pass.x / input_scale, pass.x_hat.detach() / input_scale, pass.latents);
-  }
+void measure(const Forward& pass, const InputMap& input, ReconstructionMetrics& metrics) {
+  metrics.add(input.undo(pass.x), input.undo(pass.x_hat.detach()), pass.latents);
 }
 
 }  // namespace
@@ -68,7 +64,7 @@ BatchPass run_batch(const Autoencoder& sae, const at::Tensor& x, Step step,
     }
     const StageScope stage(Stage::kStatistics);
     batch.statistics.add(sae.statistics(pass, share));
-    if (options.measure) measure(pass, options.input_scale, batch.metrics);
+    if (options.measure) measure(pass, options.input, batch.metrics);
     if (sae.resamples(step)) errors.push_back(squared_errors(pass));
     batch.mask = pass.mask;
   }

@@ -7,6 +7,7 @@
 
 #include "sae/metrics/reconstruction.h"
 #include "sae/models/autoencoder.h"
+#include "sae/models/input_map.h"
 
 namespace sae {
 
@@ -24,7 +25,7 @@ struct BatchPassOptions {
   std::int64_t parts = 1;  ///< one after the other; only one at a time is held
   bool bf16 = false;       ///< dense products under autocast
   bool measure = false;    ///< whether to fill `metrics`
-  double input_scale = 1;  ///< what x has been multiplied with
+  InputMap input = {};     ///< what made x of the activations
 };
 
 /// Adds the gradient of the losses of x [B, D] to the parameters of `sae`, which does not change

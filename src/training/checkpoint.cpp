@@ -14,6 +14,7 @@
 #include "sae/base/version.h"
 #include "sae/config/findings.h"
 #include "sae/models/sae_folder.h"
+#include "training/calibration.h"
 
 namespace sae {
 namespace {
@@ -98,7 +99,7 @@ void save_checkpoint(const fs::path& folder, const Trainer& trainer, std::int64_
   }
   StagedDirectory staged(target);
   write_safetensors(staged.path() / kFiles[0], state_of(*trainer.autoencoder()));
-  write_safetensors(staged.path() / kFiles[1], trainer.optimizer_state());
+  write_safetensors(staged.path() / kFiles[1], trainer.state());
   Json state{{"format", "sae-checkpoint"},
              {"version", 1},
              {"sae", kVersion},
@@ -143,7 +144,9 @@ CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
     }
     CheckpointState out;
     out.step = state.at("step").get<std::int64_t>();
-    out.input_scale = state.at("input_scale").get<double>();
+    out.input.scale = state.at("input_scale").get<double>();
+    const SafetensorsFile tensors(checkpoint / kFiles[1]);
+    if (tensors.contains(kInputMean)) out.input.mean = tensors.tensor(kInputMean).clone();
     out.record.planned_steps = state.value("planned_steps", std::int64_t{0});
     if (state.contains("data")) out.record.data = fingerprint_from_json(state.at("data"));
     if (state.contains("replanned")) {
@@ -160,7 +163,7 @@ CheckpointRecord load_checkpoint(const fs::path& checkpoint, Trainer& trainer) {
   const CheckpointState state = read_checkpoint_state(checkpoint);
   // Everything is checked before anything is changed.
   const SafetensorsFile optimizer(checkpoint / kFiles[1]);
-  const auto moments = trainer.optimizer_state();
+  const auto moments = trainer.state();
   std::vector<std::string> names;
   std::vector<at::Tensor> stored;
   for (const auto& [name, tensor] : moments) names.push_back(name);
@@ -170,7 +173,7 @@ CheckpointRecord load_checkpoint(const fs::path& checkpoint, Trainer& trainer) {
   }
   load_state(*trainer.autoencoder(), SafetensorsFile(checkpoint / kFiles[0]));
   for (std::size_t i = 0; i < moments.size(); ++i) moments[i].second.copy_(stored[i]);
-  trainer.restore(state.step, state.input_scale);
+  trainer.restore(state.step, state.input.scale);
   return state.record;
 }
 

@@ -68,10 +68,11 @@ OpenedSae open_checkpoint(const fs::path& checkpoint) {
     const CheckpointState state = read_checkpoint_state(checkpoint);
     opened.folder.sae = make_autoencoder(training.at("model"));
     load_state(*opened.folder.sae, SafetensorsFile(checkpoint / "sae.safetensors"));
-    opened.folder.sae->fold_input_scale(state.input_scale);
+    fold_input(*opened.folder.sae, state.input);
     opened.notes.push_back(checkpoint.string() + ": of step " + std::to_string(state.step) +
-                           " of training; the input scale " + brief(state.input_scale) +
-                           " is folded into the weights");
+                           " of training; the input scale " + brief(state.input.scale) +
+                           (state.input.mean.defined() ? " and mean are" : " is") +
+                           " folded into the weights");
     Json config{{"model", training.at("model").json()}, {"training", training.json()}};
     if (state.record.data) config["data"] = to_json(*state.record.data);
     add_source(config, training.json(), opened.notes);

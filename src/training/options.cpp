@@ -54,9 +54,11 @@ void TrainOptions::check(Findings& findings) const {
     findings.warn("accumulate", "got " + std::to_string(accumulate) + " parts of a batch of " +
                                     std::to_string(batch) + " tokens: there is one a token");
   }
-  const bool calibrates = input_norm != InputNorm::kNone || b_dec_init != BDecInit::kZero;
+  const bool calibrates = input_norm != InputNorm::kNone || input_centre != InputCentre::kNone ||
+                          b_dec_init != BDecInit::kZero;
   if (!calibrates && calibration_tokens != TrainOptions{}.calibration_tokens) {
-    findings.unused("calibration_tokens", "with input_norm 'none' and b_dec_init 'zero'");
+    findings.unused("calibration_tokens",
+                    "with input_norm and input_centre 'none' and b_dec_init 'zero'");
   }
 }
 

@@ -18,6 +18,7 @@
 #include "sae/metrics/metric_values.h"
 #include "sae/models/architectures.h"
 #include "sae/models/sae_folder.h"
+#include "training/calibration.h"
 #include "training/disk_room.h"
 #include "training/run_notices.h"
 #include "training/run_options.h"
@@ -123,7 +124,15 @@ void TrainingRun::note(Notice::Kind kind, const std::string& text) {
 
 void TrainingRun::start() {
   calibrate();  // data that cannot be read leave no folder behind
-  record_run(folder_, resolved(), data_.fingerprint);
+  record_run(folder_, resolved(), data_.fingerprint, inputs_);
+  look_at_inputs();
+}
+
+void TrainingRun::look_at_inputs() {
+  if (!inputs_) return;
+  for (Notice& notice : notices_about(*inputs_, options_, data_)) {
+    notices_.push_back(std::move(notice));
+  }
 }
 
 void TrainingRun::go_on() {
@@ -144,7 +153,9 @@ void TrainingRun::go_on() {
     note(Notice::Kind::kNote, "has no checkpoint to go on from; it is trained from the beginning");
   }
   truncate_metrics_after(folder_ / "metrics.jsonl", trainer_->steps_done());
-  record_run(folder_, resolved(), data_.fingerprint);
+  inputs_ = recorded_inputs(folder_);
+  record_run(folder_, resolved(), data_.fingerprint, inputs_);
+  look_at_inputs();
 }
 
 void TrainingRun::replan(std::int64_t planned_before) {
@@ -178,8 +189,9 @@ void TrainingRun::replan(std::int64_t planned_before) {
 
 void TrainingRun::calibrate() {
   if (trainer_->calibrated()) return;
-  const std::int64_t wanted = options_.train.train.calibration_tokens;
-  trainer_->calibrate(data_.train()->next(std::min(wanted, data_.train_tokens.value_or(wanted))));
+  const at::Tensor x = calibration_rows(options_.train.train, data_);
+  inputs_ = input_statistics(x);
+  trainer_->calibrate(x);
 }
 
 StepReport TrainingRun::step(const at::Tensor& x) {
@@ -189,7 +201,7 @@ StepReport TrainingRun::step(const at::Tensor& x) {
   const EvalOptions& eval = options_.eval;
   if (eval.every > 0 && report.step % eval.every == 0) {
     const MetricValues held_out = evaluate_reconstruction(
-        *trainer_->autoencoder(), data_, eval.every_tokens, eval.batch, trainer_->input_scale());
+        *trainer_->autoencoder(), data_, eval.every_tokens, eval.batch, trainer_->input());
     for (const auto& [name, value] : held_out) report.values["eval." + name] = value;
   }
   if (!report.values.empty()) log(report);
@@ -233,7 +245,7 @@ Evaluation TrainingRun::finish() {
   if (!fs::exists(place)) {
     Json provenance{{"source", *data_.source}, {"training", config}};
     if (data_.fingerprint) provenance["data"] = to_json(*data_.fingerprint);
-    save_sae(place, *trainer_->autoencoder(), config["model"], trainer_->input_scale(), provenance);
+    save_sae(place, *trainer_->autoencoder(), config["model"], trainer_->input(), provenance);
   }
   const SaeFolder saved = load_sae(place);
   saved.sae->to(trainer_->autoencoder()->W_enc.device());

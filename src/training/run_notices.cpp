@@ -45,6 +45,12 @@ std::optional<Notice> about_fewer(const char* option, std::int64_t wanted, std::
                                          " rest on these"};
 }
 
+std::string name_of_training(const Data& data) {
+  return data.fingerprint ? data.fingerprint->train.name : "training data";
+}
+
+std::string percent(double share) { return trimmed(100 * share, 1) + " %"; }
+
 }  // namespace
 
 std::vector<Notice> notices_about(const RunOptions& options, const Data& data) {
@@ -53,7 +59,7 @@ std::vector<Notice> notices_about(const RunOptions& options, const Data& data) {
   const auto add = [&](const std::optional<Notice>& notice) {
     if (notice) notices.push_back(*notice);
   };
-  const std::string name = data.fingerprint ? data.fingerprint->train.name : "training data";
+  const std::string name = name_of_training(data);
   const std::string held_out =
       data.fingerprint ? data.fingerprint->held_out.name + ", held out" : "held-out data";
   add(about_whole_batches(train));
@@ -65,6 +71,27 @@ std::vector<Notice> notices_about(const RunOptions& options, const Data& data) {
   if (data.held_out_tokens) {
     add(about_fewer("eval.tokens", options.eval.tokens, *data.held_out_tokens, held_out,
                     "evaluations"));
+  }
+  return notices;
+}
+
+std::vector<Notice> notices_about(const InputStatistics& inputs, const RunOptions& options,
+                                  const Data& data) {
+  std::vector<Notice> notices;
+  const auto warn = [&](const std::string& text) {
+    notices.push_back({Notice::Kind::kWarning, name_of_training(data) + ": " + text});
+  };
+  if (inputs.large_share > kMuchInLarge) {
+    warn(std::to_string(inputs.large) + " of the first " + count(inputs.tokens) +
+         " have more than " + trimmed(kLargeNorm, 0) + " times the median norm and hold " +
+         percent(inputs.large_share) +
+         " of the squared norm: explained variance is about these; leave them out of the store "
+         "(sae inspect)");
+  }
+  if (inputs.mean_share > kMuchInMean && options.train.train.input_centre == InputCentre::kNone) {
+    warn("the mean vector holds " + percent(inputs.mean_share) +
+         " of the squared norm: cosine and NMSE are good for any reconstruction, thresholds and "
+         "penalties depend on it; set train.input_centre=mean");
   }
   return notices;
 }

@@ -13,4 +13,8 @@ namespace sae {
 /// the options say, and what is left out.
 std::vector<Notice> notices_about(const RunOptions& options, const Data& data);
 
+/// Warnings about inputs of which the metrics, or the training, say little.
+std::vector<Notice> notices_about(const InputStatistics& inputs, const RunOptions& options,
+                                  const Data& data);
+
 }  // namespace sae

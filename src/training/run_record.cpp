@@ -1,5 +1,6 @@
 #include "training/run_record.h"
 
+#include <functional>
 #include <set>
 #include <string>
 
@@ -55,6 +56,24 @@ void write_if_new(const fs::path& path, const std::string& text) {
   if (!fs::exists(path) || read_file(path) != text) write_file_atomically(path, text);
 }
 
+/// What `read` finds in data.json; nothing where there is no such file.
+template <class T>
+std::optional<T> from_data_record(const fs::path& folder,
+                                  const std::function<std::optional<T>(const Json&)>& read) {
+  const fs::path path = folder / kData;
+  if (!fs::exists(path)) return std::nullopt;
+  try {
+    const Json json = Json::parse(read_file(path));
+    if (json.at("format") != "sae-data" || json.at("version") != 1) {
+      throw DataError(path.string() + ": got format " + json.at("format").dump() + " version " +
+                      json.at("version").dump() + ", expected \"sae-data\" version 1");
+    }
+    return read(json);
+  } catch (const Json::exception& error) {
+    throw DataError(path.string() + ": damaged: " + error.what());
+  }
+}
+
 }  // namespace
 
 Json run_identity(Json config) {
@@ -82,26 +101,25 @@ Json recorded_config(const fs::path& folder) {
 }
 
 std::optional<DataFingerprint> recorded_data(const fs::path& folder) {
-  const fs::path path = folder / kData;
-  if (!fs::exists(path)) return std::nullopt;
-  try {
-    const Json json = Json::parse(read_file(path));
-    if (json.at("format") != "sae-data" || json.at("version") != 1) {
-      throw DataError(path.string() + ": got format " + json.at("format").dump() + " version " +
-                      json.at("version").dump() + ", expected \"sae-data\" version 1");
-    }
-    return fingerprint_from_json(json);
-  } catch (const Json::exception& error) {
-    throw DataError(path.string() + ": damaged: " + error.what());
-  }
+  return from_data_record<DataFingerprint>(folder, fingerprint_from_json);
+}
+
+std::optional<InputStatistics> recorded_inputs(const fs::path& folder) {
+  return from_data_record<InputStatistics>(folder,
+                                           [](const Json& json) -> std::optional<InputStatistics> {
+                                             if (!json.contains("inputs")) return std::nullopt;
+                                             return input_statistics_from_json(json.at("inputs"));
+                                           });
 }
 
 void record_run(const fs::path& folder, const Json& config,
-                const std::optional<DataFingerprint>& data) {
+                const std::optional<DataFingerprint>& data,
+                const std::optional<InputStatistics>& inputs) {
   write_if_new(folder / kConfig, config.dump(2) + "\n");
   if (!data) return;
   Json json{{"format", "sae-data"}, {"version", 1}};
   json.update(to_json(*data));
+  if (inputs) json["inputs"] = to_json(*inputs);
   write_if_new(folder / kData, json.dump(2) + "\n");
 }
 

@@ -1,8 +1,9 @@
 // What the folder of a run says about the run, and whether that is the run that is asked for.
 //
 //     config.json   the resolved configuration
-//     data.json     {"format": "sae-data", "version": 1, "train": ..., "held_out": ...}: what the
-//                   data were (fingerprint.h)
+//     data.json     {"format": "sae-data", "version": 1, "train": ..., "held_out": ..., "inputs":
+//                   ...}: what the data were (fingerprint.h) and what their first tokens were like
+//                   (input_statistics.h)
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <optional>
 
 #include "sae/data/fingerprint.h"
+#include "sae/training/input_statistics.h"
 
 namespace sae {
 
@@ -27,9 +29,13 @@ nlohmann::ordered_json recorded_config(const std::filesystem::path& folder);
 /// What the run's data were; nothing in folders of old.
 std::optional<DataFingerprint> recorded_data(const std::filesystem::path& folder);
 
+/// What the activations were like that the run was calibrated on; nothing in folders of old.
+std::optional<InputStatistics> recorded_inputs(const std::filesystem::path& folder);
+
 /// Writes both files, as far as they do not say so already.
 void record_run(const std::filesystem::path& folder, const nlohmann::ordered_json& config,
-                const std::optional<DataFingerprint>& data);
+                const std::optional<DataFingerprint>& data,
+                const std::optional<InputStatistics>& inputs);
 
 /// Steps that a resolved configuration asks for.
 std::int64_t planned_steps(const nlohmann::ordered_json& config);

@@ -24,13 +24,18 @@ Trainer::Trainer(std::shared_ptr<Autoencoder> sae, TrainOptions options, std::ui
       total_steps_(options_.total_steps()),
       logged_at_(std::chrono::steady_clock::now()) {
   sae_->set_encoding({sae_->encoding().storage, options_.screening});
+  if (options_.input_centre != InputCentre::kNone) {
+    input_mean_ = at::zeros({sae_->d_in()}, sae_->W_enc.options().requires_grad(false));
+  }
 }
 
 void Trainer::calibrate(const at::Tensor& x_in) {
   const at::NoGradGuard no_grad;
   const at::Tensor x = x_in.to(sae_->W_enc.options().requires_grad(false));
-  input_scale_ = sae::input_scale(options_.input_norm, x);
-  sae_->b_dec.copy_(initial_b_dec(options_.b_dec_init, x * input_scale_));
+  const InputMap found = input_map(options_.input_norm, options_.input_centre, x);
+  input_scale_ = found.scale;
+  if (input_mean_.defined()) input_mean_.copy_(found.mean);
+  sae_->b_dec.copy_(initial_b_dec(options_.b_dec_init, input().apply(x)));
 }
 
 StepReport Trainer::step(const at::Tensor& x_in) {
@@ -40,14 +45,12 @@ StepReport Trainer::step(const at::Tensor& x_in) {
   }
   if (!calibrated()) calibrate(x_in);
   at::Tensor x = x_in.to(sae_->W_enc.options().requires_grad(false), /*non_blocking=*/true);
-  if (input_scale_ != 1) x = x * input_scale_;
+  x = input().apply(x);
   const Step step{step_, seed_, total_steps_};
   const bool logged = (step_ + 1) % options_.log_every == 0 || step_ + 1 == total_steps_;
-  const BatchPass pass = run_batch(*sae_, x, step,
-                                   {.parts = options_.accumulate,
-                                    .bf16 = bf16_,
-                                    .measure = logged,
-                                    .input_scale = input_scale_});
+  const BatchPass pass =
+      run_batch(*sae_, x, step,
+                {.parts = options_.accumulate, .bf16 = bf16_, .measure = logged, .input = input()});
   check(pass, x);
   adam_.step(learning_rate(options_.schedule, step_, total_steps_));
   if ((logged || x.is_cpu()) && !std::isfinite(adam_.gradient_norm().item<double>())) {
@@ -123,6 +126,12 @@ void Trainer::train(ActivationSource& source,
     const StepReport report = step(source.next(options_.batch));
     if (on_step && !on_step(report)) return;
   }
+}
+
+std::vector<std::pair<std::string, at::Tensor>> Trainer::state() const {
+  auto all = adam_.state();
+  if (input_mean_.defined()) all.emplace_back(kInputMean, input_mean_);
+  return all;
 }
 
 void Trainer::restore(std::int64_t step, double input_scale) {

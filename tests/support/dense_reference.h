@@ -140,9 +140,11 @@ class DenseReference {
       return lambda * ((scale * pass.kept * norms()).tanh() * chance()).sum(1).mean();
     }
     at::Tensor on = straight_through(over(), -window());
-    if (mask_.defined()) on = on * mask_;
-    const at::Tensor l0 = on.sum(1).mean();
-    if (kind == "l0") return lambda * l0;
+    if (kind == "l0") {
+      if (mask_.defined()) on = on * mask_;
+      return lambda * (on * chance()).sum(1).mean();
+    }
+    const at::Tensor l0 = on.sum(1).mean();  // that of inference, which has no mask
     return lambda * (l0 / options_["target_l0"].get<double>() - 1).square();
   }
 

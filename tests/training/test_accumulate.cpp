@@ -131,7 +131,7 @@ Tensors state_after(const Json& model, std::int64_t parts, std::int64_t steps) {
     trainer.step(normal({kBatch, 5}, 300 + static_cast<std::uint64_t>(i)));
   }
   Tensors all = snapshot(*sae);
-  for (const auto& [name, value] : trainer.optimizer_state()) all[name] = value.clone();
+  for (const auto& [name, value] : trainer.state()) all[name] = value.clone();
   return all;
 }
 

@@ -19,12 +19,13 @@ namespace fs = std::filesystem;
 
 const Json kModel = {{"architecture", "atm"}, {"d_in", 5}, {"d_sae", 8}, {"mask", Json::object()}};
 
-Trainer make_trainer(const Json& model = kModel) {
+Trainer make_trainer(const Json& model = kModel, InputCentre centre = InputCentre::kNone) {
   auto sae = make_autoencoder(config_from_json(model, "test"));
   sae->initialise(1);
   TrainOptions options;
   options.steps = 100;
   options.batch = 16;
+  options.input_centre = centre;
   return {std::move(sae), options};
 }
 
@@ -51,21 +52,35 @@ class Checkpoint : public ::testing::Test {
 };
 
 TEST_F(Checkpoint, BringsBackEverythingALaterStepDependsOn) {
-  Trainer one = make_trainer();
-  advance(one, 5);
-  save_checkpoint(path(), one, 2);
-  Trainer other = make_trainer();
-  load_checkpoint(*newest_checkpoint(path()), other);
-  EXPECT_EQ(other.steps_done(), 5);
-  EXPECT_EQ(other.input_scale(), one.input_scale());
-  advance(one, 5);
-  advance(other, 5);
-  expect_same(snapshot(*one.autoencoder()), snapshot(*other.autoencoder()));
-  const auto a = one.optimizer_state();
-  const auto b = other.optimizer_state();
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    EXPECT_TRUE(at::equal(a[i].second, b[i].second)) << a[i].first;
+  for (const InputCentre centre : {InputCentre::kNone, InputCentre::kMean}) {
+    const fs::path folder = path() / name_of(centre);
+    Trainer one = make_trainer(kModel, centre);
+    advance(one, 5);
+    save_checkpoint(folder, one, 2);
+    Trainer other = make_trainer(kModel, centre);
+    load_checkpoint(*newest_checkpoint(folder), other);
+    EXPECT_EQ(other.steps_done(), 5);
+    EXPECT_EQ(other.input_scale(), one.input_scale());
+    EXPECT_EQ(other.input().mean.defined(), centre == InputCentre::kMean);
+    advance(one, 5);
+    advance(other, 5);
+    expect_same(snapshot(*one.autoencoder()), snapshot(*other.autoencoder()));
+    const auto a = one.state();
+    const auto b = other.state();
+    ASSERT_EQ(a.size(), b.size());
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      EXPECT_TRUE(at::equal(a[i].second, b[i].second)) << a[i].first;
+    }
   }
+}
+
+TEST_F(Checkpoint, OfCentredInputsIsRefusedByATrainerThatDoesNotCentre) {
+  Trainer centred = make_trainer(kModel, InputCentre::kMean);
+  advance(centred, 2);
+  save_checkpoint(path(), centred, 2);
+  Trainer plain = make_trainer();
+  EXPECT_THROW(load_checkpoint(*newest_checkpoint(path()), plain), DataError);
+  EXPECT_FALSE(plain.calibrated()) << "changed before it was checked";
 }
 
 TEST_F(Checkpoint, HoldsTheFilesThatTheFormatNames) {

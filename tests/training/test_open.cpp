@@ -15,16 +15,17 @@ class OpenSae : public ::testing::Test {
   fs::path path(const std::string& name) const { return folder_.path() / name; }
 
   /// A run on a store, stopped after 45 of 60 steps; its newest checkpoint is that of the stop.
-  fs::path stopped(const std::string& name) const {
+  fs::path stopped(const std::string& name, const std::string& centre = "none") const {
     if (!fs::exists(path("store"))) {
       StoreWriter writer(path("store"), 20, at::kFloat,
                          {{"model", "gpt2"}, {"hook_name", "blocks.3.hook_resid_post"}});
-      writer.append((50 * normal({600, 20}, 8)).to(at::kFloat));
+      writer.append((50 * normal({600, 20}, 8) + 30).to(at::kFloat));
       writer.finish();
     }
     Json config = tiny_config({{"architecture", "topk"}, {"d_sae", 30}, {"k", 4}});
     config["data"] = {{"kind", "store"}, {"path", path("store").string()}};
     config["train"]["input_norm"] = "sqrt_d";
+    config["train"]["input_centre"] = centre;
     RunHooks hooks;
     int steps = 0;
     hooks.should_stop = [&] { return ++steps == 45; };
@@ -59,7 +60,7 @@ TEST_F(OpenSae, FoldsTheInputScaleOfAnUnfinishedRunAndSaysSo) {
   EXPECT_TRUE(says(opened.notes[0], "is folded into the weights")) << opened.notes[0];
 
   const fs::path checkpoint = run / "checkpoints" / "step-00000045";
-  const double scale = read_checkpoint_state(checkpoint).input_scale;
+  const double scale = read_checkpoint_state(checkpoint).input.scale;
   EXPECT_LT(scale, 0.1) << "there is nothing to fold";
   const SafetensorsFile raw(checkpoint / "sae.safetensors");
   const at::Tensor x = (50 * normal({40, 20}, 9)).to(at::kFloat);
@@ -71,6 +72,23 @@ TEST_F(OpenSae, FoldsTheInputScaleOfAnUnfinishedRunAndSaysSo) {
   const Codes codes = opened.folder.sae->encode(x);
   expect_close(opened.folder.sae->decode(codes), x_hat, "reconstruction", 1e-5);
   EXPECT_TRUE(at::equal(codes.to_dense() > 0, f > 0));
+}
+
+TEST_F(OpenSae, FoldsTheMeanOfAnUnfinishedRun) {
+  const fs::path run = stopped("run", "mean");
+  const OpenedSae opened = open_sae(run);
+  EXPECT_TRUE(says(opened.notes[0], " and mean are folded into the weights")) << opened.notes[0];
+  const InputMap input = read_checkpoint_state(run / "checkpoints" / "step-00000045").input;
+  ASSERT_TRUE(input.mean.defined());
+  EXPECT_GT(input.mean.min().item<double>(), 10);
+  const SafetensorsFile raw(run / "checkpoints" / "step-00000045" / "sae.safetensors");
+  expect_close(opened.folder.sae->b_dec, input.undo(raw.tensor("b_dec")), "b_dec", 1e-5);
+  const at::Tensor x = (50 * normal({40, 20}, 9) + 30).to(at::kFloat);
+  const at::Tensor h =
+      (input.apply(x) - raw.tensor("b_dec")).mm(raw.tensor("W_enc").t()) + raw.tensor("b_enc");
+  const auto [values, places] = h.topk(4, 1);
+  const at::Tensor f = at::zeros_like(h).scatter_(1, places, values.relu());
+  EXPECT_TRUE(at::equal(opened.folder.sae->encode(x).to_dense() > 0, f > 0));
 }
 
 TEST_F(OpenSae, KnowsOfACheckpointWhatTheResultOfItsRunWouldSay) {

@@ -281,12 +281,17 @@ TEST_F(RunData, NoHeldOutTokenCountsTwice) {
 
 TEST_F(RunData, MetricsOnTheWayAreInTheUnitsOfTheActivations) {
   write_normal_store(path("acts"), 120, 1);
-  for (const char* norm : {"none", "unit", "sqrt_d"}) {
+  for (const auto& [norm, centre] : {std::pair{"none", "none"},
+                                     {"unit", "none"},
+                                     {"sqrt_d", "none"},
+                                     {"unit", "mean"},
+                                     {"none", "mean"}}) {
     Json scaled = config();
     scaled["train"]["input_norm"] = norm;
+    scaled["train"]["input_centre"] = centre;
     scaled["eval"] = {{"tokens", 20}, {"batch", 20}, {"every", 20}, {"every_tokens", 20}};
-    const MetricValues at_end = train_in(norm, scaled).metrics;
-    const MetricsRow last = read_metrics(path(norm) / "metrics.jsonl").back();
+    const MetricValues at_end = train_in(norm + std::string(centre), scaled).metrics;
+    const MetricsRow last = read_metrics(path(norm + std::string(centre)) / "metrics.jsonl").back();
     for (const auto& [name, value] : at_end) {
       ASSERT_TRUE(last.values.contains("eval." + name)) << name;
       EXPECT_NEAR(last.values.at("eval." + name), value, 1e-4 * std::abs(value)) << norm << name;

@@ -142,6 +142,102 @@ TEST(Trainer, FoldsTheInputScaleIntoTheSavedAutoencoder) {
   }
 }
 
+/// The activations of OwnSource less `mean`.
+class CentredSource : public ActivationSource {
+ public:
+  explicit CentredSource(at::Tensor mean) : mean_(std::move(mean)) {}
+  std::int64_t d_in() const override { return kWidth; }
+  at::Tensor next(std::int64_t count) override { return source_.next(count) - mean_; }
+  std::int64_t position() const override { return source_.position(); }
+  void seek(std::int64_t position) override { source_.seek(position); }
+  std::string description() const override { return "centred mixtures"; }
+
+ private:
+  at::Tensor mean_;
+  OwnSource source_;
+};
+
+TEST(Trainer, CentringTrainsAsOnActivationsLessTheirMean) {
+  for (const InputNorm norm : {InputNorm::kNone, InputNorm::kUnit, InputNorm::kSqrtD}) {
+    for (const auto& [name, kind] : stateful_models()) {
+      Json model = kind;
+      model["d_in"] = kWidth;
+      TrainOptions options = brief(15);
+      options.input_norm = norm;
+      options.input_centre = InputCentre::kMean;
+      OwnSource source;
+      Trainer centred(fresh(model), options);
+      centred.train(source);
+      const at::Tensor mean = centred.input().mean;
+      source.seek(0);
+      const at::Tensor calibration = source.next(256);
+      expect_close(mean, calibration.mean(0), name, 1e-6);
+      EXPECT_GT(mean.norm().item<double>(), 2) << "there is nothing to subtract";
+
+      options.input_centre = InputCentre::kNone;
+      CentredSource less(mean);
+      Trainer plain(fresh(model), options);
+      plain.train(less);
+      expect_same(snapshot(*centred.autoencoder()), snapshot(*plain.autoencoder()));
+      EXPECT_EQ(centred.input_scale(), plain.input_scale());
+
+      // The saved one takes raw activations and is the same function of them.
+      const TemporaryFolder folder;
+      const Json resolved = resolve_model(config_from_json(model, "test"));
+      save_sae(folder.path() / "sae", *centred.autoencoder(), resolved, centred.input(),
+               Json::object());
+      const auto saved = load_sae(folder.path() / "sae").sae;
+      source.seek(0);
+      const at::Tensor x = source.next(200);
+      const Codes codes = centred.autoencoder()->encode(centred.input().apply(x));
+      const Codes folded = saved->encode(x);
+      expect_close(folded.to_dense() * centred.input_scale(), codes.to_dense(), name, 1e-3);
+      expect_close(saved->decode(folded),
+                   centred.input().undo(centred.autoencoder()->decode(codes)), name, 1e-3);
+    }
+  }
+}
+
+TEST(Trainer, AFewMassiveTokensMoveNeitherTheMeanNorTheScale) {
+  OwnSource source;
+  const at::Tensor usual = source.next(250);
+  const at::Tensor massive = 400 * source.next(3);
+  TrainOptions options = brief();
+  options.input_norm = InputNorm::kSqrtD;
+  options.input_centre = InputCentre::kMean;
+  Trainer with(fresh(kTopK), options);
+  with.calibrate(at::cat({usual.slice(0, 0, 100), massive, usual.slice(0, 100)}));
+  Trainer without(fresh(kTopK), options);
+  without.calibrate(usual);
+  EXPECT_TRUE(at::equal(with.input().mean, without.input().mean));
+  EXPECT_EQ(with.input_scale(), without.input_scale());
+  const at::Tensor x = without.input().apply(usual);
+  EXPECT_NEAR(x.square().sum(1).mean().item<double>(), kWidth, 1e-4);
+  EXPECT_LT(x.mean(0).abs().max().item<double>(), 1e-5);
+}
+
+TEST(Trainer, LogsMetricsOfRawActivationsWhereTheyAreCentred) {
+  OwnSource source;
+  const at::Tensor x = source.next(64);
+  TrainOptions options = brief(1);
+  options.input_norm = InputNorm::kUnit;
+  options.input_centre = InputCentre::kMean;
+  Trainer trainer(fresh(kStandard), options);
+  trainer.calibrate(x);
+  const at::Tensor in = trainer.input().apply(x);
+  const Codes codes = trainer.autoencoder()->encode(in);
+  ReconstructionMetrics metrics(12);
+  metrics.add(x, trainer.input().undo(trainer.autoencoder()->decode(codes)), codes);
+  ReconstructionMetrics centred(12);
+  centred.add(in, trainer.autoencoder()->decode(codes), codes);
+  const MetricValues logged = trainer.step(x).values;
+  for (const char* name : {"mse", "nmse", "explained_variance", "cosine", "l2_ratio", "l0"}) {
+    const double value = metrics.values().at(name);
+    EXPECT_NEAR(logged.at(name), value, 1e-4 * std::abs(value)) << name;
+  }
+  EXPECT_LT(centred.values().at("cosine"), 0.9 * logged.at("cosine")) << "both would do";
+}
+
 TEST(Trainer, LogsMetricsInTheActivationsOwnUnitsAndLossesAsTheyAreMinimised) {
   OwnSource source;
   const at::Tensor x = source.next(64);

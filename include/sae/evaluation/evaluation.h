@@ -12,6 +12,7 @@
 #include "sae/evaluation/truth.h"
 #include "sae/metrics/metric_values.h"
 #include "sae/models/autoencoder.h"
+#include "sae/models/input_map.h"
 
 namespace sae {
 
@@ -51,9 +52,9 @@ struct Evaluation {
 };
 
 /// Reconstruction metrics of the first `tokens` held-out activations (of all, if they are fewer),
-/// in their own units, for an autoencoder that takes activations times `input_scale`.
+/// in their own units, for an autoencoder that takes `input.apply` of them.
 MetricValues evaluate_reconstruction(const Autoencoder& sae, const Data& data, std::int64_t tokens,
-                                     std::int64_t batch, double input_scale = 1);
+                                     std::int64_t batch, const InputMap& input = {});
 
 /// What else looks at the batches of an evaluation: activations, reconstructions, codes.
 using BatchVisitor = std::function<void(const at::Tensor&, const at::Tensor&, const Codes&)>;

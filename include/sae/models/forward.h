@@ -23,7 +23,7 @@ using Losses = std::vector<std::pair<std::string, at::Tensor>>;
 /// before anything of it has a gradient.
 struct BatchTotals {
   std::int64_t tokens = 0;
-  at::Tensor active;         // [] int64, entries of f m that are not zero
+  at::Tensor active;         // [] int64, entries of f that inference would have
   at::Tensor residual_mean;  // [D] mean_b e_b, with e = x - x_hat
   at::Tensor residual_sum;   // [] sum_b ||e_b - mean_b e||^2
 
@@ -43,6 +43,7 @@ struct Forward {
   Codes preactivations;    // h at the selected entries
   Codes latents;           // f, before any mask
   at::Tensor mask;         // [F] of 0 and 1; undefined without a draw of a mask
+  at::Tensor inference;    // [F] what f is multiplied with at inference; undefined: 1
   Codes kept;              // f m; the latents themselves without a mask
   Codes kept_for_decoder;  // the same numbers, cut off from penalties: gradient is dL_rec/d(f m)
   std::vector<at::Tensor> reconstructions;  // each [B, D]; the loss averages over them

@@ -58,8 +58,9 @@ struct JumpReluOptions {
 /// update); `target` is the paper's appendix, lambda (L0 / target_l0 - 1)^2. With the other two,
 /// `target_l0` steers lambda (sparsity.h); since Adam moves thresholds by at most the learning rate
 /// a step, `target`, which pulls from both sides, meets a wanted L0 more closely in short runs.
-/// Thresholds are positive: a trained value below 0 counts as 0. State: the threshold parameter
-/// [F].
+/// Under a mask, `l0` and `tanh` weigh what is trained, the masked latents, as L1 does; `target`
+/// and steering are about the L0 of inference, whatever is masked in training. Thresholds are
+/// positive: a trained value below 0 counts as 0. State: the threshold parameter [F].
 class JumpRelu : public Autoencoder {
  public:
   static constexpr const char* kArchitecture = "jumprelu";
@@ -80,8 +81,10 @@ class JumpRelu : public Autoencoder {
   void fold_more(double scale) override;
 
  private:
-  at::Tensor active_per_token(const Forward& pass) const;  // mean L0 [], differentiable in theta
-  at::Tensor target_loss(const Forward& pass) const;       // (L0 / target_l0 - 1)^2 []
+  /// Mean L0 [] with latents weighed by `counted` [F], all by 1 if it is undefined; differentiable
+  /// in theta.
+  at::Tensor active_per_token(const Forward& pass, const at::Tensor& counted) const;
+  at::Tensor target_loss(const Forward& pass) const;  // (L0 / target_l0 - 1)^2 []
 
   JumpReluOptions options_;
   at::Tensor threshold_parameter_;  // [F]: theta or log theta

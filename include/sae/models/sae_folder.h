@@ -7,6 +7,7 @@
 
 #include "sae/formats/safetensors.h"
 #include "sae/models/autoencoder.h"
+#include "sae/models/input_map.h"
 
 namespace sae {
 
@@ -18,10 +19,10 @@ NamedTensors state_of(const Autoencoder& sae);
 void load_state(Autoencoder& sae, const SafetensorsFile& file);
 
 /// Writes the folder `folder` (aside, then renamed). `model` is the resolved model group;
-/// `input_scale` is folded in, so that the result takes raw activations. `provenance` holds
-/// "source" (of the data) and "training" (the resolved configuration).
+/// `input`, what it was trained on, is folded in, so that the result takes raw activations.
+/// `provenance` holds "source" (of the data) and "training" (the resolved configuration).
 void save_sae(const std::filesystem::path& folder, const Autoencoder& sae,
-              const nlohmann::ordered_json& model, double input_scale,
+              const nlohmann::ordered_json& model, const InputMap& input,
               const nlohmann::ordered_json& provenance);
 
 struct SaeFolder {

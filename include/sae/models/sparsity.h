@@ -7,6 +7,8 @@
 #include <optional>
 
 #include "sae/config/fields.h"
+#include "sae/models/atm_mask.h"
+#include "sae/models/batch_statistics.h"
 
 namespace sae {
 
@@ -32,7 +34,11 @@ struct SparsityOptions {
   void check(Findings& findings, const RunLength& run) const;
 };
 
-/// lambda(step), and the controller behind `target_l0`. With L the L0 of a step and L* the target:
+/// [] L0 of a step as inference has it: before any mask of the step, with the mask of inference.
+at::Tensor l0_at_inference(const BatchStatistics& batch, const AtmMask* mask);
+
+/// lambda(step), and the controller behind `target_l0`. With L the `l0_at_inference` of a step and
+/// L* the target:
 ///
 ///     mean  <- 0.95 mean + 0.05 L          trend <- 0.95 trend + 0.05 (change of mean)
 ///     e     = mean + 100 trend - L*        where L0 is heading, against where it should be

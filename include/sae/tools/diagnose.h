@@ -11,6 +11,7 @@
 
 #include "sae/config/fields.h"
 #include "sae/metrics/catalogue.h"
+#include "sae/training/input_statistics.h"
 
 namespace sae {
 
@@ -27,6 +28,8 @@ struct DiagnoseOptions {
   double gap = 0.05;
   double words_l0 = 1.5;
   double main_f1 = kLeastMainF1;
+  double large_inputs = kMuchInLarge;
+  double mean_input = kMuchInMean;
   double drift = 0.02;
   double drift_start = 0.05;
   double theta_swing = 0.1;
@@ -60,6 +63,11 @@ struct DiagnoseOptions {
           "largest factor between L0 on classes of words and on text, either way");
     visit("main_f1", self.main_f1, between(0, 1),
           "least mean F1 of the main latents of classes of words");
+    visit("large_inputs", self.large_inputs, between(0, 1),
+          "largest share of the inputs' squared norm in rows above 10 times the median norm");
+    visit(
+        "mean_input", self.mean_input, between(0, 1),
+        "largest share of the inputs' squared norm in their mean vector, if it is not subtracted");
     visit("drift", self.drift, above(0),
           "largest change of a mask's importance in one step, as a share, at the end");
     visit("drift_start", self.drift_start, above(0), "and when the mask's warm-up ends");
@@ -96,7 +104,8 @@ struct Check {
 };
 
 /// unfinished, divergence, loss_spikes, dead_latents, dense_latents, l0_target, l0_width,
-/// held_out_gap, words_l0, words_latents; of runs with a mask also mask_share, mask_warmup,
+/// held_out_gap, words_l0, words_latents, large_inputs, mean_input; of runs with a mask also
+/// mask_share, mask_warmup,
 /// mask_importance, mask_theta and mask_retention: the failures that arXiv 2510.08855 lists. Of an
 /// autoencoder without a record of its training: training, which is skipped and says what is
 /// missing, zero_rows and twins.
@@ -109,10 +118,10 @@ struct Diagnosis {
   const Check& check(const std::string& name) const;  ///< std::invalid_argument: no such check
 };
 
-/// Of a run it reads config.json, metrics.jsonl, summary.json, evaluation.json where `sae compare`
-/// has left one, and the checkpoints' names; of an
-/// autoencoder or checkpoint, whoever wrote it, and of a run without metrics.jsonl the weights. It
-/// trains and evaluates nothing. DataError if the path holds neither, or something damaged.
+/// Of a run it reads config.json, data.json, metrics.jsonl, summary.json, evaluation.json where
+/// `sae compare` has left one, and the checkpoints' names; of an autoencoder or checkpoint, whoever
+/// wrote it, and of a run without metrics.jsonl the weights. It trains and evaluates nothing.
+/// DataError if the path holds neither, or something damaged.
 Diagnosis diagnose_run(const std::filesystem::path& run, const DiagnoseOptions& options = {});
 
 /// Options of the command line: "dead=0.2" or "diagnose.dead=0.2". ConfigError as elsewhere.

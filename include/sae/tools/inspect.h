@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "sae/base/shared_json.h"
+#include "sae/training/input_statistics.h"
 
 namespace sae {
 
@@ -39,7 +40,7 @@ struct Inspection {
     std::int64_t tokens = 0;
     std::string text;  ///< the ids in a store without vocabulary
   };
-  static constexpr double kLargeNorm = 10;
+  static constexpr double kLargeNorm = sae::kLargeNorm;
   static constexpr double kOutlier = 3;
 
   std::string path;

@@ -67,7 +67,7 @@ std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::pa
 
 struct CheckpointState {
   std::int64_t step = 0;
-  double input_scale = 0;  ///< what activations are multiplied with before they reach the weights
+  InputMap input;  ///< what activations become before they reach the weights
   CheckpointRecord record;
 };
 

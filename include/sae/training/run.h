@@ -1,7 +1,7 @@
 // A training run: one configuration, one folder.
 //
 //     config.json      the resolved configuration: every option, no default left implicit
-//     data.json        what the data were, by their content
+//     data.json        what the data were, by their content, and what their first tokens were like
 //     metrics.jsonl    one object per logged step;  events.out.tfevents.*  the same for TensorBoard
 //     checkpoints/     see checkpoint.h
 //     sae/             the result, see sae_file.h
@@ -28,6 +28,7 @@
 #include "sae/evaluation/evaluation.h"
 #include "sae/metrics/metrics_log.h"
 #include "sae/training/checkpoint.h"
+#include "sae/training/input_statistics.h"
 #include "sae/training/trainer.h"
 
 namespace sae {
@@ -115,7 +116,7 @@ class TrainingRun {
   /// What its numbers rest on and what was left out, known before the first step.
   const std::vector<Notice>& notices() const { return notices_; }
 
-  /// Input scale and b_dec, if they have not been found yet, from the beginning of the data.
+  /// Input map and b_dec, if they have not been found yet, from the beginning of the data.
   void calibrate();
 
   /// One training step; logs, evaluates and saves a checkpoint where due.
@@ -133,6 +134,7 @@ class TrainingRun {
   void start();
   void go_on();
   void replan(std::int64_t planned_before);
+  void look_at_inputs();
   void note(Notice::Kind kind, const std::string& text);
   void log(const StepReport& report);
   void write_summary(const Evaluation& evaluation) const;
@@ -144,6 +146,7 @@ class TrainingRun {
   FolderLock lock_;
   std::vector<Notice> notices_;
   std::vector<Replanned> replanned_;
+  std::optional<InputStatistics> inputs_;  // of what it is calibrated on
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<MetricsLog> metrics_;
   std::unique_ptr<EventWriter> events_;

@@ -15,6 +15,7 @@
 #include "sae/data/activations.h"
 #include "sae/metrics/metric_values.h"
 #include "sae/models/autoencoder.h"
+#include "sae/models/input_map.h"
 #include "sae/training/optimizer.h"
 #include "sae/training/schedule.h"
 
@@ -23,6 +24,14 @@ namespace sae {
 /// To which mean squared norm inputs are scaled while training.
 enum class InputNorm { kNone, kUnit, kSqrtD };
 constexpr auto names_of(InputNorm) { return std::array{"none", "unit", "sqrt_d"}; }
+
+/// What is subtracted from inputs while training. kMean: the mean of the calibration tokens,
+/// without those whose norm is above 10 times the median one (input_statistics.h), as a few
+/// attention sinks would drag it away from all others; the scale of `input_norm` is then found from
+/// these tokens too. Thresholds and penalties mean the same for every data set only where inputs
+/// are centred.
+enum class InputCentre { kNone, kMean };
+constexpr auto names_of(InputCentre) { return std::array{"none", "mean"}; }
 
 /// Where b_dec starts.
 enum class BDecInit { kGeometricMedian, kMean, kZero };
@@ -40,6 +49,7 @@ struct TrainOptions {
   ScheduleOptions schedule;
   AdamOptions adam;
   InputNorm input_norm = InputNorm::kNone;
+  InputCentre input_centre = InputCentre::kNone;
   BDecInit b_dec_init = BDecInit::kGeometricMedian;
   std::int64_t calibration_tokens = 8192;
   std::int64_t log_every = 100;
@@ -58,9 +68,13 @@ struct TrainOptions {
     AdamOptions::fields(self.adam, visit);
     visit("input_norm", self.input_norm, any,
           "scale inputs to mean squared norm 1 or D while training; folded into the saved SAE");
+    visit(
+        "input_centre", self.input_centre, any,
+        "subtract the mean vector from inputs while training, before they are scaled; folded into "
+        "the saved SAE");
     visit("b_dec_init", self.b_dec_init, any, "where b_dec starts");
     visit("calibration_tokens", self.calibration_tokens, at_least(1),
-          "first tokens of the data, from which input scale and b_dec are found");
+          "first tokens of the data, from which mean, scale and b_dec are found");
     visit("log_every", self.log_every, at_least(1), "steps between logged metrics");
     visit("divergence", self.divergence, above(1),
           "stop when the error exceeds this many times the mean squared norm of the batch");
@@ -80,7 +94,7 @@ struct TrainOptions {
 struct StepReport {
   std::int64_t step = 0;    ///< steps done, this one included
   std::int64_t tokens = 0;  ///< tokens seen
-  /// As minimised, so of scaled inputs: loss, loss.<name>, grad_norm. Of the batch in the
+  /// As minimised, so of mapped inputs: loss, loss.<name>, grad_norm. Of the batch in the
   /// activations' own units: l0, explained_variance, nmse, mse, cosine, l2_ratio; with a mask
   /// mask.theta, mask.importance_q05 ... _q95, mask.masked, mask.drift. Besides: dead, lr,
   /// tokens_per_s.
@@ -108,10 +122,11 @@ class Trainer {
   std::int64_t steps_done() const { return step_; }
   std::int64_t total_steps() const { return total_steps_; }
   bool finished() const { return step_ >= total_steps_; }
+  InputMap input() const { return {input_scale_, input_mean_}; }
   double input_scale() const { return input_scale_; }
   bool calibrated() const { return input_scale_ > 0; }
 
-  /// Finds the input scale and b_dec from `x` [N, D]. `train` does this from the data's beginning.
+  /// Finds the input map and b_dec from `x` [N, D]. `train` does this from the data's beginning.
   void calibrate(const at::Tensor& x);
 
   /// One step on x [B, D], on any device.
@@ -121,8 +136,9 @@ class Trainer {
   /// done. `source` must stand at the position that belongs to `steps_done`.
   void train(ActivationSource& source, const std::function<bool(const StepReport&)>& on_step = {});
 
-  /// Everything that a later step depends on, besides the autoencoder's own tensors.
-  std::vector<std::pair<std::string, at::Tensor>> optimizer_state() const { return adam_.state(); }
+  /// Everything that a later step depends on, besides the autoencoder's own tensors and what
+  /// `restore` takes: the moments of Adam and, if inputs are centred, "input_mean" [D].
+  std::vector<std::pair<std::string, at::Tensor>> state() const;
   void restore(std::int64_t step, double input_scale);
 
  private:
@@ -138,6 +154,7 @@ class Trainer {
   std::int64_t total_steps_;
   std::int64_t step_ = 0;
   double input_scale_ = 0;  // 0: not calibrated
+  at::Tensor input_mean_;   // [D]; undefined: inputs are not centred
   std::chrono::steady_clock::time_point logged_at_;
   std::int64_t logged_step_ = 0;
 };

@@ -44,7 +44,7 @@ PlainSae read(const fs::path& path) { return plain_of(load_sae(path)); }
 
 Notes write(const fs::path& folder, const PlainSae& plain) {
   const OwnSae own = own_from(plain);
-  save_sae(folder, *own.sae, own.model, /*input_scale=*/1, carried_by(plain));
+  save_sae(folder, *own.sae, own.model, /*input=*/{}, carried_by(plain));
   return {};
 }
 

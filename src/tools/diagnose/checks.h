@@ -17,6 +17,9 @@ Check check_divergence(const RunRecord& run, const DiagnoseOptions& limits);
 Check check_spikes(const RunRecord& run, const DiagnoseOptions& limits);
 Check check_gap(const RunRecord& run, const DiagnoseOptions& limits);
 
+Check check_large_inputs(const RunRecord& run, const DiagnoseOptions& limits);
+Check check_mean_input(const RunRecord& run, const DiagnoseOptions& limits);
+
 Check check_dead(const RunRecord& run, const DiagnoseOptions& limits);
 Check check_dense(const RunRecord& run, const DiagnoseOptions& limits);
 Check check_l0_target(const RunRecord& run, const DiagnoseOptions& limits);

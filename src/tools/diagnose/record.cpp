@@ -12,6 +12,7 @@
 #include "sae/training/checkpoint.h"
 #include "sae/training/run.h"
 #include "training/run_options.h"
+#include "training/run_record.h"
 #include "training/run_summary.h"
 
 namespace sae::diagnose {
@@ -131,6 +132,7 @@ RunRecord read_record(const fs::path& folder) {
   read_log(run);
   read_end(run);
   read_evaluation(run);
+  run.inputs = recorded_inputs(folder);
   return run;
 }
 

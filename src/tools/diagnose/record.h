@@ -13,6 +13,7 @@
 #include "sae/metrics/statistics.h"
 #include "sae/models/atm_mask.h"
 #include "sae/results/results.h"
+#include "sae/training/input_statistics.h"
 #include "sae/training/trainer.h"
 
 namespace sae::diagnose {
@@ -32,6 +33,8 @@ struct RunRecord {
   MetricValues held_out;                  ///< final, or the latest; empty: never evaluated
   std::optional<FiringHistogram> firing;  ///< of the final evaluation
   MetricValues words;                     ///< of absorption, in evaluation.json; empty: none there
+
+  std::optional<InputStatistics> inputs;  ///< that it was calibrated on; none in runs of old
 
   double d_in() const { return model.at("d_in").get<double>(); }
   double d_sae() const { return model.at("d_sae").get<double>(); }
