@@ -93,12 +93,14 @@ void add_bench(Program& program) {
       ->type_name("NAME ...")
       ->check(one_of(sae::architecture_names()))
       ->capture_default_str();
-  std::vector<std::string> masks = sae::choice_names<sae::MaskDraw>();
+  const std::vector<std::string> draws = sae::choice_names<sae::MaskDraw>();
+  std::vector<std::string> masks = draws;
   masks.insert(masks.begin(), "default");
   command
       ->add_option("--mask", given->masks,
-                   "Masks on each, after their warm-up; default: the architecture's own, if any; " +
-                       sae::joined({masks.begin() + 1, masks.end()}))
+                   "Masks on each, after their warm-up: default (what the architecture has, if "
+                   "any), " +
+                       sae::joined(draws))
       ->type_name("NAME ...")
       ->check(one_of(masks))
       ->capture_default_str();
