@@ -98,9 +98,10 @@ RunResult result_of(const Entrant& entrant) {
   for (const auto& [name, value] : result.metrics) {
     if (renamed_to(name).empty()) continue;
     throw DataError(entrant.folder.string() +
-                    ": was evaluated by an earlier version of sae, which called " +
-                    renamed_to(name) + " " + name +
-                    "; remove the folder to train and evaluate it anew, or choose another --out");
+                    ": was evaluated by an earlier version of sae, whose " + name + " is now " +
+                    renamed_to(name) +
+                    " and rests on other parent features; remove the folder to train and evaluate "
+                    "it anew, or choose another --out");
   }
   result.firing = std::move(summary.firing);
   result.wall_s = summary.wall_s;

@@ -220,9 +220,9 @@ RunResult read_run(const Json& json, const std::string& place) {
   for (const auto& [name, value] : run.metrics) {
     const std::string now = renamed_to(name);
     if (now.empty()) continue;
-    fail(place, "'" + name + "' is of an earlier version of sae, where it was measured on other " +
-                    "parent features, and is now called " + now +
-                    "; evaluate again: repeat sae compare with another --out");
+    fail(place, "'" + name + "' is of an earlier version of sae: it is now " + now +
+                    " and rests on other parent features; evaluate again: repeat sae compare with "
+                    "another --out");
   }
   run.firing = read_firing(reader.child("firing"), place);
   const Json& by_class = reader.object("by_class");

@@ -152,6 +152,18 @@ TEST_F(EvaluatedComparison, EvaluatesAgainWhatIsDamaged) {
   EXPECT_EQ(read_file(record), whole);
 }
 
+TEST_F(EvaluatedComparison, RefusesRunsThatAnEarlierVersionEvaluated) {
+  run();
+  const fs::path one = path("c") / "runs" / "topk-1-seed0";
+  Json summary = parsed(one / "summary.json");
+  summary["metrics"]["miss_on"] = 0.1;
+  write_text(one / "summary.json", summary.dump());
+  EXPECT_EQ(complaint(), "data: " + one.string() +
+                             ": was evaluated by an earlier version of sae, whose miss_on is now "
+                             "miss_on_macro and rests on other parent features; remove the folder "
+                             "to train and evaluate it anew, or choose another --out");
+}
+
 TEST_F(EvaluatedComparison, AnInterruptedOneGoesOn) {
   int evaluated = 0;
   const CompareHooks stop_soon = {.on_evaluation =

@@ -221,9 +221,9 @@ TEST(Results, RefusesMetricsOfAnEarlierVersionByTheirNewNames) {
   auto result = make({{"a", {{0, 2, .3}}}});
   result.runs[0].metrics["absorption_fraction"] = .1;
   EXPECT_EQ(error_of(to_json(result)),
-            "results.json: runs[0]: 'absorption_fraction' is of an earlier version of sae, where "
-            "it was measured on other parent features, and is now called "
-            "absorption_fraction_micro; evaluate again: repeat sae compare with another --out");
+            "results.json: runs[0]: 'absorption_fraction' is of an earlier version of sae: it is "
+            "now absorption_fraction_micro and rests on other parent features; evaluate again: "
+            "repeat sae compare with another --out");
 }
 
 TEST(Results, RoundTripsThroughJson) {

@@ -106,6 +106,24 @@ TEST_F(RunData, HeldOutActivationsThatAreNotFiniteAreFoundBeforeTheFirstStep) {
   EXPECT_TRUE(train_in("run", bad).finished) << "what no evaluation reads does not matter";
 }
 
+TEST_F(RunData, HowTruthIsMeasuredMattersOnlyWhereItIsKnown) {
+  write_normal_store(path("acts"), 60, 1);
+  Json world = config();
+  world["data"] = {{"kind", "synthetic"}, {"preset", "tiny"}};
+  for (const auto& [name, options] : {std::pair{"store", config()}, std::pair{"world", world}}) {
+    EXPECT_FALSE(train_in(name, options, false, 5).finished);
+    const fs::path record = path(name) / "config.json";
+    Json before = parsed(record);
+    EXPECT_EQ(before["eval"]["truth"]["min_match_cosine"], 0.5);
+    before["eval"]["truth"]["min_match_cosine"] = 0.0;  // as an earlier version had it
+    write_text(record, before.dump(2) + "\n");
+  }
+  EXPECT_TRUE(train_in("store", config(), true).finished);
+  EXPECT_NE(refusal<ConfigError>("world", world, true)
+                .find("eval.truth.min_match_cosine is 0.0 there and 0.5 here"),
+            std::string::npos);
+}
+
 TEST_F(RunData, AProgramsOwnSourceIsLookedAtToo) {
   const RunOptions options =
       tiny_run(tiny_config({{"architecture", "topk"}, {"d_sae", 9}, {"k", 2}}));

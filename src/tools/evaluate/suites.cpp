@@ -59,8 +59,8 @@ void compare_with_chance(SubjectOutcome& sae, const SubjectOutcome& random) {
     const double chance = theirs.mean.at(kScore);
     const double spread = std::hypot(of(own.sd, kScore), of(theirs.sd, kScore));
     if (!(own.mean.at(kScore) <= chance + spread)) continue;
-    own.remark += std::string(own.remark.empty() ? "" : "; ") +
-                  "a random dictionary at about this L0 has as much full absorption (" +
+    if (!own.remark.empty()) own.remark += "; ";
+    own.remark += "a random dictionary at about this L0 has as much full absorption (" +
                   fixed(chance, 3) + "): not told from chance";
   }
 }
