@@ -55,6 +55,18 @@ TEST(AuxK, RebuildsTheResidualFromTheLargestDeadLatents) {
   EXPECT_NEAR(aux_k({{"aux_coefficient", 0.5}}, {1, 2, 3}), 0.5 * 5 / 10.5, 1e-12);
 }
 
+TEST(AuxK, KeepsItsWeightAgainstTheErrorAtEverySizeOfInputsUnlessItIsNormalised) {
+  for (const bool normalised : {false, true}) {
+    const auto sae = make({{"aux_normalize", normalised}});
+    kill_latents(*sae, {1, 2, 3});
+    const auto weight = [&](double size) {
+      const Losses losses = sae->losses(sae->forward(size * inputs(), {}), {});
+      return losses[1].second.item<double>() / losses[0].second.item<double>();
+    };
+    EXPECT_NEAR(weight(30), normalised ? weight(1) / 900 : weight(1), 1e-12);
+  }
+}
+
 TEST(AuxK, IsZeroWhereResidualsDoNotVary) {
   const auto sae = make({{"aux_k", 1}});
   kill_latents(*sae, {1, 2, 3});

@@ -239,6 +239,19 @@ TEST_F(Diagnose, JudgesDeathByTheLongerLook) {
       says(diagnose(masked).check("dead_latents").change, "lower model.mask.threshold (1.00)"));
 }
 
+TEST_F(Diagnose, KnowsAnAuxKThatIsTooWeakForTheSizeOfTheInputs) {
+  const auto advice = [&](const char* norm, bool normalised) {
+    Written run = healthy(topk());
+    run.last()["dead"] = 0.4;
+    run.config["train"]["input_norm"] = norm;
+    run.config["model"]["aux_normalize"] = normalised;
+    return diagnose(run).check("dead_latents").change;
+  };
+  EXPECT_TRUE(says(advice("sqrt_d", true), "set model.aux_normalize=false"));
+  EXPECT_FALSE(says(advice("sqrt_d", false), "aux_normalize"));
+  EXPECT_FALSE(says(advice("unit", true), "aux_normalize"));
+}
+
 /// Normally distributed activations around `centre`, of unit variance.
 at::Tensor gaussian(std::int64_t tokens, std::int64_t d_in, std::uint64_t index, double centre) {
   at::Tensor x = at::empty({tokens, d_in});

@@ -3,6 +3,7 @@
 
 #include "sae/base/error.h"
 #include "sae/data/world.h"
+#include "sae/metrics/reconstruction.h"
 #include "sae/models/sae_folder.h"
 #include "sae/training/trainer.h"
 #include "support/run_testing.h"

@@ -20,6 +20,12 @@ std::string how_to_revive(const RunRecord& run) {
   if (const auto aux = run.model_number("aux_coefficient")) {
     add(*aux > 0 ? "lower model.dead_after_tokens, so that AuxK acts sooner"
                  : "set model.aux_coefficient=0.03125 (AuxK), which is off");
+    // Normalised, its weight against the error falls with the square of the inputs' size.
+    const auto normalised = run.model.find("aux_normalize");
+    if (normalised != run.model.end() && normalised->get<bool>() &&
+        run.train.input_norm != InputNorm::kUnit) {
+      add("set model.aux_normalize=false, so that AuxK keeps its weight however large inputs are");
+    }
   }
   if (run.model.contains("resample_every")) {
     add(run.model_number("resample_every") ? "lower model.resample_every"
