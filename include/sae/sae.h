@@ -55,6 +55,7 @@
 #include "sae/models/batch_topk.h"
 #include "sae/models/forward.h"
 #include "sae/models/jumprelu.h"
+#include "sae/models/mask_theory.h"
 #include "sae/models/matryoshka.h"
 #include "sae/models/sae_folder.h"
 #include "sae/models/sparsity.h"

@@ -1,0 +1,110 @@
+// What mask_theory.h predicts of training, tried on worlds of known features.
+#include <gtest/gtest.h>
+#include <torch/types.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "sae/data/world.h"
+#include "sae/models/mask_theory.h"
+#include "sae/training/optimizer.h"
+#include "support/sae_testing.h"
+
+namespace sae {
+namespace {
+
+enum class Start { kFaithful, kAbsorbed };
+enum class Rows { kFixed, kTrained };
+
+/// Preset `pair`, d_in 50: feature 1 fires only with feature 0; two more fire on their own.
+std::shared_ptr<const World> pair_world() {
+  WorldOptions options;
+  options.preset = "pair";
+  return std::make_shared<const World>(options);
+}
+
+/// An `atm` with one latent for each feature, of which that of the child is masked with chance p.
+std::shared_ptr<Autoencoder> pair_sae(const World& world, double sparsity, double p, Start start) {
+  auto sae = make_autoencoder(config_from_json({{"architecture", "atm"},
+                                                {"d_in", world.d_in()},
+                                                {"d_sae", world.features()},
+                                                {"sparsity", sparsity},
+                                                {"mask",
+                                                 {{"importance", "magnitude"},
+                                                  {"threshold", 0},
+                                                  {"rate", -std::log1p(-p)},
+                                                  {"warmup_steps", 0},
+                                                  {"min_keep", 0}}}},
+                                               "test"));
+  const at::NoGradGuard no_grad;
+  // The child lacks all importance and the others have as much as theta or more.
+  buffer(*sae, "mask.magnitude").copy_(tensor({1, 0, 1, 1}));
+  buffer(*sae, "mask.updates").fill_(10'000);
+  const at::Tensor& d = world.dictionary();
+  sae->W_dec.copy_(d);
+  sae->W_enc.copy_(d);
+  if (start == Start::kAbsorbed) {
+    sae->W_dec[1] = (d[0] + d[1]) / std::numbers::sqrt2;
+    sae->W_enc[1] = std::numbers::sqrt2 * d[1];
+    sae->W_enc[0] = d[0] - 1.2 * d[1];
+  }
+  return sae;
+}
+
+struct PairOutcome {
+  double loss = 0;      ///< masked error and penalty, the exact mean over masks
+  bool silent = false;  ///< the parent's latent, on its child's tokens
+};
+
+PairOutcome train_pair(double sparsity, double p, Start start, Rows rows) {
+  const auto world = pair_world();
+  const auto sae = pair_sae(*world, sparsity, p, start);
+  WorldSource samples(world, /*data_seed=*/1);
+  Adam adam(sae, {.clip_norm = 0});
+  const at::Tensor W_dec = sae->W_dec.detach().clone();
+  constexpr std::int64_t kSteps = 300;
+  for (std::int64_t i = 0; i < kSteps; ++i) {
+    const Step step{.index = i, .seed = 7, .total = kSteps};
+    total(sae->losses(sae->forward(samples.next(256), step), step)).backward();
+    adam.step(1e-2 * (1 - static_cast<double>(i) / kSteps));
+    const at::NoGradGuard no_grad;
+    if (rows == Rows::kFixed) sae->W_dec.copy_(W_dec);
+    sae->b_dec.zero_();
+  }
+  const at::NoGradGuard no_grad;
+  const at::Tensor x = WorldSource(world, /*data_seed=*/1, SampleSet::kHeldOut).next(4000);
+  const at::Tensor f = sae->encode(x).to_dense();
+  const at::Tensor masked = sae->mask()->mask_probability(0);
+  const at::Tensor loss =
+      expected_masked_error(x, f, masked, sae->W_dec) + sparsity * at::mv(f, 1 - masked);
+  const at::Tensor together = (world->dictionary()[0] + world->dictionary()[1]).unsqueeze(0);
+  return {loss.mean(at::kDouble).item<double>(),
+          sae->encode(together).to_dense()[0][0].item<double>() == 0};
+}
+
+/// How much lower the faithful pair ends; both must have stayed what they were.
+double gain_of_faithful(double sparsity, double p, Rows rows) {
+  const PairOutcome faithful = train_pair(sparsity, p, Start::kFaithful, rows);
+  const PairOutcome absorbed = train_pair(sparsity, p, Start::kAbsorbed, rows);
+  EXPECT_FALSE(faithful.silent) << sparsity << " " << p;
+  EXPECT_TRUE(absorbed.silent) << "no gradient reaches a silent parent: " << sparsity << " " << p;
+  return absorbed.loss - faithful.loss;
+}
+
+TEST(MaskPredictions, OfAPairTheSolutionThatEndsLowerFlipsAtTheThreshold) {
+  for (const double sparsity : {0.2, 0.5}) {
+    const double threshold = pair_mask_threshold(sparsity);
+    EXPECT_LT(gain_of_faithful(sparsity, threshold - 0.03, Rows::kFixed), 0) << sparsity;
+    EXPECT_GT(gain_of_faithful(sparsity, threshold + 0.03, Rows::kFixed), 0) << sparsity;
+  }
+}
+
+TEST(MaskPredictions, OfAPairWithTrainedRowsTheThresholdIsSufficientAndNotNecessary) {
+  const double threshold = pair_mask_threshold(0.2);
+  EXPECT_LT(gain_of_faithful(0.2, 0.01, Rows::kTrained), 0);
+  EXPECT_GT(gain_of_faithful(0.2, threshold - 0.03, Rows::kTrained), 0);
+  EXPECT_GT(gain_of_faithful(0.2, threshold + 0.03, Rows::kTrained), 0);
+}
+
+}  // namespace
+}  // namespace sae
