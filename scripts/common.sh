@@ -148,7 +148,7 @@ use_venv() {
 
 # need_harvest: sets harvest_python to a Python with the packages of scripts/harvest.py.
 need_harvest() {
-  use_venv harvest scripts/requirements-harvest.txt "torch, transformers, gguf" "${SAE_HARVEST_PYTHON:-}"
+  use_venv harvest scripts/requirements-harvest.txt "torch, transformers" "${SAE_HARVEST_PYTHON:-}"
   harvest_python=$python
 }
 

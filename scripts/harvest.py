@@ -188,10 +188,10 @@ def run_batch(layers, windows, batch, number, dropped):
     if not wanting:
         return taken
     ids = ids_of(batch)
-    for layer in wanting:
-        layer.harvester.check(ids)
+    harvesters = [layer.harvester for layer in wanting]
+    models.check_layers(harvesters, ids)
     rows = rows_of(ids, batch, dropped)
-    for layer, values in zip(wanting, models.read_layers([layer.harvester for layer in wanting], ids)):
+    for layer, values in zip(wanting, models.read_layers(harvesters, ids)):
         taken[layer] = layer.take(ids, rows, values, number)
         if number == 0 and not windows.before:
             say(massive_starts(layer, values.flatten(0, 1)[rows[rows % ids.shape[1] == 0]]))

@@ -22,7 +22,8 @@ def add_text(parser):
         "--text-form",
         choices=sorted(texts.TEXT_FORMS),
         default="plain",
-        help="wikitext: <unk> becomes the tokenizer's unknown token, ' @-@ ' becomes ' - '",
+        help="wikitext: <unk> becomes the tokenizer's unknown token, if it has one that is nothing else, "
+        "' @-@ ' becomes ' - '",
     )
     text(
         "--document",

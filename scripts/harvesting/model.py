@@ -232,21 +232,14 @@ class Harvester:
             )
 
     def check(self, ids):
-        """Compares the first batch with transformers' hidden states or, for what is added to the
-        stream, with the difference of the stream after and before the block."""
+        check_layers([self], ids)
+
+    def check_sum(self, ids):
+        """Compares what the branches add to the stream with the difference of the stream after and
+        before the block."""
         import torch
 
-        if self.checked:
-            return
-        self.checked = True
-        self.refuse_unknown(ids)
-        if self.index is not None:
-            with torch.no_grad():
-                output = self.model(input_ids=ids.to(self.device), output_hidden_states=True)
-            theirs, ours = output.hidden_states[self.index], self(ids)
-            if theirs.shape != ours.shape or not torch.equal(theirs, ours):
-                raise HarvestError(f"{self.place} differs from what transformers returns")
-        elif self.site in BRANCHES and ".output.dense" not in f".{self.point.name}":
+        if self.site in BRANCHES and ".output.dense" not in f".{self.point.name}":
             points = [find_branch(self.block, self.block_name, site) for site in BRANCHES]
             points += [Point("", self.block, is_input=True), Point("", self.block)]
             values = [value.double() for value in self.watch(ids, points)]
@@ -264,6 +257,27 @@ class Harvester:
 def read_layers(harvesters, ids):
     """What each of them returns for `ids`, from one pass that ends at the deepest."""
     return harvesters[0].watch(ids, [harvester.point for harvester in harvesters], stop=True)
+
+
+def check_layers(harvesters, ids):
+    """Compares the first batch of each with transformers' hidden states, or with what they differ by."""
+    import torch
+
+    new = [harvester for harvester in harvesters if not harvester.checked]
+    for harvester in new:
+        harvester.refuse_unknown(ids)
+        harvester.checked = True
+        if harvester.index is None:
+            harvester.check_sum(ids)
+    new = [harvester for harvester in new if harvester.index is not None]
+    if not new:
+        return
+    with torch.no_grad():
+        states = new[0].model(input_ids=ids.to(new[0].device), output_hidden_states=True).hidden_states
+    for harvester, ours in zip(new, read_layers(new, ids)):
+        theirs = states[harvester.index]
+        if theirs.shape != ours.shape or not torch.equal(theirs, ours):
+            raise HarvestError(f"{harvester.place} differs from what transformers returns")
 
 
 def keep_memory():
@@ -349,8 +363,7 @@ def read_batch(harvesters, sequences, numbers, at=slice(None)):
     import torch
 
     ids = torch.tensor([list(sequences[number]) for number in numbers])
-    for harvester in harvesters:
-        harvester.check(ids)
+    check_layers(harvesters, ids)
     return [values[:, at].cpu() for values in read_layers(harvesters, ids)]
 
 

@@ -72,7 +72,7 @@ class Stores(ScriptTest):
             calls.append(block.self_attn.layer_idx)
             return forward(block, *given, **named)
 
-        with mock.patch.object(Block, "forward", counted), mock.patch.object(models.Harvester, "check"):
+        with mock.patch.object(Block, "forward", counted), mock.patch.object(models, "check_layers"):
             self.run_well(*self.arguments(path, "s{layer}", "--layer", 0, 1))
         self.assertEqual({n: calls.count(n) for n in (0, 1, 2)}, {0: 4, 1: 4, 2: 0})  # of 10 windows
 
