@@ -24,12 +24,8 @@ from pathlib import Path
 
 from bench_peers import ROOT, Failure, cpu_text, find_sae, run, sae_version
 
-D_SAE = 128
-CONFIG = {
-    "model": {"architecture": "batch_topk", "d_sae": D_SAE, "dead_after_tokens": 51200, "k": 4.9},
-    "data": {"kind": "synthetic", "preset": "small"},
-    "train": {"steps": 4000, "batch": 512, "lr": 2e-3, "lr_decay": "linear", "lr_decay_share": 0.33},
-}
+WORLDS = {"small": {"d_sae": 128, "k": 4.9}, "small-zipf": {"d_sae": 256, "k": 5.6}}
+TRAIN = {"steps": 4000, "batch": 512, "lr": 2e-3, "lr_decay": "linear", "lr_decay_share": 0.33}
 MASK = {"importance": "frequency", "warmup_steps": 30, "min_keep": 0}
 BINS = [(-1, 0.25), (0.25, 0.4), (0.4, 1)]  # of ln(r_b / r_a) / ln F
 
@@ -64,29 +60,32 @@ def parents_of(world):
     return parents
 
 
-def rewards_of(folder):
+def rewards_of(folder, d_sae):
     """ln(r_b / r_a) / ln F of every parent."""
     from safetensors.numpy import load_file
 
     rates = load_file(folder / "dictionary.safetensors")["rates"]
     order = sorted(range(len(rates)), key=lambda i: -rates[i])
-    rank = {feature: min(place, D_SAE) for place, feature in enumerate(order, start=1)}
+    rank = {feature: min(place, d_sae) for place, feature in enumerate(order, start=1)}
     sums = {}
     for child, parent in enumerate(parents_of(json.loads((folder / "world.json").read_text()))):
         if parent >= 0:
             total, weight = sums.get(parent, (0, 0))
-            ratio = math.log(rank[child] / rank[parent]) / math.log(D_SAE)
+            ratio = math.log(rank[child] / rank[parent]) / math.log(d_sae)
             sums[parent] = (total + rates[child] * ratio, weight + rates[child])
     return {parent: total / weight for parent, (total, weight) in sums.items()}
 
 
 def evaluated(given, folder, name, seed):
     """The truth suite's result; trains first unless it is there."""
-    place = f"{name.replace(' ', '-').replace(',', '')}-{seed}"
+    place = f"{given.world}-{name.replace(' ', '-').replace(',', '')}-{seed}"
     result = folder / f"{place}.json"
     if not result.exists():
         config = folder / f"{place}.config"
-        config.write_text(json.dumps({"seed": seed, **CONFIG, "model": CONFIG["model"] | {"mask": MASKS[name][1]}}))
+        model = {"architecture": "batch_topk", "dead_after_tokens": 51200, "mask": MASKS[name][1]}
+        data = {"kind": "synthetic", "preset": given.world}
+        options = {"seed": seed, "model": model | WORLDS[given.world], "data": data, "train": TRAIN}
+        config.write_text(json.dumps(options))
         one = ["--threads", "1", "-q"]
         run([given.sae, "train", config, "--out", folder / place, *one])
         text = run([given.sae, "eval", folder / place, "--suite", "truth", "--set", "eval.tokens=100000", "--json", *one])
@@ -123,6 +122,7 @@ def parse_arguments():
         description=about, epilog=example, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sae", type=Path, default=ROOT / "build" / "sae", help="default: build/sae")
+    parser.add_argument("--world", choices=WORLDS, default="small", help="default: %(default)s")
     parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--folder", type=Path, help="keep the runs there, and use them if they are there")
     given = parser.parse_args()
@@ -137,9 +137,10 @@ def main():
     with tempfile.TemporaryDirectory(prefix="sae-by-rank-") as temporary:
         folder = given.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "world" / "world.json").exists():
-            run([given.sae, "synth", "--preset", "small", "--tokens", "1000", "--out", folder / "world", "-q"])
-        rewards = rewards_of(folder / "world")
+        truth = folder / given.world
+        if not (truth / "world.json").exists():
+            run([given.sae, "synth", "--preset", given.world, "--tokens", "1000", "--out", truth, "-q"])
+        rewards = rewards_of(truth, WORLDS[given.world]["d_sae"])
         bins = [f"below {BINS[0][1]}", f"{BINS[1][0]} to {BINS[1][1]}", f"above {BINS[2][0]}"]
         print(f"| mask | a | full macro | {' | '.join(bins)} | correlation |")
         print("|---|" + "---|" * 6)
@@ -147,7 +148,7 @@ def main():
             seeds = [figures(evaluated(given, folder, name, seed), rewards) for seed in range(given.seeds)]
             cells = [cell(column) for column in zip(*seeds, strict=True)]
             print(f"| {name} | {weight:g} | {' | '.join(cells)} |", flush=True)
-    print(f"{cpu_text()}, seeds 0 to {given.seeds - 1}; {sae_version(given.sae)}")
+    print(f"World {given.world}, {cpu_text()}, seeds 0 to {given.seeds - 1}; {sae_version(given.sae)}")
 
 
 if __name__ == "__main__":

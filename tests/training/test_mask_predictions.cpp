@@ -62,12 +62,11 @@ PairOutcome train_pair(double sparsity, double p, Start start, Rows rows) {
   WorldSource samples(world, /*data_seed=*/1);
   Adam adam(sae, {.clip_norm = 0});
   const at::Tensor W_dec = sae->W_dec.detach().clone();
-  const std::int64_t kSteps = std::getenv("STEPS") ? std::atol(std::getenv("STEPS")) : 300;
-  const double lr = std::getenv("LR") ? std::atof(std::getenv("LR")) : 1e-2;
+  constexpr std::int64_t kSteps = 250;
   for (std::int64_t i = 0; i < kSteps; ++i) {
     const Step step{.index = i, .seed = 7, .total = kSteps};
     total(sae->losses(sae->forward(samples.next(256), step), step)).backward();
-    adam.step(lr * (1 - static_cast<double>(i) / kSteps));
+    adam.step(1e-2 * (1 - static_cast<double>(i) / kSteps));
     const at::NoGradGuard no_grad;
     if (rows == Rows::kFixed) sae->W_dec.copy_(W_dec);
     sae->b_dec.zero_();
@@ -98,9 +97,9 @@ PairOutcomes train_pairs(double sparsity, double p, Rows rows) {
 }
 
 TEST(MaskPredictions, OfAPairTheSolutionThatEndsLowerFlipsAtTheThreshold) {
-  for (const double sparsity : {0.2, 0.5}) {
+  for (const double sparsity : {0.05, 0.2, 0.5, 0.8}) {
     const double threshold = pair_mask_threshold(sparsity);
-    for (const double side : {-0.03, 0.03}) {
+    for (const double side : {-0.01, 0.01}) {
       const PairOutcomes found = train_pairs(sparsity, threshold + side, Rows::kFixed);
       EXPECT_EQ(found.gain() > 0, side > 0) << sparsity << " " << found.gain();
       EXPECT_FALSE(found.faithful.silent);
@@ -112,27 +111,11 @@ TEST(MaskPredictions, OfAPairWithTrainedRowsItFlipsAtTheThresholdOfThePull) {
   constexpr double kSparsity = 0.5;
   const PairOutcomes below = train_pairs(kSparsity, 0.05, Rows::kTrained);
   EXPECT_TRUE(below.faithful.silent) << "a faithful pair slides into an absorbed one";
-  const PairOutcomes above = train_pairs(kSparsity, 0.2, Rows::kTrained);
-  ASSERT_LT(pair_pull_threshold(kSparsity), 0.2);
-  ASSERT_GT(pair_mask_threshold(kSparsity), 0.2);
+  const PairOutcomes above = train_pairs(kSparsity, 0.25, Rows::kTrained);
+  ASSERT_LT(pair_pull_threshold(kSparsity), 0.25);
+  ASSERT_GT(pair_mask_threshold(kSparsity), 0.25);
   EXPECT_FALSE(above.faithful.silent);
   EXPECT_GT(above.gain(), 0.001);
-}
-
-// For a table over the whole grid.
-TEST(MaskPredictions, DISABLED_Explore) {
-  for (const double sparsity : {0.05, 0.2, 0.5, 0.8}) {
-    for (const auto rows : {Rows::kFixed, Rows::kTrained}) {
-      const double t =
-          rows == Rows::kFixed ? pair_mask_threshold(sparsity) : pair_pull_threshold(sparsity);
-      for (const double p : {t - 0.02, t - 0.01, t + 0.01, t + 0.02, t + 0.05, t + 0.1}) {
-        if (p < 0) continue;
-        const PairOutcomes found = train_pairs(sparsity, p, rows);
-        printf("%g %d p %.4f t %.4f gain %.6f silent %d %d\n", sparsity, int(rows), p, t,
-               found.gain(), found.faithful.silent, found.absorbed.silent);
-      }
-    }
-  }
 }
 
 }  // namespace
