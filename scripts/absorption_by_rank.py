@@ -18,6 +18,7 @@ Needs numpy and safetensors, which the environment of scripts/harvest.py has; so
 import argparse
 import json
 import math
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -27,7 +28,7 @@ from bench_peers import ROOT, Failure, cpu_text, find_sae, run, sae_version
 WORLDS = {"small": {"d_sae": 128, "k": 4.9}, "small-zipf": {"d_sae": 256, "k": 5.6}}
 TRAIN = {"steps": 4000, "batch": 512, "lr": 2e-3, "lr_decay": "linear", "lr_decay_share": 0.33}
 MASK = {"importance": "frequency", "warmup_steps": 30, "min_keep": 0}
-BINS = [(-1, 0.25), (0.25, 0.4), (0.4, 1)]  # of ln(r_b / r_a) / ln F
+BINS = [(-1, 0.2), (0.2, 0.3), (0.3, 1)]  # of ln(r_b / r_a) / ln F
 
 
 def expected(weight):
@@ -88,7 +89,8 @@ def evaluated(given, folder, name, seed):
         config.write_text(json.dumps(options))
         one = ["--threads", "1", "-q"]
         run([given.sae, "train", config, "--out", folder / place, *one])
-        text = run([given.sae, "eval", folder / place, "--suite", "truth", "--set", "eval.tokens=100000", "--json", *one])
+        truth = ["--suite", "truth", "--set", "eval.tokens=100000", "--json"]
+        text = run([given.sae, "eval", folder / place, *truth, *one])
         result.write_text(text)
     return json.loads(result.read_text())["truth"]
 
@@ -99,21 +101,22 @@ def ranks(values):
 
 
 def figures(truth, rewards):
-    """Full absorption of all parents, of those in each bin, and its rank correlation with the reward."""
+    """Full absorption of all parents and of those in each bin, its rank correlation with the reward; counts."""
     import numpy
 
     rows = [r for r in truth["parents"] if r["tracked"] and not r["missing"] and abs(r["cosine"]) >= 0.5]
     full = numpy.array([row["full"] for row in rows])
     reward = numpy.array([rewards[row["feature"]] for row in rows])
-    within = [full[(reward >= low) & (reward < high)].mean() for low, high in BINS]
-    return [full.mean(), *within, numpy.corrcoef(ranks(reward), ranks(full))[0, 1]]
+    within = [full[(reward >= low) & (reward < high)] for low, high in BINS]
+    means = [part.mean() if len(part) else math.nan for part in within]
+    return [full.mean(), *means, numpy.corrcoef(ranks(reward), ranks(full))[0, 1]], [len(part) for part in within]
 
 
 def cell(values):
-    import numpy
-
-    deviation = f" ± {numpy.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-    return f"{numpy.mean(values):.3f}{deviation}"
+    values = [value for value in values if not math.isnan(value)]
+    if len(values) < 2:
+        return "".join(f"{value:.3f}" for value in values)
+    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
 
 
 def parse_arguments():
@@ -144,10 +147,14 @@ def main():
         bins = [f"below {BINS[0][1]}", f"{BINS[1][0]} to {BINS[1][1]}", f"above {BINS[2][0]}"]
         print(f"| mask | a | full macro | {' | '.join(bins)} | correlation |")
         print("|---|" + "---|" * 6)
+        counts = []
         for name, (weight, _) in MASKS.items():
             seeds = [figures(evaluated(given, folder, name, seed), rewards) for seed in range(given.seeds)]
-            cells = [cell(column) for column in zip(*seeds, strict=True)]
+            counts += [count for _, count in seeds]
+            cells = [cell(column) for column in zip(*(values for values, _ in seeds), strict=True)]
             print(f"| {name} | {weight:g} | {' | '.join(cells)} |", flush=True)
+    parents = " / ".join(f"{statistics.mean(column):.0f}" for column in zip(*counts, strict=True))
+    print(f"Parents of each reward in a run, on average: {parents}")
     print(f"World {given.world}, {cpu_text()}, seeds 0 to {given.seeds - 1}; {sae_version(given.sae)}")
 
 

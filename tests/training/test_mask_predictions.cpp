@@ -62,11 +62,11 @@ PairOutcome train_pair(double sparsity, double p, Start start, Rows rows) {
   WorldSource samples(world, /*data_seed=*/1);
   Adam adam(sae, {.clip_norm = 0});
   const at::Tensor W_dec = sae->W_dec.detach().clone();
-  constexpr std::int64_t kSteps = 250;
-  for (std::int64_t i = 0; i < kSteps; ++i) {
-    const Step step{.index = i, .seed = 7, .total = kSteps};
-    total(sae->losses(sae->forward(samples.next(256), step), step)).backward();
-    adam.step(1e-2 * (1 - static_cast<double>(i) / kSteps));
+  const std::int64_t steps = rows == Rows::kFixed ? 120 : 250;
+  for (std::int64_t i = 0; i < steps; ++i) {
+    const Step step{.index = i, .seed = 7, .total = steps};
+    total(sae->losses(sae->forward(samples.next(128), step), step)).backward();
+    adam.step(1e-2 * (1 - static_cast<double>(i) / static_cast<double>(steps)));
     const at::NoGradGuard no_grad;
     if (rows == Rows::kFixed) sae->W_dec.copy_(W_dec);
     sae->b_dec.zero_();
@@ -111,6 +111,7 @@ TEST(MaskPredictions, OfAPairWithTrainedRowsItFlipsAtTheThresholdOfThePull) {
   constexpr double kSparsity = 0.5;
   const PairOutcomes below = train_pairs(kSparsity, 0.05, Rows::kTrained);
   EXPECT_TRUE(below.faithful.silent) << "a faithful pair slides into an absorbed one";
+  // Nearer to it a parent may fall silent by the chance of the draws, and stays so.
   const PairOutcomes above = train_pairs(kSparsity, 0.25, Rows::kTrained);
   ASSERT_LT(pair_pull_threshold(kSparsity), 0.25);
   ASSERT_GT(pair_mask_threshold(kSparsity), 0.25);
