@@ -20,6 +20,10 @@ void require(bool holds, const char* what, double got, const char* expected) {
                               expected);
 }
 
+void require_sparsity(double sparsity) {
+  require(sparsity >= 0 && sparsity < 2, "sparsity", sparsity, "0 to below 2");
+}
+
 void require_rank(std::int64_t rank, std::int64_t d_sae) {
   require(rank >= 1 && rank <= d_sae, "rank", static_cast<double>(rank), "1 to d_sae");
 }
@@ -49,8 +53,13 @@ at::Tensor expected_masked_slope(const at::Tensor& x, const at::Tensor& f, const
 }
 
 double pair_mask_threshold(double sparsity) {
-  require(sparsity >= 0 && sparsity < 2, "sparsity", sparsity, "0 to below 2");
+  require_sparsity(sparsity);
   return (sparsity * (2 - sqrt2) - sparsity * sparsity / 4) / (1 - sparsity * (sqrt2 - 1));
+}
+
+double pair_pull_threshold(double sparsity) {
+  require_sparsity(sparsity);
+  return sparsity * (1 - 1 / sqrt2) / (2 - sparsity / sqrt2);
 }
 
 double nested_chance(std::int64_t rank, std::int64_t d_sae, double weight) {

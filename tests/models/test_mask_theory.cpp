@@ -1,5 +1,6 @@
 // The closed forms of mask_theory.h: against all masks, all widths, simulated averages and AtmMask.
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -121,6 +122,40 @@ TEST(MaskTheory, TheFaithfulPairIsBetterFromTheMaskProbabilityOfTheThresholdOn) 
   EXPECT_EQ(pair_mask_threshold(0), 0);
 }
 
+/// The parent's activation at the least masked loss where the child's row is free, by proximal
+/// gradient steps in f_a and v = f_b d_b.
+double parent_of_best_pair(double p, double sparsity) {
+  constexpr double kRate = 0.1;
+  double parent = 1;
+  std::array<double, 2> v{0, 1};
+  for (int i = 0; i < 20'000; ++i) {
+    const std::array<double, 2> e{1 - parent - v[0], 1 - v[1]};  // where the child is not masked
+    const double down = 2 * (1 - p) * e[0] + 2 * p * (1 - parent) - sparsity;
+    const std::array<double, 2> moved{v[0] + kRate * 2 * (1 - p) * e[0],
+                                      v[1] + kRate * 2 * (1 - p) * e[1]};
+    parent = std::max(0.0, parent + kRate * down);
+    const double norm = std::hypot(moved[0], moved[1]);
+    const double kept = std::max(0.0, 1 - kRate * (1 - p) * sparsity / norm);
+    v = {kept * moved[0], kept * moved[1]};
+  }
+  return parent;
+}
+
+TEST(MaskTheory, WhereRowsAreTrainedTheParentOfTheBestPairFiresFromTheThresholdOfThePullOn) {
+  for (const double sparsity : {0.05, 0.2, 0.5, 0.8}) {
+    const double threshold = pair_pull_threshold(sparsity);
+    EXPECT_EQ(parent_of_best_pair(threshold - 1e-3, sparsity), 0) << sparsity;
+    EXPECT_GT(parent_of_best_pair(threshold + 1e-3, sparsity), 1e-4) << sparsity;
+    EXPECT_LT(threshold, 0.36 * pair_mask_threshold(sparsity)) << sparsity;
+    // The pull of the slope on the absorbed parent is what its activation costs there.
+    const at::Tensor W_dec = tensor({1, 0, kHalf, kHalf}).view({2, 2});
+    const at::Tensor f = tensor({0, std::numbers::sqrt2 - sparsity / 2}).view({1, 2});
+    const at::Tensor slope =
+        expected_masked_slope(tensor({1, 1}).view({1, 2}), f, tensor({0, threshold}), W_dec);
+    EXPECT_NEAR(slope[0][0].item<double>(), sparsity, 1e-12);
+  }
+}
+
 /// A mask of this importance that has seen one step.
 AtmMask theory_mask(const std::vector<double>& importance, AtmMaskOptions options) {
   options.importance = Importance::kMagnitude;
@@ -240,7 +275,7 @@ TEST(MaskTheory, InExpectationASecondLatentPaysFromTheRatioOfRanksThatItsPriceAs
   std::vector<double> falling(kWidths);
   for (std::int64_t i = 0; i < kWidths; ++i) falling[i] = static_cast<double>(kWidths - i);
   const Nesting nesting = theory_mask(falling, options).nesting({});
-  for (const double price : {0.05, 0.2, 0.5}) {
+  for (const double price : {0.1, 0.2, 0.5}) {
     int faithful = 0;
     for (std::int64_t child = 2; child < kWidths;
          ++child) {  // of rank child + 1; the parent's is 2
@@ -312,6 +347,7 @@ TEST(MaskTheory, SimulatedAveragesDeviateAndStandInTheWrongOrderAsTheirMemorySay
 TEST(MaskTheory, RefusesWhatItDoesNotHoldFor) {
   EXPECT_THROW(pair_mask_threshold(2), std::invalid_argument);
   EXPECT_THROW(pair_mask_threshold(-0.1), std::invalid_argument);
+  EXPECT_THROW(pair_pull_threshold(2), std::invalid_argument);
   EXPECT_THROW(nested_chance(0, 4), std::invalid_argument);
   EXPECT_THROW(nested_chance(5, 4), std::invalid_argument);
   EXPECT_THROW(nested_chance(2, 4, 1.1), std::invalid_argument);

@@ -52,9 +52,19 @@ at::Tensor expected_masked_slope(const at::Tensor& x, const at::Tensor& f, const
 /// with f = s - lambda / 2: a mask does not shrink activations, it leaves an error. Faithful are
 /// s = 1 with 0 and s = 1 with p, absorbed is s = sqrt 2 with p; the losses are equal at this p.
 /// The mask reaches p <= 1 - exp(-rate). lambda in [0, 2), beyond which f = 0 is best and no p
-/// does. Sufficient, not necessary, where rows are trained: the faithful child's turns part of the
-/// way.
+/// does.
 double pair_mask_threshold(double sparsity);
+
+/// The same where decoder rows are trained, so that the child's may turn towards its parent's part
+/// of the way: the least p at which the best pair still has an active parent,
+///
+///     p > lambda (1 - 1 / sqrt 2) / (2 - lambda / sqrt 2)
+///
+/// The child's part v = f_b d_b is free then, and the loss is convex in f_a and v: the absorbed
+/// pair is its minimum as long as the pull 2 - 2 (1 - p)(1 - lambda / sqrt 8) on its silent parent
+/// is no more than the lambda that it would cost. Up to there a faithful pair slides into an
+/// absorbed one. Near a quarter of the threshold above for small lambda.
+double pair_pull_threshold(double sparsity);
 
 /// The chance q that the latent of `rank` (1 for the most important, F for the last) is not masked
 /// by a nested draw of width floor(F^u), u uniform, that counts with `weight` a in [0, 1]:
