@@ -5,8 +5,8 @@
 
 namespace sae::nested {
 
-/// Columns that are computed at a time: the running error stays in registers, and a table's slice
-/// of so many columns in a cache.
+/// Columns that are computed at a time: errors and their sums stay in registers, and a table's
+/// slice of so many columns in a cache.
 constexpr std::int64_t kColumns = 64;
 
 /// One token's share of a slice of columns. With e_0 = x - bias and e_(m+1) = e_m - values[m] row_m
@@ -22,8 +22,7 @@ struct Token {
   const std::int64_t* which = nullptr;  // [count] rows of the table
   const T* weights = nullptr;           // [count + 1]
   const T* table = nullptr;             // decoder rows, at the slice's first column
-  T* x_hat = nullptr;                   // [n] all latents' reconstruction
-  T* path = nullptr;                    // [count, kColumns] scratch; the rest only with gradients
+  T* x_hat = nullptr;                   // [n] all latents' reconstruction; the rest for gradients
 
   T scale = 0;                  // of `table_gradient`
   T* dots = nullptr;            // [count] <s_m, row_m>, s_m = sum over m' > m of weights[m'] e_m'
@@ -34,7 +33,8 @@ struct Token {
 /// The sum over these columns.
 float errors(const Token<float>& token);
 double errors(const Token<double>& token);
-/// The same, and the gradients.
+/// The same, and the gradients. On the way back the errors are found again by adding what was taken
+/// away, and the sum is that of <s, e_0> - sum_m values[m] dots[m], s the last s: no error is kept.
 float errors_and_gradients(const Token<float>& token);
 double errors_and_gradients(const Token<double>& token);
 

@@ -22,7 +22,6 @@ struct Ranked {
   std::vector<std::int64_t> which;    // [nnz] their latents
   std::vector<T> values;              // [nnz]
   std::vector<T> weights;             // [nnz + B] p_0 .. p_n of token b from offsets[b] + b on
-  std::int64_t most = 0;              // entries of a token
 };
 
 template <class T>
@@ -59,9 +58,6 @@ Ranked<T> ranked(const Pattern& pattern, const at::Tensor& values, const Nesting
       out.weights[static_cast<std::size_t>(to + b)] = static_cast<T>(before);
     }
   });
-  for (std::int64_t b = 0; b < pattern.batch; ++b) {
-    out.most = std::max(out.most, offsets[b + 1] - offsets[b]);
-  }
   return out;
 }
 
@@ -84,12 +80,10 @@ struct Sweep {
 
   double slice(std::int64_t number) const {
     const std::int64_t column = number * nested::kColumns;
-    std::vector<T> path(gradients ? static_cast<std::size_t>(ranked.most * nested::kColumns) : 0);
     nested::Token<T> token{.columns = std::min(nested::kColumns, width - column),
                            .stride = width,
                            .bias = bias + column,
                            .table = table + column,
-                           .path = path.data(),
                            .scale = scale};
     if (gradients) {
       token.table_gradient = table_gradient + column;
