@@ -100,8 +100,8 @@ Diagnosis diagnose_run(const std::filesystem::path& path, const DiagnoseOptions&
   for (const CheckFunction check :
        {diagnose::check_divergence, diagnose::check_spikes, diagnose::check_dead,
         diagnose::check_dense, diagnose::check_l0_target, diagnose::check_l0_width,
-         diagnose::check_gap, diagnose::check_words_l0, diagnose::check_words_latents,
-         diagnose::check_large_inputs, diagnose::check_mean_input}) {
+        diagnose::check_gap, diagnose::check_words_l0, diagnose::check_words_latents,
+        diagnose::check_large_inputs, diagnose::check_mean_input}) {
     diagnosis.checks.push_back(check(run, limits));
   }
   if (!run.mask) return diagnosis;
