@@ -133,7 +133,7 @@ TEST_F(Diagnose, FindsNothingInHealthyRuns) {
   for (const auto& [name, model] : models) {
     const Diagnosis diagnosis = trained(name, config(model));
     EXPECT_EQ(fired(diagnosis), std::set<std::string>{}) << name << "\n" << to_text(diagnosis);
-    EXPECT_EQ(diagnosis.checks.size(), name == "atm" ? 15U : 10U);
+    EXPECT_EQ(diagnosis.checks.size(), name == "atm" ? 17U : 12U);
     EXPECT_EQ(diagnosis.check("dense_latents").state, CheckState::kClear);
   }
   EXPECT_EQ(fired(diagnose(healthy(topk()))), std::set<std::string>{});
@@ -551,7 +551,7 @@ TEST_F(Diagnose, LooksAtTheWeightsOfACheckpointAndOfARunWithoutMetrics) {
   int steps = 0;
   hooks.should_stop = [&] { return ++steps == 20; };
   train(tiny_run(tiny_config(topk())), path("run"), false, hooks);
-  EXPECT_EQ(diagnose_run(path("run")).checks.size(), 10U);
+  EXPECT_EQ(diagnose_run(path("run")).checks.size(), 12U);
   const Diagnosis checkpoint = diagnose_run(path("run/checkpoints/step-00000020"));
   EXPECT_TRUE(says(checkpoint.check("training").found, "this is a checkpoint"));
   ASSERT_EQ(checkpoint.notes.size(), 1U);
@@ -576,7 +576,7 @@ TEST_F(Diagnose, PrintsForPeopleAndPrograms) {
   run.last()["dead"] = 0.25;
   const Diagnosis diagnosis = diagnose(run);
   const std::string text = to_text(diagnosis);
-  EXPECT_TRUE(says(text, "1 of 10 checks fired\n\ndead_latents\n  25 % of 20 latents have been"))
+  EXPECT_TRUE(says(text, "1 of 12 checks fired\n\ndead_latents\n  25 % of 20 latents have been"))
       << text;
   EXPECT_TRUE(says(text, "\n  evidence: dead 0.250, limit 0.100, eval.never_fired 0\n")) << text;
   EXPECT_TRUE(says(text, "\nclear\n  unfinished: all 400 steps done\n")) << text;
@@ -586,7 +586,7 @@ TEST_F(Diagnose, PrintsForPeopleAndPrograms) {
   }
   const Json json = to_json(diagnosis);
   EXPECT_EQ(json["fired"], 1);
-  EXPECT_EQ(json["checks"].size(), 10U);
+  EXPECT_EQ(json["checks"].size(), 12U);
   EXPECT_EQ(json["checks"][3]["name"], "dead_latents");
   EXPECT_EQ(json["checks"][3]["state"], "fired");
   EXPECT_EQ(json["checks"][3]["evidence"]["dead"], 0.25);
