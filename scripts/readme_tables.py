@@ -4,7 +4,7 @@
     scripts/readme_tables.py configs/ablations/README.md --runs runs
 
 Between `<!-- table NAME -->` and `<!-- end -->` comes what RUNS/NAME/results.md says at its middle level of
-L0: the main columns as they are in that file, but for those that say the same in every row, which the note
+L0, between `<!-- table NAME every level -->` and `<!-- end -->` at all of them: the main columns as they are in that file, but for those that say the same in every row, which the note
 below the table says once, beside how it was made. Each picture that the Markdown file links to as
 `pictures/NAME/REST.svg` is copied from RUNS/NAME/axes-REST.svg. What was not run stays as it is, and is named.
 """
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 COLUMNS = ("explained variance", "full absorption", "absorption fraction", "MCC", "F1", "latents that never fired")
-TABLE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- table (\S+)( every level)? -->\n).*?(<!-- end -->)", re.DOTALL)
 PICTURE = re.compile(r"\(pictures/([^)/]+)/([^)/]+)\.svg\)")
 
 
@@ -32,18 +32,18 @@ def middle_block(rows):
     return rows[starts[middle] : starts[middle + 1]]
 
 
-def table(results):
-    """The block of results.md, with its origin above and its note below."""
+def table(results, every_level):
+    """One block of results.md, or all of them, with a note of its origin below."""
     lines = results.read_text(encoding="utf-8").splitlines()
     rows = [cells(line) for line in lines if line.startswith("|")]
-    head, body = rows[0], middle_block(rows[2:])
+    head, body = rows[0], rows[2:] if every_level else middle_block(rows[2:])
     main = [i for i, name in enumerate(head) if i > 1 and name.startswith(COLUMNS)]
     same = [i for i in main if len({row[i] for row in body}) == 1]
     kept = [0, 1] + [i for i in main if i not in same]
     shown = [head, ["---"] * len(head), *body]
     text = "\n".join("| " + " | ".join(row[i] for i in kept) + " |" for row in shown)
     origin = next(line for line in lines if " of training" in line)
-    note = f"L0 {body[0][0]}; {origin}."
+    note = f"{origin}." if every_level else f"L0 {body[0][0]}; {origin}."
     note += "".join(f" {head[i][0].upper()}{head[i][1:]}: {body[0][i]} throughout." for i in same)
     if any("\\*" in row[i] for row in body for i in kept):
         note += " \\* outside the member's own range of L0."
@@ -63,7 +63,7 @@ def main():
         if not results.exists():
             missing.append(str(results))
             return match[0]
-        return match[1] + table(results) + match[3]
+        return match[1] + table(results, every_level=match[3] is not None) + match[4]
 
     arguments.readme.write_text(TABLE.sub(filled, text), encoding="utf-8")
     pictures = arguments.readme.parent / "pictures"

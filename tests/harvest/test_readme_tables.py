@@ -55,6 +55,20 @@ class ReadmeTables(unittest.TestCase):
         )
         self.assertEqual((self.folder / "pictures" / "rates" / "rate.svg").read_text(), "<svg/>")
 
+    def test_every_level_comes_in_where_it_is_asked_for(self):
+        done = self.fill("<!-- table rates every level -->\n<!-- end -->\n")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(
+            self.readme.read_text(),
+            "<!-- table rates every level -->\n"
+            "| L0 | member | explained variance | F1 |\n| --- | --- | --- | --- |\n"
+            "| 3 | a | .100 ± .001 | .500 |\n|  | b \\| c | .110 ± .001 | .500 |\n"
+            "| 5 | a | .200 ± .002 | .600 |\n|  | b \\| c | .210 ± .002 \\* | .600 |\n"
+            "| 7 | a | .300 ± .003 | .700 |\n|  | b \\| c | .310 ± .003 | .700 |\n\n"
+            "6 runs, 2 seeds, 12 s of training; sae 0.1.0. \\* outside the member's own range of L0.\n"
+            "<!-- end -->\n",
+        )
+
     def test_doing_it_again_changes_nothing(self):
         self.fill("<!-- table rates -->\n<!-- end -->\n")
         once = self.readme.read_text()
