@@ -37,12 +37,10 @@ Json read_json(const fs::path& path) {
   }
 }
 
-/// What must agree for a comparison to go on: everything but where and how it is computed, and how
-/// it is evaluated.
-Json identity(Json settings) {
-  for (const char* key : {"jobs", "memory", "devices", "evaluate"}) settings.erase(key);
-  if (settings["base"].is_object()) settings["base"] = run_identity(settings["base"]);
-  return settings;
+/// What all runs of a comparison share, which must agree for it to go on.
+Json common_to_all(const Json& settings) {
+  const Json base = settings.value("base", Json());
+  return base.is_object() ? run_identity(base) : base;
 }
 
 fs::path record_of(const fs::path& folder) { return folder / "comparison.json"; }
@@ -63,11 +61,16 @@ bool nothing_begun(const fs::path& folder) {
 }
 
 /// ConfigError unless the folder is new, or one that this comparison was started in before.
+/// Members, levels and seeds may come and go; that a run is what it was is looked at before
+/// training.
 void require_own_folder(const ComparisonPlan& plan, const fs::path& folder) {
   const fs::path record = record_of(folder);
   if (fs::exists(record)) {
-    if (identity(read_json(record)) == identity(*plan.settings)) return;
-    throw ConfigError(folder.string() + ": holds another comparison; choose another --out");
+    if (common_to_all(read_json(record)) != common_to_all(*plan.settings)) {
+      throw ConfigError(folder.string() +
+                        ": holds a comparison with another base; choose another --out");
+    }
+    return;
   }
   if (!nothing_begun(folder)) {
     throw ConfigError(folder.string() + ": exists and is no comparison; choose another --out");

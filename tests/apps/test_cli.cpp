@@ -361,7 +361,7 @@ TEST_F(Command, ComparesAndContinues) {
   const Result table = sae({"compare", file, "--out", out});
   EXPECT_EQ(table.status, 0);
   EXPECT_NE(table.out.find("report: " + out + "/report.html"), std::string::npos);
-  expect_error(2, "holds another comparison",
+  expect_error(2, "holds a comparison with another base",
                {"compare", file, "--out", out, "--set", "base.train.steps=299"});
   EXPECT_EQ(sae({"config", "check", file}).out, "topk-1-seed0\ntopk-2-seed0\n");
 }

@@ -248,6 +248,39 @@ TEST_F(Comparison, RefusesTheFolderOfAnother) {
   EXPECT_THROW(run("theirs", comparison), ConfigError);
 }
 
+TEST_F(Comparison, GrowsByMembersLevelsAndSeedsWithoutTrainingARunTwice) {
+  Json small = small_comparison();
+  small["base"]["train"].update(Json{{"steps", 2}, {"lr_warmup_steps", 1}});
+  small["members"].erase(1);
+  ASSERT_TRUE(run("c", small).finished);
+  const fs::path first = path("c") / "runs" / "topk-1-seed0" / "summary.json";
+  const auto written = fs::last_write_time(first);
+
+  Json grown = small_comparison();
+  grown["base"] = small["base"];
+  grown["title"] = "Grown";
+  grown["levels"] = {1, 2, 3};
+  grown["seeds"] = {0, 4};
+  const CompareOutcome outcome = run("c", grown);
+  EXPECT_EQ(outcome.result.runs.size(), 12U);
+  EXPECT_EQ(fs::last_write_time(first), written);
+  EXPECT_EQ(run("c", small).result.runs.size(), 2U) << "runs that are not asked for stay there";
+
+  Json changed = grown;
+  changed["members"][1]["config"]["model"]["mask"]["warmup_steps"] = 6;
+  try {
+    run("c", changed);
+    ADD_FAILURE() << "not refused";
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string(error.what())
+                  .find("is a run of another configuration: model.mask.warmup_steps"),
+              std::string::npos)
+        << error.what();
+  }
+  changed["members"][1]["name"] = "atm 6";
+  EXPECT_EQ(run("c", changed).result.runs.size(), 12U);
+}
+
 TEST_F(Comparison, TakesOverAFolderWhoseMakerWasKilledAtOnce) {
   Json comparison = small_comparison();
   comparison["base"]["train"].update(Json{{"steps", 2}, {"lr_warmup_steps", 1}});

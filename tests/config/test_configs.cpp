@@ -92,8 +92,8 @@ TEST(Configs, QuickHasThreeLevelsAndFullHasFiveSeedsAndSixLevels) {
   const auto plan = [](const char* name) {
     return plan_comparison(read_config(std::string(SAE_SOURCE_DIR) + "/configs/compare/" + name));
   };
-  EXPECT_EQ(plan("quick.json").runs.size(), 8U * 3);
-  EXPECT_EQ(plan("full.json").runs.size(), 8U * 6 * 5);
+  EXPECT_EQ(plan("quick.json").runs.size(), 9U * 3);
+  EXPECT_EQ(plan("full.json").runs.size(), 9U * 6 * 5);
 }
 
 TEST(Configs, ThePapersSettingIsThePapers) {
