@@ -13,7 +13,7 @@ namespace {
 constexpr double kCharacter = 6.8;  // mean width of one at the label size, 12 px
 constexpr double kStrongCharacter = 7.6;
 constexpr double kLabelGap = 13.5;
-constexpr std::size_t kLabelCharacters = 15;
+constexpr std::size_t kLabelCharacters = 17;
 
 /// The plot area of one SVG and its two axes.
 struct Frame {

@@ -10,7 +10,7 @@
 
 namespace sae::report {
 
-/// How a member looks in every chart: its colour (CSS class s0 to s7) and marker.
+/// How a member looks in every chart: its colour (CSS class s0 to s8) and marker.
 struct Look {
   int colour = 0;
   int shape = 0;

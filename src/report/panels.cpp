@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kTogether = 8;  // lines that one chart can tell apart
 constexpr int kPlainColours = 5;
-constexpr int kMaskColours = 3;  // of the eight in the style sheet
+constexpr int kMaskColours = 4;  // of the nine in the style sheet
 constexpr int kBaseColour = 1;   // grey
 // Of neighbours on an axis, apart from each other and from grey.
 constexpr int kAlongAxis[] = {0, 5, 2, 6, 3, 7, 4};
