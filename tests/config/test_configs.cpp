@@ -80,6 +80,18 @@ TEST(Configs, OfAblationsAreValidVaryAnAxisAndHaveSeedsAndLevels) {
   }
 }
 
+TEST(Configs, OfStudiesAreValidAndHaveControls) {
+  const auto all = files("configs/studies");
+  ASSERT_FALSE(all.empty());
+  for (const fs::path& file : all) {
+    SCOPED_TRACE(file);
+    const ComparisonPlan plan = plan_comparison(read_config(file.string()));
+    for (const Notice& notice : plan.notices) ADD_FAILURE() << notice.text;
+    for (const PlannedRun& run : plan.runs) expect_round_trip(run.options, run.name);
+    EXPECT_TRUE(plan.evaluation && !plan.evaluation->controls.empty());
+  }
+}
+
 TEST(Configs, BatchesAreAblatedAtEqualTokens) {
   const std::string file = std::string(SAE_SOURCE_DIR) + "/configs/ablations/decay_batch.json";
   for (const PlannedRun& run : plan_comparison(read_config(file)).runs) {
