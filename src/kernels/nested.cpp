@@ -77,14 +77,21 @@ SAE_INLINE void prefetch(const T* row) {
   for (std::int64_t j = 0; j < kColumns; j += kLine) __builtin_prefetch(row + j);
 }
 
+/// e_0 of x.
+template <class Slice, class T>
+SAE_INLINE Slice without_bias(const Token<T>& token, const Slice& x) {
+  Slice e = x, bias;
+  bias.load(token.bias, token.columns);
+  e.add(-1, bias);
+  return e;
+}
+
 template <class Slice, class T>
 SAE_INLINE T errors_of(const Token<T>& token) {
   const std::int64_t n = token.columns;
-  Slice x, e, row;
+  Slice x, row;
   x.load(token.x, n);
-  e = x;
-  row.load(token.bias, n);
-  e.add(-1, row);
+  Slice e = without_bias(token, x);
   T sum = 0;
   for (std::int64_t m = 0; m < token.count; ++m) {
     sum += token.weights[m] * e.dot(e);
@@ -101,12 +108,10 @@ template <class Slice, class T>
 SAE_INLINE T errors_and_gradients_of(const Token<T>& token) {
   const std::int64_t n = token.columns;
   const std::int64_t count = token.count;
-  Slice x, e, row;
+  Slice x, row;
   x.load(token.x, n);
-  e = x;
-  row.load(token.bias, n);
-  e.add(-1, row);
-  const Slice first = e;
+  const Slice first = without_bias(token, x);
+  Slice e = first;
   for (std::int64_t m = 0; m < count; ++m) {
     if (m + 1 < count) prefetch(token.table + token.which[m + 1] * token.stride);
     row.load(token.table + token.which[m] * token.stride, n);

@@ -166,8 +166,9 @@ void TrainingRun::replan(std::int64_t planned_before) {
   const auto compare = [&](const std::string& what, const auto& at) {
     const double before = at(done - 1, planned_before);
     if (before == at(done - 1, total)) return;  // the same up to here
-    changed.push_back("its " + what + " had fallen to " + brief(before) + " and goes on at " +
-                      brief(at(done, total)));
+    const double after = at(done, total);
+    changed.push_back("its " + what + (before > after ? " had risen to " : " had fallen to ") +
+                      brief(before) + " and goes on at " + brief(after));
   };
   compare("learning rate", [&](std::int64_t step, std::int64_t steps) {
     return learning_rate(options_.train.train.schedule, step, steps);
