@@ -20,6 +20,7 @@
 #include "sae/config/field_docs.h"
 #include "sae/config/fields.h"
 #include "sae/config/findings.h"
+#include "sae/cuda/device_kernels.h"
 #include "sae/data/activations.h"
 #include "sae/data/data.h"
 #include "sae/data/fingerprint.h"

@@ -1,7 +1,7 @@
-# sae_embed_assets(TARGET): scripts, styles and markup of the pages, files in src/**/assets/, as strings.
-#
-# Makes html/assets.h and its source in the build folder: src/report/assets/report.css becomes
-# `sae::assets::report_css`. A file of one name in two folders is an error.
+# sae_embed_assets(TARGET): files as strings. Scripts, styles and markup of the pages, which lie in
+# src/**/assets/: src/report/assets/report.css becomes `sae::assets::report_css` of html/assets.h. CUDA
+# kernels, which NVRTC compiles at run time: src/cuda/select.cu becomes `sae::cuda::sources::select_cu`
+# of cuda/sources.h. A file of one name in two folders is an error.
 function(write_if_different path text)
   set(before)
   if(EXISTS "${path}")
@@ -12,18 +12,19 @@ function(write_if_different path text)
   endif()
 endfunction()
 
-function(sae_embed_assets target)
-  file(GLOB_RECURSE files CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/*")
-  list(FILTER files INCLUDE REGEX "/assets/[^/]+$")
-  set(folder "${PROJECT_BINARY_DIR}/assets")
-  set(header "// Made by scripts/cmake/Assets.cmake from src/**/assets/.\n#pragma once\n\n#include <string>\n\n")
-  string(APPEND header "namespace sae::assets {\n")
-  set(source "#include \"html/assets.h\"\n\nnamespace sae::assets {\n")
+# embed(TARGET ROOM SPACE FILES...): makes ROOM/LAST.h and its source in the build folder, LAST being the
+# last part of the namespace SPACE; in the room of kernels with a list of their files.
+function(embed target folder space)
+  set(header "// Made by scripts/cmake/Assets.cmake.\n#pragma once\n\n#include <string>\n#include <utility>\n#include <vector>\n\n")
+  string(APPEND header "namespace sae::${space} {\n")
+  string(REGEX REPLACE "^.*::" "" file_name "${space}")
+  set(source "#include \"${folder}/${file_name}.h\"\n\nnamespace sae::${space} {\n")
   set(names)
-  foreach(file IN LISTS files)
+  set(kernels)
+  foreach(file IN LISTS ARGN)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${file}")
-    get_filename_component(name "${file}" NAME)
-    string(MAKE_C_IDENTIFIER "${name}" name)
+    get_filename_component(base "${file}" NAME)
+    string(MAKE_C_IDENTIFIER "${base}" name)
     if(name IN_LIST names)
       message(FATAL_ERROR "${file}: another asset is called ${name}")
     endif()
@@ -31,11 +32,29 @@ function(sae_embed_assets target)
     file(READ "${file}" text)
     string(APPEND header "extern const std::string ${name};\n")
     string(APPEND source "const std::string ${name} = R\"asset(${text})asset\";\n")
+    if(base MATCHES "[.]cu$")
+      string(APPEND kernels "{\"${base}\", ${name}}, ")
+    endif()
   endforeach()
-  write_if_different("${folder}/html/assets.h" "${header}}\n")
-  write_if_different("${folder}/assets.cpp" "${source}}\n")
-  target_sources(${target} PRIVATE "${folder}/assets.cpp")
-  set_source_files_properties("${folder}/assets.cpp" PROPERTIES SKIP_PRECOMPILE_HEADERS ON
-                                                                SKIP_UNITY_BUILD_INCLUSION ON)
-  target_include_directories(${target} PRIVATE "${folder}")
+  if(folder STREQUAL "cuda")
+    string(APPEND header "/// Name and text of every file of kernels.\n")
+    string(APPEND header "std::vector<std::pair<std::string, std::string>> all();\n")
+    string(APPEND source "std::vector<std::pair<std::string, std::string>> all() { return {${kernels}}; }\n")
+  endif()
+  set(place "${PROJECT_BINARY_DIR}/assets")
+  write_if_different("${place}/${folder}/${file_name}.h" "${header}}\n")
+  write_if_different("${place}/${folder}_${file_name}.cpp" "${source}}\n")
+  target_sources(${target} PRIVATE "${place}/${folder}_${file_name}.cpp")
+  set_source_files_properties("${place}/${folder}_${file_name}.cpp"
+                              PROPERTIES SKIP_PRECOMPILE_HEADERS ON SKIP_UNITY_BUILD_INCLUSION ON)
+  target_include_directories(${target} PRIVATE "${place}")
+endfunction()
+
+function(sae_embed_assets target)
+  file(GLOB_RECURSE files CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/*")
+  list(FILTER files INCLUDE REGEX "/assets/[^/]+$")
+  embed(${target} html assets ${files})
+  file(GLOB kernels CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/cuda/*.cu"
+       "${PROJECT_SOURCE_DIR}/src/cuda/*.cuh")
+  embed(${target} cuda cuda::sources ${kernels})
 endfunction()
