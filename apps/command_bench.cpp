@@ -18,6 +18,8 @@ struct BenchArguments {
   std::vector<double> densities;
   std::string storage = sae::name_of(sae::Storage::kAuto);
   std::string screening = sae::name_of(sae::Screening::kAuto);
+  std::string precision = sae::name_of(sae::Precision::kFp32);
+  std::string kernels = sae::name_of(sae::DeviceKernels::kAuto);
   std::string check;
   sae::BenchOptions options;
 };
@@ -62,6 +64,8 @@ int bench(const BenchArguments& given, const Common& common) {
   if (!common.device.empty()) options.device = common.device;
   options.storage = *sae::choice_named<sae::Storage>(given.storage);
   options.screening = *sae::choice_named<sae::Screening>(given.screening);
+  options.precision = *sae::choice_named<sae::Precision>(given.precision);
+  options.kernels = *sae::choice_named<sae::DeviceKernels>(given.kernels);
   if (!given.check.empty()) {
     const bool good = sae::check_bench(given.check, options, [&](const std::string& line) {
       if (!common.quiet) print(line + "\n");
@@ -123,6 +127,9 @@ void add_bench(Program& program) {
         ->capture_default_str();
   };
   choice("--screening", given->screening, "Screened encoder", sae::choice_names<sae::Screening>());
+  choice("--precision", given->precision, "Dense products; tf32 on GPUs",
+         sae::choice_names<sae::Precision>());
+  choice("--kernels", given->kernels, "Own CUDA kernels", sae::choice_names<sae::DeviceKernels>());
   choice("--storage", given->storage, "How codes are stored", sae::choice_names<sae::Storage>());
   add_text(command, "--check", given->check, kFile,
            "Compare with the costs recorded in this file; exit status 1 if slower");

@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 
@@ -60,6 +61,12 @@ at::Device parse_device(const std::string& name) {
   }
   throw ConfigError("device: got '" + name + "', there are " + std::to_string(count) +
                     " CUDA devices here; 'auto' takes what there is");
+}
+
+void wait_for(const at::Device& device) {
+  if (device.is_cpu()) return;
+  const c10::impl::VirtualGuardImpl guard(device.type());
+  guard.synchronizeDevice(std::max<c10::DeviceIndex>(device.index(), 0));
 }
 
 std::optional<MachineMemory> memory_of(const at::Device& device) {

@@ -4,6 +4,8 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <functional>
+#include <utility>
 
 namespace sae {
 
@@ -12,10 +14,14 @@ inline constexpr std::array<const char*, 6> kStageNames = {"encode",   "select",
                                                            "backward", "optimizer", "statistics"};
 
 /// Seconds per stage, added up while an object of this class lives, on the thread that made it.
-/// Results on a GPU are not waited for, so its work is found wherever something waits.
+/// A GPU works on after a call has returned: `settle`, if given, waits for it wherever a stage
+/// begins and ends.
 class StageClock {
  public:
-  StageClock() : outer_(current) { current = this; }
+  explicit StageClock(std::function<void()> settle = {})
+      : settle_(std::move(settle)), outer_(current) {
+    current = this;
+  }
   ~StageClock() { current = outer_; }
   StageClock(const StageClock&) = delete;
   StageClock& operator=(const StageClock&) = delete;
@@ -24,6 +30,11 @@ class StageClock {
 
  private:
   friend class StageScope;
+  std::chrono::steady_clock::time_point now() const {
+    if (settle_) settle_();
+    return std::chrono::steady_clock::now();
+  }
+  std::function<void()> settle_;
   inline static thread_local StageClock* current = nullptr;
   StageClock* outer_;
 };
@@ -32,11 +43,11 @@ class StageClock {
 class StageScope {
  public:
   explicit StageScope(Stage stage) : clock_(StageClock::current), stage_(stage) {
-    if (clock_) start_ = std::chrono::steady_clock::now();
+    if (clock_) start_ = clock_->now();
   }
   ~StageScope() {
     if (!clock_) return;
-    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start_;
+    const std::chrono::duration<double> spent = clock_->now() - start_;
     clock_->seconds[static_cast<std::size_t>(stage_)] += spent.count();
   }
   StageScope(const StageScope&) = delete;

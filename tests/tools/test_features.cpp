@@ -202,7 +202,7 @@ class FeaturePages : public testing::Test {
     given.sae = at("sae").string();
     given.data = at("store").string();
     given.out = at(out).string();
-    given.device = "cpu";
+    given.device = test_device();
     given.threads = 1;
     return given;
   }

@@ -16,6 +16,9 @@ std::string wrong_device_name(const std::string& name);
 /// "auto", "cpu", "cuda", "cuda:1" as a device; ConfigError if there is no such one here.
 at::Device parse_device(const std::string& name);
 
+/// Waits until everything that a device was asked for is done; on a CPU it is.
+void wait_for(const at::Device& device);
+
 /// Main memory for the CPU (machine.h), a GPU's own for a GPU; nothing if this LibTorch cannot
 /// tell.
 std::optional<MachineMemory> memory_of(const at::Device& device);

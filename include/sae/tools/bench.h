@@ -9,8 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "sae/cuda/device_kernels.h"
 #include "sae/models/atm_mask.h"
 #include "sae/sparse/encoder.h"
+#include "sae/training/trainer.h"
 
 namespace sae {
 
@@ -31,18 +33,25 @@ struct BenchOptions {
   Screening screening = Screening::kAuto;
   std::string device = "auto";
   int threads = 0;  ///< < 1: all cores
+  Precision precision = Precision::kFp32;
+  DeviceKernels kernels = DeviceKernels::kAuto;
 };
 
 struct BenchResult {
   BenchCase of;
-  double step_s = 0;  ///< median
+  double step_s = 0;  ///< median; on a GPU of rounds of `steps` steps, each waited for as a whole
   double fastest_step_s = 0;
-  double gemm_s = 0;        ///< x W_enc^T in float32, best of several in the same process
-  double l0 = 0;            ///< latents kept per token, measured in the timed steps
-  double floor_s = 0;       ///< see below
-  double peak_rss_mib = 0;  ///< of the process while it trains, the library included; 0: unknown
-  std::vector<std::pair<std::string, double>> stages;  ///< seconds a step, "other" is the rest
+  double gemm_s = 0;           ///< x W_enc^T in `precision`, best of several in the same process
+  double l0 = 0;               ///< latents kept per token, measured in the timed steps
+  double floor_s = 0;          ///< see below
+  double peak_rss_mib = 0;     ///< of the process while it trains, the library included; 0: unknown
+  double peak_device_mib = 0;  ///< of a GPU's memory; 0: a CPU, or unknown
+  /// Seconds a step, "other" is the rest. On a GPU of steps of their own that wait at each stage's
+  /// begin and end, so that they add up to more than a step.
+  std::vector<std::pair<std::string, double>> stages;
   std::string device;
+  Precision precision = Precision::kFp32;
+  std::string without_kernels;  ///< why a GPU has none of ours; "": it has, or is none
   int threads = 0;
   bool screened = false;  ///< whether the encoder may be screened here
 

@@ -7,6 +7,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -22,7 +23,10 @@
 #include "sae/models/architectures.h"
 #include "sae/training/run.h"
 #include "sae/training/trainer.h"
+#include "tools/bench/batches.h"
 #include "tools/bench/peak_memory.h"
+#include "training/autocast.h"
+#include "training/device_batches.h"
 
 namespace sae {
 namespace {
@@ -30,66 +34,26 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int kWarmUp = 3;
-constexpr std::int64_t kBatchesInMemory = 3;
+constexpr std::int64_t kRounds = 3;       // of steps, on a GPU
+constexpr std::int64_t kMostStaged = 10;  // steps whose stages are timed
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 template <class Body>
-double fastest_of(int times, const Body& body) {
+double fastest_of(int times, const at::Device& device, const Body& body) {
   double best = INFINITY;
   for (int i = 0; i < times; ++i) {
     check_interrupt();
+    wait_for(device);
     const double start = now();
     body();
+    wait_for(device);
     best = std::min(best, now() - start);
   }
   return best;
 }
-
-void require_width(std::int64_t width, std::int64_t d_in) {
-  if (width == d_in) return;
-  throw DataError("bench: activations have width " + std::to_string(width) + ", the shape says D " +
-                  std::to_string(d_in));
-}
-
-/// Batches: from memory, or from a store as in training.
-class Batches {
- public:
-  Batches(const BenchCase& one, const std::string& store) {
-    if (!store.empty()) {
-      source_ = open({{"kind", "store"}, {"path", store}}, one.d_in).train();
-      return;
-    }
-    // Zipf rates and trees as in small-zipf; what is left out takes long to build and changes no
-    // timing.
-    const Json world{{"kind", "synthetic"},
-                     {"preset", "small-zipf"},
-                     {"d_in", one.d_in},
-                     {"features", std::max<std::int64_t>(1024, std::min(4 * one.d_in, one.d_sae))},
-                     {"correlation_rank", 0},
-                     {"orthogonal_steps", 0}};
-    const auto source = open(world, one.d_in).train();
-    for (std::int64_t i = 0; i < kBatchesInMemory; ++i) kept_.push_back(source->next(one.batch));
-  }
-
-  at::Tensor next(std::int64_t count) {
-    if (source_) return source_->next(count);
-    return kept_[static_cast<std::size_t>(next_++ % kBatchesInMemory)];
-  }
-
- private:
-  static Data open(const Json& group, std::int64_t d_in) {
-    Data data = open_data(config_from_json(group, "bench"), /*seed=*/0);
-    require_width(data.d_in, d_in);
-    return data;
-  }
-
-  std::unique_ptr<ActivationSource> source_;
-  std::vector<at::Tensor> kept_;
-  std::int64_t next_ = 0;
-};
 
 /// The documentation of an option of the architecture, or null.
 const FieldDoc* option_of(const BenchCase& one, const std::string& name) {
@@ -137,89 +101,129 @@ void keep_l0(Autoencoder& sae, const BenchCase& one, const at::Tensor& x) {
 double seconds_per_byte(const at::Tensor& like) {
   const at::Tensor from = at::ones_like(like);
   at::Tensor to = at::empty_like(from);
-  const double copied = fastest_of(3, [&] { to.copy_(from); });
+  const double copied = fastest_of(3, like.device(), [&] { to.copy_(from); });
   return copied / (2.0 * static_cast<double>(from.nbytes()));
 }
 
 void measure_floor(const Autoencoder& sae, const at::Tensor& x, BenchResult& result) {
   const at::NoGradGuard no_grad;
+  const at::Device device = x.device();
+  const at::Tensor low_x = x.to(at::kBFloat16);
+  const at::Tensor low_W = sae.W_enc.detach().to(at::kBFloat16).t();
   const at::Tensor W = sae.W_enc.detach().t();
-  result.gemm_s = fastest_of(5, [&] { at::mm(x, W); });
-  double product = result.gemm_s;
-  if (result.screened) {
-    const at::Tensor low_x = x.to(at::kBFloat16);
-    const at::Tensor low_W = sae.W_enc.detach().to(at::kBFloat16).t();
-    product = fastest_of(5, [&] { at::mm(low_x, low_W); });
-  }
+  const auto low = [&] { at::mm(low_x, low_W); };
+  const Tf32Scope tf32(result.precision == Precision::kTf32);
+  result.gemm_s = result.precision == Precision::kBf16
+                      ? fastest_of(5, device, low)
+                      : fastest_of(5, device, [&] { at::mm(x, W); });
+  const double product = result.screened ? fastest_of(5, device, low) : result.gemm_s;
   const double parameters = 2.0 * static_cast<double>(sae.d_sae() * sae.d_in());
   const double rows = result.l0 * static_cast<double>(x.size(0) * sae.d_in());
   result.floor_s = product + sizeof(float) * (7 * parameters + 4 * rows) * seconds_per_byte(W);
+}
+
+/// Times of single steps on a CPU; on a GPU of rounds of steps, a step each, since a wait after
+/// every one would hide what overlaps.
+std::vector<double> time_steps(Trainer& trainer, DeviceBatches& batches, std::int64_t steps,
+                               const at::Device& device) {
+  const std::int64_t rounds = device.is_cpu() ? steps : kRounds;
+  const std::int64_t of_round = device.is_cpu() ? 1 : steps;
+  std::vector<double> times;
+  for (std::int64_t round = 0; round < rounds; ++round) {
+    wait_for(device);
+    const double start = now();
+    for (std::int64_t i = 0; i < of_round; ++i) {
+      check_interrupt();
+      trainer.step(batches.next());
+    }
+    wait_for(device);
+    times.push_back((now() - start) / static_cast<double>(of_round));
+  }
+  std::sort(times.begin(), times.end());
+  return times;
+}
+
+void time_stages(Trainer& trainer, DeviceBatches& batches, std::int64_t steps,
+                 const at::Device& device, BenchResult& result) {
+  const auto settle = [&] { wait_for(device); };
+  std::array<double, kStageNames.size()> stages{};
+  double data = 0;
+  double other = 0;
+  for (std::int64_t i = 0; i < steps; ++i) {
+    check_interrupt();
+    const StageClock clock(device.is_cpu() ? std::function<void()>() : settle);
+    settle();
+    const double start = now();
+    const at::Tensor x = batches.next();
+    settle();
+    data += now() - start;
+    trainer.step(x);
+    settle();
+    other += now() - start;
+    for (std::size_t s = 0; s < stages.size(); ++s) stages[s] += clock.seconds[s];
+  }
+  const auto count = static_cast<double>(steps);
+  other -= data;
+  for (std::size_t i = 0; i < kStageNames.size(); ++i) {
+    result.stages.emplace_back(kStageNames[i], stages[i] / count);
+    other -= stages[i];
+  }
+  result.stages.emplace_back("data", data / count);
+  result.stages.emplace_back("other", other / count);
+}
+
+bool may_screen(const BenchCase& one, const BenchOptions& options, const BenchResult& result) {
+  if (options.screening == Screening::kOff || options.storage == Storage::kDense) return false;
+  if (options.precision != Precision::kFp32) return false;
+  if (result.device != "cpu") return result.without_kernels.empty() && one.architecture == "topk";
+  return options.screening == Screening::kOn || screens_by_default();
 }
 
 BenchResult measure(const BenchCase& one, const BenchOptions& options) {
   BenchResult result;
   result.of = one;
   use_threads(options.threads);
+  use_device_kernels(options.kernels);
   result.threads = at::get_num_threads();
   const at::Device device = parse_device(options.device);
   result.device = device.str();
+  result.precision = options.precision;
+  if (device.is_cuda()) result.without_kernels = prepare_device_kernels(device);
 
   reset_peak_memory();
-  Batches batches(one, options.data);
+  const std::unique_ptr<ActivationSource> source = bench_batches(one, options.data);
   const auto sae = make_autoencoder(config_from_json(model_of(one), "bench"));
   sae->initialise(0);
   sae->to(device);
+  const std::int64_t staged = std::min<std::int64_t>(options.steps, kMostStaged);
+  const std::int64_t timed = device.is_cpu() ? options.steps : kRounds * options.steps;
   TrainOptions train;
-  train.steps = options.steps + kWarmUp + 1;
+  train.steps = kWarmUp + timed + staged + 1;
   train.batch = one.batch;
   train.screening = options.screening;
   train.b_dec_init = BDecInit::kMean;
   train.schedule.lr = 1e-7;  // the state stays the one that is to be measured
-  Trainer trainer(sae, train);
+  Trainer trainer(sae, train, /*seed=*/0, options.precision);
   sae->set_encoding({options.storage, sae->encoding().screening});
-  const at::Tensor first = batches.next(one.batch);
+  DeviceBatches batches(*source, device, one.batch, *train.steps);
+  const at::Tensor first = batches.next().to(at::kFloat);
   trainer.calibrate(first);
-  keep_l0(*sae, one, first.to(device));
-  result.screened = options.screening != Screening::kOff && options.storage != Storage::kDense &&
-                    device.is_cpu() &&
-                    (options.screening == Screening::kOn || screens_by_default());
+  keep_l0(*sae, one, first);
+  result.screened = may_screen(one, options, result);
   for (int i = 0; i < kWarmUp; ++i) {
     check_interrupt();
-    trainer.step(batches.next(one.batch));
+    trainer.step(batches.next());
   }
-
-  std::vector<double> times;
-  double data_s = 0;
-  std::array<double, kStageNames.size()> stages{};
-  for (std::int64_t i = 0; i < options.steps; ++i) {
-    check_interrupt();
-    const StageClock clock;
-    const double start = now();
-    const at::Tensor x = batches.next(one.batch);
-    data_s += now() - start;
-    trainer.step(x);
-    if (!device.is_cpu()) sae->b_dec.sum().item<float>();  // wait for it
-    times.push_back(now() - start);
-    for (std::size_t s = 0; s < stages.size(); ++s) stages[s] += clock.seconds[s];
-  }
+  reset_peak_device_memory(device);
+  const std::vector<double> times = time_steps(trainer, batches, options.steps, device);
   result.peak_rss_mib = peak_memory_mib();
-  const Codes kept = sae->forward(first.to(device), {}).kept.to_sparse();
-  result.l0 = static_cast<double>(kept.values().size(0)) / static_cast<double>(one.batch);
-
-  std::sort(times.begin(), times.end());
+  result.peak_device_mib = peak_device_memory_mib(device);
   result.step_s = times[times.size() / 2];
   result.fastest_step_s = times.front();
-  double other = 0;
-  for (const double time : times) other += time;
-  other -= data_s;
-  const auto steps = static_cast<double>(options.steps);
-  for (std::size_t i = 0; i < kStageNames.size(); ++i) {
-    result.stages.emplace_back(kStageNames[i], stages[i] / steps);
-    other -= stages[i];
-  }
-  result.stages.emplace_back("data", data_s / steps);
-  result.stages.emplace_back("other", other / steps);
-  measure_floor(*sae, first.to(device), result);
+  time_stages(trainer, batches, staged, device, result);
+  const Codes kept = sae->forward(first, {}).kept.to_sparse();
+  result.l0 = static_cast<double>(kept.values().size(0)) / static_cast<double>(one.batch);
+  measure_floor(*sae, first, result);
   return result;
 }
 
@@ -231,6 +235,11 @@ void require_sensible(const BenchCase& one, const BenchOptions& options) {
   if (one.l0 > static_cast<double>(one.d_sae)) {
     throw ConfigError("bench: got K " + trimmed(one.l0, 3) + " of F " + std::to_string(one.d_sae) +
                       " latents, expected K at most F");
+  }
+  const at::Device device = parse_device(options.device);
+  if (options.precision == Precision::kTf32 && !device.is_cuda()) {
+    throw ConfigError("bench: got precision tf32 on " + device.str() +
+                      ", which has no such products; expected fp32 or bf16");
   }
   if (options.storage == Storage::kDense && options.screening == Screening::kOn) {
     throw ConfigError(
@@ -261,53 +270,6 @@ BenchResult bench(const BenchCase& one, const BenchOptions& options) {
   }).join();
   if (error) std::rethrow_exception(error);
   return result;
-}
-
-Json to_json(const BenchResult& result) {
-  Json stages = Json::object();
-  for (const auto& [name, seconds] : result.stages) stages[name] = seconds;
-  return {{"arch", result.of.architecture},
-          {"mask", result.of.mask ? Json(name_of(*result.of.mask)) : Json()},
-          {"d", result.of.d_in},
-          {"n", result.of.d_sae},
-          {"k", result.of.l0},
-          {"batch", result.of.batch},
-          {"step_s", result.step_s},
-          {"fastest_step_s", result.fastest_step_s},
-          {"tokens_per_s", result.tokens_per_s()},
-          {"gemm_s", result.gemm_s},
-          {"gemms_per_step", result.gemms_per_step()},
-          {"floor_s", result.floor_s},
-          {"floor_share", result.floor_s / result.step_s},
-          {"peak_rss_mib", result.peak_rss_mib},
-          {"l0", result.l0},
-          {"screened", result.screened},
-          {"device", result.device},
-          {"threads", result.threads},
-          {"stages", stages}};
-}
-
-std::string to_text(const BenchResult& result) {
-  const BenchCase& of = result.of;
-  std::string text = of.architecture + (of.mask ? " with mask " + name_of(*of.mask) : "") + "  D " +
-                     std::to_string(of.d_in) + "  F " + std::to_string(of.d_sae) + "  K " +
-                     fixed(of.l0, of.l0 < 10 ? 1 : 0) + "  B " + std::to_string(of.batch) +
-                     "  (L0 " + fixed(result.l0, 1) + ")\n";
-  text += "  " + fixed(1e3 * result.step_s, 1) + " ms a step, " + fixed(result.tokens_per_s(), 0) +
-          " tokens/s, " + fixed(result.gemms_per_step(), 2) + " GEMMs of " +
-          fixed(1e3 * result.gemm_s, 1) + " ms\n";
-  text += "  floor " + fixed(100 * result.floor_s / result.step_s, 0) + " %, peak memory " +
-          fixed(result.peak_rss_mib, 0) + " MiB" + (result.screened ? ", screened" : "") + "\n ";
-  std::string line;
-  for (const auto& [name, seconds] : result.stages) {
-    const std::string part = " " + name + " " + fixed(1e3 * seconds, 1);
-    if (line.size() + part.size() > 76) {
-      text += line + "\n ";
-      line.clear();
-    }
-    line += part;
-  }
-  return text + line + "\n";
 }
 
 }  // namespace sae
