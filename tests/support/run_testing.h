@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -29,8 +30,14 @@ inline void write_text(const std::filesystem::path& path, const std::string& tex
 }
 
 /// A run that takes a fraction of a second on one thread; it logs, evaluates and saves often.
+/// Where tests of runs train: on the fake GPU if ctest has preloaded it, by LibTorch's operators, for
+/// kernels of ours are slow there and have tests of their own.
+inline std::string test_device() { return std::getenv("SAE_FAKE_GPU") ? "cuda" : "cpu"; }
+inline std::string test_kernels() { return test_device() == "cuda" ? "off" : "auto"; }
+
 inline Json tiny_config(const Json& model, std::int64_t steps = 60) {
-  return {{"device", "cpu"},
+  return {{"device", test_device()},
+          {"kernels", test_kernels()},
           {"threads", 1},
           {"model", model},
           {"data", {{"kind", "synthetic"}, {"preset", "tiny"}}},

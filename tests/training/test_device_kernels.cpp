@@ -1,0 +1,191 @@
+// Training by own CUDA kernels, on a GPU or the fake one: the same as by LibTorch's operators and
+// on a CPU.
+#include <gtest/gtest.h>
+#include <torch/types.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "sae/cuda/device_kernels.h"
+#include "sae/training/trainer.h"
+#include "support/command_testing.h"
+#include "support/fake_gpu.h"
+#include "support/sae_testing.h"
+
+namespace sae {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kBatch = 8;
+const at::Device kCpu(at::kCPU);
+const at::Device kGpu(at::kCUDA, 0);
+
+/// Every architecture, every mask, both norms; widths that 16-byte loads serve, and not.
+std::vector<Json> models() {
+  std::vector<Json> all;
+  for (const std::string& name : architecture_names()) {
+    for (const std::int64_t width : {32, 21}) {
+      Json model{{"architecture", name}, {"d_in", width}, {"d_sae", 256}};
+      if (name == "topk" || name == "batch_topk" || name == "matryoshka") model["k"] = 3;
+      if (name == "standard" || name == "atm" || name == "jumprelu") model["sparsity"] = 0.3;
+      all.push_back(model);
+      if (width == 21) continue;
+      for (const std::string draw : {"bernoulli", "nested", "expected"}) {
+        Json masked = model;
+        masked["mask"] = Json{{"draw", draw}, {"warmup_steps", 1}};
+        if (draw != "bernoulli") masked["mask"].update(Json{{"importance", "frequency"}});
+        all.push_back(masked);
+      }
+      Json free = model;
+      free["decoder_norm"] = "free";
+      all.push_back(free);
+      Json dying = model;
+      dying["dead_after_tokens"] = kBatch;
+      all.push_back(dying);
+    }
+  }
+  return all;
+}
+
+class DeviceKernelsTest : public OnGpu {
+ protected:
+  void SetUp() override {
+    OnGpu::SetUp();
+    if (IsSkipped() || HasFailure()) return;
+    ASSERT_EQ(prepare_device_kernels(kGpu), "");
+  }
+  void TearDown() override { use_device_kernels(DeviceKernels::kAuto); }
+
+  static Tensors trained(const Json& options, const at::Device& device) {
+    auto sae = make_autoencoder(config_from_json(options, "test"));
+    sae->initialise(3);
+    {
+      const at::NoGradGuard no_grad;
+      if (!options.contains("k")) sae->b_enc.fill_(-2.4);
+    }
+    sae->to(device);
+    TrainOptions train;
+    train.steps = 3;
+    train.batch = kBatch;
+    train.log_every = 3;
+    train.schedule.lr = 1e-3;
+    train.screening = Screening::kOff;
+    Trainer trainer(sae, train, 5);
+    for (std::uint64_t step = 0; step < 3; ++step) {
+      const at::Tensor x = normal({kBatch, options["d_in"].get<std::int64_t>()}, step);
+      trainer.step(x.to(at::kFloat).to(device));
+    }
+    Tensors all;
+    for (const auto& [name, value] : snapshot(*sae)) all[name] = value.cpu();
+    return all;
+  }
+};
+
+TEST_F(DeviceKernelsTest, TrainEveryArchitectureAsOperatorsAndTheCpuDo) {
+  for (const Json& model : models()) {
+    SCOPED_TRACE(model.dump());
+    const Tensors own = trained(model, kGpu);
+    use_device_kernels(DeviceKernels::kOff);
+    const Tensors operators = trained(model, kGpu);
+    use_device_kernels(DeviceKernels::kAuto);
+    // Adam's first steps are signs, which rounding decides where a gradient is nearly nothing.
+    expect_close(own, operators, "operators", 2e-3);
+    expect_close(own, trained(model, kCpu), "CPU", 2e-3);
+  }
+}
+
+TEST_F(DeviceKernelsTest, TwoRunsGiveTheSameBytes) {
+  for (const Json& model : models()) {
+    if (model["d_in"] != 21) continue;
+    expect_same(trained(model, kGpu), trained(model, kGpu), model.dump());
+  }
+}
+
+TEST_F(DeviceKernelsTest, StepsOfALanguageModelsSizeAgreeWithOperators) {
+  if (std::getenv("SAE_FAKE_GPU")) GTEST_SKIP() << "too large for the fake GPU";
+  for (const char* name : {"topk", "batch_topk", "jumprelu"}) {
+    Json model{{"architecture", name}, {"d_in", 2304}, {"d_sae", 16384}};
+    if (std::string(name) != "jumprelu") model["k"] = 40;
+    const Tensors own = trained(model, kGpu);
+    use_device_kernels(DeviceKernels::kOff);
+    expect_close(own, trained(model, kGpu), name, 2e-3);
+    use_device_kernels(DeviceKernels::kAuto);
+  }
+}
+
+TEST_F(DeviceKernelsTest, DrawTheMasksThatTheHostDraws) {
+  const auto sae = make_sae({{"architecture", "topk"},
+                             {"d_in", 4},
+                             {"d_sae", 1001},
+                             {"k", 2},
+                             {"mask", {{"draw", "bernoulli"}, {"warmup_steps", 0}, {"rate", 2}}}});
+  set_mask_statistics(*sae, 5);
+  const at::Tensor expected = sae->mask()->sample(7, 12);
+  ASSERT_GT((expected == 0).sum().item<std::int64_t>(), 100);
+  sae->to(kGpu);
+  EXPECT_TRUE(at::equal(sae->mask()->sample(7, 12).cpu(), expected));
+}
+
+/// The command on the fake GPU, with a cache of its own.
+class DeviceKernelsCommand : public CommandTest {
+ protected:
+  void SetUp() override {
+    if (!std::getenv("SAE_FAKE_GPU")) GTEST_SKIP() << "no fake GPU";
+    setenv("XDG_CACHE_HOME", path("cache").c_str(), 1);
+  }
+  void TearDown() override {
+    unsetenv("XDG_CACHE_HOME");
+    unsetenv("FAKE_GPU_NVRTC");
+    unsetenv("FAKE_GPU_REPORT");
+  }
+
+  CommandResult trained(const std::string& out) const {
+    Json config = topk_config(4);
+    config["kernels"] = "auto";
+    return sae({"train", write_config(config), "--out", path(out).string()});
+  }
+  std::string weights(const std::string& out) const {
+    return read_file(path(out) / "sae" / "sae.safetensors");
+  }
+};
+
+TEST_F(DeviceKernelsCommand, CompilesOnceAndMakesAnewWhatIsDamaged) {
+  setenv("FAKE_GPU_REPORT", "1", 1);
+  const CommandResult first = trained("first");
+  ASSERT_EQ(first.status, 0) << first.err;
+  EXPECT_NE(first.err.find("operator compile:"), std::string::npos) << first.err;
+  const CommandResult second = trained("second");
+  EXPECT_EQ(second.err.find("operator compile:"), std::string::npos) << second.err;
+  int damaged = 0;
+  for (const auto& file : fs::directory_iterator(path("cache") / "sae.cpp" / "kernels")) {
+    const std::string bytes = read_file(file.path());
+    write_file_atomically(file.path(), bytes.substr(0, bytes.size() / 2));
+    ++damaged;
+  }
+  EXPECT_GT(damaged, 0);
+  const CommandResult third = trained("third");
+  EXPECT_EQ(third.status, 0) << third.err;
+  EXPECT_NE(third.err.find("operator compile: " + std::to_string(damaged)), std::string::npos)
+      << third.err;
+  EXPECT_EQ(weights("third"), weights("first"));
+}
+
+TEST_F(DeviceKernelsCommand, SaysWhyThereAreNoneAndGoesOn) {
+  setenv("FAKE_GPU_NVRTC", "fails", 1);
+  const CommandResult result = trained("run");
+  EXPECT_EQ(result.status, 0);
+  EXPECT_NE(result.err.find("LibTorch's operators alone"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("told to fail"), std::string::npos) << result.err;
+}
+
+TEST_F(DeviceKernelsCommand, WorksWithoutACache) {
+  write_text(path("cache"), "a file, where the folder would be");
+  EXPECT_EQ(trained("run").status, 0);
+}
+
+}  // namespace
+}  // namespace sae
