@@ -10,6 +10,7 @@
 
 #include "comparison/axes.h"
 #include "comparison/memory.h"
+#include "comparison/one_process.h"
 #include "config/fields_json.h"
 #include "sae/base/device.h"
 #include "sae/base/text.h"
@@ -304,6 +305,7 @@ ComparisonPlan plan_comparison(const ConfigNode& document) {
     plan_member(plan, labels, document, member, basics, common);
   }
   check_plan(plan, document, any_level);
+  require_one_process(plan, document);
   std::set<std::string> folders;
   for (const PlannedRun& run : plan.runs) {
     if (!folders.insert(run.name).second) {

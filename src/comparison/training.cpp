@@ -6,14 +6,17 @@
 #include <exception>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "base/parallel.h"
 #include "comparison/preflight.h"
+#include "sae/base/device.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
 #include "sae/base/interrupt.h"
 #include "sae/training/checkpoint.h"
+#include "training/device_batches.h"
 
 namespace sae {
 namespace {
@@ -30,7 +33,18 @@ class WaveTraining {
         wave_(wave),
         threads_(threads),
         chunk_(group.chunk()),
-        source_(group.data.train()) {}
+        source_(group.data.train()) {
+    const auto device_of = [](const Entrant* one) {
+      return parse_device(one->plan->options.basics.device);
+    };
+    if (wave.empty()) return;
+    const at::Device device = device_of(wave.front());
+    const bool shared = std::all_of(wave.begin(), wave.end(),
+                                    [&](const Entrant* one) { return device_of(one) == device; });
+    if (device.is_cpu() || !shared) return;
+    source_->set_form(batch_form_for(device));
+    device_ = device;
+  }
 
   void open() {
     run_jobs(wave_.size(), threads_, [&](std::size_t i) {
@@ -96,8 +110,11 @@ class WaveTraining {
     std::vector<at::Tensor> batches;
     source_->seek(chunk * chunk_ * group_.batch);
     // Once a stop was asked for, nobody trains on them.
-    for (std::int64_t i = 0; i < chunk_ && !interrupt_requested(); ++i)
+    for (std::int64_t i = 0; i < chunk_ && !interrupt_requested(); ++i) {
       batches.push_back(source_->next(group_.batch));
+      // Once for all runs, on the stream that they all train on.
+      if (device_) batches.back() = batches.back().to(*device_, /*non_blocking=*/true);
+    }
     return batches;
   }
 
@@ -134,6 +151,7 @@ class WaveTraining {
   std::size_t threads_;
   std::int64_t chunk_;
   std::unique_ptr<ActivationSource> source_;
+  std::optional<at::Device> device_;  // that all runs are on; none: the CPU, or several
   std::exception_ptr error_;
   std::mutex error_mutex_;
 };

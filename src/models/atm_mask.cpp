@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "cuda/launch.h"
+#include "cuda/selection.h"
 #include "sae/base/rng.h"
 #include "sae/base/text.h"
 #include "sae/config/findings.h"
@@ -110,6 +112,16 @@ AtmMask::AtmMask(std::int64_t d_sae, AtmMaskOptions options)
   updates_ = register_buffer("updates", at::zeros({}, at::kLong));
 }
 
+void AtmMask::to(at::Device device, at::ScalarType type, bool non_blocking) {
+  torch::nn::Module::to(device, type, non_blocking);
+  updates_.set_data(updates_.to(at::kCPU, at::kLong));
+}
+
+void AtmMask::to(at::Device device, bool non_blocking) {
+  torch::nn::Module::to(device, non_blocking);
+  updates_.set_data(updates_.cpu());
+}
+
 void AtmMask::observe(const BatchStatistics& batch) {
   const at::NoGradGuard no_grad;
   const double per_token = 1.0 / static_cast<double>(batch.tokens);
@@ -178,22 +190,36 @@ at::Tensor AtmMask::mask_probability(std::int64_t step) const {
   return at::where(limit > 0, 1 - at::exp(-options_.rate * shortfall), at::zeros_like(value));
 }
 
+at::Tensor AtmMask::drawn(std::uint64_t seed, std::int64_t step) const {
+  const at::Tensor probability = mask_probability(step);
+  if (cuda::has_kernels(probability)) {
+    return cuda::bernoulli_mask(seed, static_cast<std::uint32_t>(Stream::kMask),
+                                static_cast<std::uint64_t>(step), probability.contiguous());
+  }
+  const std::int64_t d_sae = magnitude_.size(0);
+  const bool travels = !probability.is_cpu();
+  at::Tensor uniform =
+      at::empty({d_sae}, at::TensorOptions().dtype(at::kFloat).pinned_memory(travels));
+  Rng rng(seed, Stream::kMask, static_cast<std::uint64_t>(step));
+  auto* draw = uniform.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < d_sae; ++i) draw[i] = static_cast<float>(rng.uniform());
+  return (uniform.to(probability.device(), /*non_blocking=*/true) >= probability)
+      .to(probability.dtype());
+}
+
 at::Tensor AtmMask::sample(std::uint64_t seed, std::int64_t step) const {
   const at::NoGradGuard no_grad;
   const std::int64_t d_sae = magnitude_.size(0);
   if (!active(step)) return at::ones_like(magnitude_);
-  Rng rng(seed, Stream::kMask, static_cast<std::uint64_t>(step));
   const at::Tensor value = importance();
   if (options_.draw == MaskDraw::kNested) {
+    Rng rng(seed, Stream::kMask, static_cast<std::uint64_t>(step));
     const double width = std::floor(std::pow(static_cast<double>(d_sae), rng.uniform()));
     const std::int64_t keep = std::clamp(static_cast<std::int64_t>(width), floor(), d_sae);
     const at::Tensor order = at::argsort(value, /*stable=*/true, /*dim=*/0, /*descending=*/true);
     return at::zeros_like(value).index_fill_(0, order.slice(0, 0, keep), 1);
   }
-  at::Tensor uniform = at::empty({d_sae}, at::kFloat);
-  auto* draw = uniform.mutable_data_ptr<float>();
-  for (std::int64_t i = 0; i < d_sae; ++i) draw[i] = static_cast<float>(rng.uniform());
-  at::Tensor mask = (uniform.to(value.device()) >= mask_probability(step)).to(value.dtype());
+  at::Tensor mask = drawn(seed, step);
   if (floor() == 0) return mask;
   // Kept latents rank before all masked ones, masked ones by importance: the first `floor` stay.
   const at::Tensor rank = at::where(mask > 0, at::full_like(value, INFINITY), value);

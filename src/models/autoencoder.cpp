@@ -1,5 +1,6 @@
 #include "sae/models/autoencoder.h"
 
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
@@ -8,6 +9,8 @@
 #include <utility>
 
 #include "base/reused.h"
+#include "cuda/launch.h"
+#include "cuda/products.h"
 #include "models/batch_statistics.h"
 #include "sae/base/rng.h"
 #include "sae/base/text.h"
@@ -27,11 +30,18 @@ class SquaredError : public torch::autograd::Function<SquaredError> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x_hat,
                             const at::Tensor& x) {
+    if (cuda::has_kernels(x) && x_hat.is_contiguous() && x.is_contiguous()) {
+      const cuda::SquaredError found = cuda::squared_error(x_hat, x);
+      ctx->save_for_backward({found.error});
+      return found.square / static_cast<double>(x.size(0));
+    }
     at::Tensor error = reused(x.sizes(), x_hat.options());
     at::sub_out(error, x_hat, x);
     ctx->save_for_backward({error});
     const at::Tensor flat = error.view({-1});
-    return at::dot(flat, flat) / static_cast<double>(x.size(0));
+    // cuBLAS does not say in which order its dot product sums; the norm's order is fixed.
+    const at::Tensor square = error.is_cpu() ? at::dot(flat, flat) : flat.norm().square_();
+    return square / static_cast<double>(x.size(0));
   }
   static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* ctx,
                                                torch::autograd::tensor_list grads) {
@@ -92,6 +102,7 @@ Autoencoder::Autoencoder(AutoencoderOptions options)
   W_dec = register_parameter("W_dec", at::zeros({d_sae, d_in}));
   b_dec = register_parameter("b_dec", at::zeros({d_in}));
   silent_tokens_ = register_buffer("silent_tokens", at::zeros({d_sae}, at::kLong));
+  silent_version_ = silent_tokens_._version();
   if (options_.mask) {
     mask_ = register_module("mask", std::make_shared<AtmMask>(d_sae, *options_.mask));
   }
@@ -100,11 +111,14 @@ Autoencoder::Autoencoder(AutoencoderOptions options)
 void Autoencoder::initialise(std::uint64_t seed) {
   const at::NoGradGuard no_grad;
   at::Tensor rows = at::empty({d_sae(), d_in()}, at::kFloat);
-  auto* value = rows.mutable_data_ptr<float>();
-  for (std::int64_t i = 0; i < d_sae(); ++i) {
-    Rng rng(seed, Stream::kInit, static_cast<std::uint64_t>(i));
-    for (std::int64_t d = 0; d < d_in(); ++d) *value++ = static_cast<float>(rng.normal());
-  }
+  auto* all = rows.mutable_data_ptr<float>();
+  at::parallel_for(0, d_sae(), 16, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      Rng rng(seed, Stream::kInit, static_cast<std::uint64_t>(i));
+      float* value = all + i * d_in();
+      for (std::int64_t d = 0; d < d_in(); ++d) *value++ = static_cast<float>(rng.normal());
+    }
+  });
   rows /= rows.norm(2, /*dim=*/1, /*keepdim=*/true);
   if (!unit_norm_decoder()) rows *= kFreeInitNorm;
   W_dec.copy_(rows);
@@ -113,8 +127,9 @@ void Autoencoder::initialise(std::uint64_t seed) {
 }
 
 at::Tensor Autoencoder::activate(const Codes& preactivations) const {
-  // A sparse selection holds positive entries only.
-  return preactivations.is_dense() ? preactivations.values().relu() : preactivations.values();
+  // Lists hold positive entries only, unless they are padded with zeros, which get no gradient.
+  const bool cuts = preactivations.is_dense() || preactivations.pattern()->is_padded;
+  return cuts ? preactivations.values().relu() : preactivations.values();
 }
 
 at::Tensor Autoencoder::preactivations_of(const at::Tensor& x, const at::Tensor& which) const {
@@ -253,12 +268,25 @@ BatchStatistics Autoencoder::statistics(const Forward& pass, double loss_scale) 
 
 void Autoencoder::observe(const BatchStatistics& batch, Step step) {
   const at::NoGradGuard no_grad;
+  const bool known = silent_version_ == silent_tokens_._version();
   silent_tokens_.add_(batch.tokens).masked_fill_(batch.fired > 0, 0);
+  if (known) {
+    silent_at_most_ += batch.tokens;
+    silent_version_ = silent_tokens_._version();
+  }
   if (mask_) mask_->observe(batch);
   observe_more(batch, step);
 }
 
 at::Tensor Autoencoder::dead() const { return silent_tokens_ >= options_.dead_after_tokens; }
+
+bool Autoencoder::may_be_dead() const {
+  if (silent_version_ != silent_tokens_._version()) {
+    silent_at_most_ = silent_tokens_.max().item<std::int64_t>();
+    silent_version_ = silent_tokens_._version();
+  }
+  return silent_at_most_ >= options_.dead_after_tokens;
+}
 
 void Autoencoder::fold_input_scale(double scale) {
   const at::NoGradGuard no_grad;

@@ -18,7 +18,7 @@ void AuxKOptions::check(Findings& findings, std::int64_t d_sae) const {
 }
 
 Losses aux_k_loss(const Autoencoder& sae, const Forward& pass, const AuxKOptions& options) {
-  if (options.aux_coefficient == 0) return {};
+  if (options.aux_coefficient == 0 || !sae.may_be_dead()) return {};
   const at::Tensor which = at::nonzero(sae.dead()).squeeze(1);
   const std::int64_t dead = which.size(0);
   if (dead == 0) return {};
@@ -45,7 +45,8 @@ Losses aux_k_loss(const Autoencoder& sae, const Forward& pass, const AuxKOptions
 }
 
 bool aux_k_needs_totals(const Autoencoder& sae, const AuxKOptions& options) {
-  return options.aux_normalize && options.aux_coefficient != 0 && sae.dead().any().item<bool>();
+  return options.aux_normalize && options.aux_coefficient != 0 && sae.may_be_dead() &&
+         sae.dead().any().item<bool>();
 }
 
 }  // namespace sae

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <vector>
 
+#include "cuda/launch.h"
+#include "cuda/products.h"
 #include "kernels/rows.h"
 
 namespace sae {
@@ -18,15 +20,33 @@ at::Tensor slope_of(const Codes& kept_for_decoder) {
                                                    : at::Tensor();
 }
 
+/// On a GPU with kernels of ours: all sums over the entries of a latent at once.
+void add_latent_sums(const Pattern& pattern, const at::Tensor& f, const at::Tensor& slope,
+                     bool with_mask, BatchStatistics& batch) {
+  const Pattern::ByLatent& by_latent = pattern.by_latent();
+  cuda::LatentSums sums =
+      cuda::latent_sums(f.contiguous(), slope.defined() ? slope.contiguous() : slope,
+                        {by_latent.entries, by_latent.tokens, by_latent.offsets});
+  batch.fired = std::move(sums.fired);
+  if (!with_mask) return;
+  batch.magnitude = std::move(sums.magnitude);
+  batch.contribution = std::move(sums.contribution);
+}
+
 /// `contribution` is not yet scaled.
 BatchStatistics plain_statistics(const Codes& latents, const Codes& kept_for_decoder,
                                  bool with_mask) {
   const at::Tensor f = latents.values().detach();
   BatchStatistics batch;
-  batch.fired = latents.sum_per_latent((f > 0).to(at::kFloat));
-  const at::Tensor infinity = at::full({1}, INFINITY, f.options());
+  const at::Tensor infinity = at::full({}, INFINITY, f.options());
   batch.min_positive =
-      at::cat({at::where(f > 0, f, infinity).reshape({-1}), infinity}).min().to(at::kFloat);
+      f.numel() > 0 ? at::where(f > 0, f, infinity).amin().to(at::kFloat) : infinity.to(at::kFloat);
+  if (!latents.is_dense() && cuda::has_kernels(f)) {
+    add_latent_sums(*latents.pattern(), f, with_mask ? slope_of(kept_for_decoder) : at::Tensor(),
+                    with_mask, batch);
+    return batch;
+  }
+  batch.fired = latents.sum_per_latent((f > 0).to(at::kFloat));
   if (!with_mask) return batch;
   batch.magnitude = latents.sum_per_latent(f);
   const at::Tensor slope = slope_of(kept_for_decoder);

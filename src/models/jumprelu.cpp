@@ -146,7 +146,7 @@ Losses JumpRelu::penalties(const Forward& pass, Step step) const {
     sparsity = weigh_by_chance(pass, each).sum() / pass.x.size(0);
   }
   Losses all{{"sparsity", lambda * sparsity}};
-  if (options_.preact_coefficient == 0) return all;
+  if (options_.preact_coefficient == 0 || !may_be_dead()) return all;
   const at::Tensor which = at::nonzero(dead()).squeeze(1);
   if (which.size(0) == 0) return all;
   at::Tensor missing =

@@ -1,5 +1,6 @@
 #include "sae/sparse/codes.h"
 
+#include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
 #include <span>
@@ -7,8 +8,29 @@
 #include <utility>
 
 #include "sparse/products.h"
+#include "sparse/saved_pattern.h"
 
 namespace sae {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::tensor_list;
+
+/// v[indices]. Back, each latent's gradients are summed in token order, where index_select's own
+/// gradient adds them up by atomics on a GPU: in any order, so that no two runs were the same.
+class PerEntry : public torch::autograd::Function<PerEntry> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& v,
+                            const c10::intrusive_ptr<Pattern>& pattern) {
+    save_pattern(ctx, pattern);
+    return v.index_select(0, pattern->indices);
+  }
+  static tensor_list backward(AutogradContext* ctx, tensor_list grads) {
+    return {sparse::sum_per_latent(*saved_pattern(ctx), grads[0]), {}};
+  }
+};
+
+}  // namespace
 
 Codes::Codes(c10::intrusive_ptr<Pattern> pattern, at::Tensor values)
     : pattern_(std::move(pattern)), values_(std::move(values)) {}
@@ -42,12 +64,13 @@ Codes Codes::where(const at::Tensor& keep) const {
   if (places.size(0) == values_.size(0)) return *this;
   const at::Tensor before = at::cat({at::zeros({1}, places.options()), keep.cumsum(0)});
   return {Pattern::sparse(pattern_->indices.index_select(0, places),
-                          before.index_select(0, pattern_->offsets), d_sae()),
+                          before.index_select(0, pattern_->offsets), d_sae(), pattern_->is_padded),
           values_.index_select(0, places)};
 }
 
 at::Tensor Codes::per_entry(const at::Tensor& v) const {
-  return is_dense() ? v.unsqueeze(0) : v.index_select(0, pattern_->indices);
+  if (is_dense()) return v.unsqueeze(0);
+  return v.requires_grad() ? PerEntry::apply(v, pattern_) : v.index_select(0, pattern_->indices);
 }
 
 at::Tensor Codes::sum_per_latent(const at::Tensor& entries) const {
@@ -84,21 +107,24 @@ Codes rows_of(const Codes& x, const at::Tensor& rows) {
   const at::Tensor shift = from.offsets.index_select(0, rows) - offsets.slice(0, 0, rows.size(0));
   const at::Tensor entries =
       at::arange(count, sizes.options()) + at::repeat_interleave(shift, sizes, 0, count);
-  return {Pattern::sparse(from.indices.index_select(0, entries), offsets, x.d_sae()),
-          x.values().index_select(0, entries)};
+  return {
+      Pattern::sparse(from.indices.index_select(0, entries), offsets, x.d_sae(), from.is_padded),
+      x.values().index_select(0, entries)};
 }
 
 Codes joined(const std::vector<Codes>& parts) {
   std::vector<at::Tensor> values, indices, offsets;
   std::int64_t before = 0;
+  bool padded = false;
   for (const Codes& part : parts) {
+    padded = padded || part.pattern()->is_padded;
     values.push_back(part.values());
     indices.push_back(part.pattern()->indices);
     const at::Tensor& own = part.pattern()->offsets;
     offsets.push_back(own.slice(0, offsets.empty() ? 0 : 1) + before);
     before += part.values().size(0);
   }
-  return {Pattern::sparse(at::cat(indices), at::cat(offsets), parts.front().d_sae()),
+  return {Pattern::sparse(at::cat(indices), at::cat(offsets), parts.front().d_sae(), padded),
           at::cat(values)};
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/reused.h"
 #include "base/stages.h"
+#include "sparse/low_precision.h"
 #include "sparse/products.h"
 #include "sparse/saved_pattern.h"
 
@@ -20,16 +21,17 @@ using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
 /// (g) -> dvalues = <g, W_dec>, dW_dec = f^T g, db_dec = sum_b g. Under autocast only dense
-/// decoding is of lower precision; reconstructions come back in the precision of the weights.
+/// products are of lower precision; reconstructions come back in the precision of the weights.
 class Decode : public torch::autograd::Function<Decode> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& values, const at::Tensor& W_dec,
                             const at::Tensor& b_dec, const c10::intrusive_ptr<Pattern>& pattern) {
     const StageScope stage(Stage::kDecode);
     save_pattern(ctx, pattern);
+    save_precision(ctx, W_dec);
     ctx->save_for_backward({values, W_dec});
     if (pattern->is_dense) return at::addmm(b_dec, values, W_dec).to(W_dec.scalar_type());
-    return sparse::gather_sum(*pattern, values, W_dec).add_(b_dec);
+    return sparse::gather_sum(*pattern, values, W_dec, b_dec);
   }
 
   static tensor_list backward(AutogradContext* ctx, tensor_list grads) {
@@ -39,7 +41,9 @@ class Decode : public torch::autograd::Function<Decode> {
     const at::Tensor& values = saved[0];
     const at::Tensor& W_dec = saved[1];
     const at::Tensor& g = grads[0];
-    if (pattern.is_dense) return {at::mm(g, W_dec.t()), at::mm(values.t(), g), g.sum(0), {}};
+    if (pattern.is_dense) {
+      return {mm_as_forward(ctx, g, W_dec.t()), mm_as_forward(ctx, values.t(), g), g.sum(0), {}};
+    }
     return {sparse::gather_dot(pattern, g, W_dec),
             sparse::scatter_sum(pattern, values, g),
             g.sum(0),
@@ -51,14 +55,13 @@ class Decode : public torch::autograd::Function<Decode> {
 /// between width j-1 and width j. Entries of a token ascend by latent, so they stay where they are.
 c10::intrusive_ptr<Pattern> split_by_width(const Pattern& pattern,
                                            const std::vector<std::int64_t>& widths) {
-  const at::Tensor ends = at::tensor(widths, at::kLong).to(pattern.indices.device());
-  const at::Tensor part = at::searchsorted(ends, pattern.indices, /*out_int32=*/false,
-                                           /*right=*/true);  // how many widths are <= the latent
+  // Widths as numbers, and offsets by search: nothing that a GPU's host would have to wait for.
   const auto parts = static_cast<std::int64_t>(widths.size());
-  const at::Tensor counts =
-      at::bincount(pattern.tokens() * parts + part, {}, parts * pattern.batch);
-  at::Tensor offsets = at::cat({at::zeros({1}, counts.options()), counts.cumsum(0)});
-  return Pattern::sparse(pattern.indices, std::move(offsets), pattern.d_sae);
+  at::Tensor rows = pattern.tokens() * parts;  // ascending
+  for (const std::int64_t width : widths) rows.add_(pattern.indices >= width);
+  at::Tensor offsets =
+      at::searchsorted(rows, at::arange(parts * pattern.batch + 1, rows.options()));
+  return Pattern::sparse(pattern.indices, std::move(offsets), pattern.d_sae, pattern.is_padded);
 }
 
 /// Decode for split rows, summed up over j: out[b, j] = b_dec + sum over j' <= j of row (b, j').

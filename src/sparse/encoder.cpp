@@ -8,6 +8,9 @@
 
 #include "base/reused.h"
 #include "base/stages.h"
+#include "cuda/launch.h"
+#include "cuda/screen.h"
+#include "sparse/low_precision.h"
 #include "sparse/products.h"
 #include "sparse/saved_pattern.h"
 #include "sparse/screen.h"
@@ -27,8 +30,9 @@ class Pick : public torch::autograd::Function<Pick> {
     (void)b_enc;
     (void)b_dec;
     save_pattern(ctx, pattern);
+    save_precision(ctx, W_enc);
     ctx->save_for_backward({W_enc, centered});
-    // Under autocast only the product is of lower precision.
+    // Under autocast only dense products are of lower precision.
     return values.to(W_enc.scalar_type(), /*non_blocking=*/false, /*copy=*/false).alias();
   }
 
@@ -41,7 +45,7 @@ class Pick : public torch::autograd::Function<Pick> {
     const bool dense = pattern->is_dense;
     const at::Tensor db_enc = dense ? dh.sum(0) : sparse::sum_per_latent(*pattern, dh);
     at::Tensor dW_enc =
-        dense ? at::mm(dh.t(), centered) : sparse::scatter_sum(*pattern, dh, centered);
+        dense ? mm_as_forward(ctx, dh.t(), centered) : sparse::scatter_sum(*pattern, dh, centered);
     at::Tensor db_dec = at::mv(W_enc.t(), db_enc).neg_();
     return {std::move(dW_enc), db_enc, std::move(db_dec), {}, {}, {}};
   }
@@ -75,6 +79,28 @@ bool wants_screen(const at::Tensor& x, const EncoderWeights& weights, const Enco
   return screen::possible(x, weights) && !at::autocast::is_autocast_enabled(at::kCPU);
 }
 
+/// Whether a GPU finds the k largest of each token by a bfloat16 product: where float32 is asked
+/// for, which it multiplies many times slower.
+const LargestOfToken* screened_on_device(const at::Tensor& x, const EncoderWeights& weights,
+                                         const SelectionRule& rule, const EncodeOptions& how) {
+  const auto* token = std::get_if<LargestOfToken>(&rule);
+  const bool asked = how.screening != Screening::kOff && how.storage != Storage::kDense;
+  if (!token || !asked || !cuda::has_kernels(x) || x.size(0) == 0) return nullptr;
+  if (at::autocast::is_autocast_enabled(x.device().type())) return nullptr;
+  const std::int64_t d_sae = weights.W_enc.size(0);
+  const StoragePolicy policy(how.storage, dense_above(x.device(), d_sae, x.size(1)));
+  const bool dense = policy.wants_dense(static_cast<double>(token->k), static_cast<double>(d_sae));
+  const bool can = token->k >= 1 && cuda::can_screen(token->k, d_sae, x.size(1));
+  return can && !dense && weights.W_enc.is_contiguous() ? token : nullptr;
+}
+
+cuda::Kept largest_by_screen(const at::Tensor& centered, const EncoderWeights& weights,
+                             std::int64_t k) {
+  const StageScope stage(Stage::kEncode);
+  const at::NoGradGuard no_grad;
+  return cuda::screened_largest_of_token(centered, weights.W_enc, weights.b_enc, k);
+}
+
 }  // namespace
 
 bool screens_by_default() { return screen::has_native_bf16(); }
@@ -96,10 +122,18 @@ Codes encode(const at::Tensor& x, const EncoderWeights& weights, const Selection
       return attach(centered, weights, found->values, found->pattern);
     }
   }
+  if (const LargestOfToken* token = screened_on_device(centered, weights, rule, how)) {
+    cuda::Kept kept = largest_by_screen(centered, weights, token->k);
+    return attach(centered, weights, kept.values,
+                  Pattern::sparse(std::move(kept.indices), std::move(kept.offsets),
+                                  weights.W_enc.size(0), /*padded=*/true));
+  }
   at::Tensor h = product(centered, weights);
   const StoragePolicy policy(how.storage, dense_above(h.device(), h.size(1), x.size(1)));
   const Selection selection = select(h, rule, policy);
-  if (!selection.pattern->is_dense) {
+  if (selection.values.defined()) {
+    h = selection.values;
+  } else if (!selection.pattern->is_dense) {
     const at::Tensor flat =
         selection.pattern->tokens() * selection.pattern->d_sae + selection.pattern->indices;
     h = h.reshape({-1}).index_select(0, flat);

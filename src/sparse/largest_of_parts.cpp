@@ -11,7 +11,7 @@ namespace {
 Codes entries_of(const Codes& codes, const at::Tensor& which) {
   const Pattern& from = *codes.pattern();
   return {Pattern::sparse(from.indices.index_select(0, which),
-                          at::searchsorted(which, from.offsets), from.d_sae),
+                          at::searchsorted(which, from.offsets), from.d_sae, from.is_padded),
           codes.values().index_select(0, which)};
 }
 
@@ -20,9 +20,10 @@ Codes tokens_of(const Codes& codes, std::int64_t begin, std::int64_t end) {
   const Pattern& from = *codes.pattern();
   const auto first = from.offsets[begin].item<std::int64_t>();
   const auto last = from.offsets[end].item<std::int64_t>();
-  return {Pattern::sparse(from.indices.slice(0, first, last),
-                          from.offsets.slice(0, begin, end + 1) - first, from.d_sae),
-          codes.values().slice(0, first, last)};
+  return {
+      Pattern::sparse(from.indices.slice(0, first, last),
+                      from.offsets.slice(0, begin, end + 1) - first, from.d_sae, from.is_padded),
+      codes.values().slice(0, first, last)};
 }
 
 }  // namespace

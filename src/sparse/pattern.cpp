@@ -10,18 +10,20 @@
 namespace sae {
 
 c10::intrusive_ptr<Pattern> Pattern::dense(std::int64_t batch, std::int64_t d_sae) {
-  return c10::make_intrusive<Pattern>(true, batch, d_sae, at::Tensor(), at::Tensor());
+  return c10::make_intrusive<Pattern>(true, batch, d_sae, at::Tensor(), at::Tensor(), false);
 }
 
 c10::intrusive_ptr<Pattern> Pattern::sparse(at::Tensor indices, at::Tensor offsets,
-                                            std::int64_t d_sae) {
+                                            std::int64_t d_sae, bool padded) {
   const std::int64_t batch = offsets.size(0) - 1;
-  return c10::make_intrusive<Pattern>(false, batch, d_sae, std::move(indices), std::move(offsets));
+  return c10::make_intrusive<Pattern>(false, batch, d_sae, std::move(indices), std::move(offsets),
+                                      padded);
 }
 
 Pattern::Pattern(bool is_dense, std::int64_t batch, std::int64_t d_sae, at::Tensor indices,
-                 at::Tensor offsets)
+                 at::Tensor offsets, bool padded)
     : is_dense(is_dense),
+      is_padded(padded),
       batch(batch),
       d_sae(d_sae),
       indices(std::move(indices)),

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "base/reused.h"
+#include "cuda/launch.h"
+#include "cuda/products.h"
 #include "kernels/rows.h"
 
 namespace sae::sparse {
@@ -15,6 +17,11 @@ namespace {
 
 bool has_cpu_kernel(const at::Tensor& t) {
   return t.is_cpu() && (t.scalar_type() == at::kFloat || t.scalar_type() == at::kDouble);
+}
+
+cuda::ByLatent on_device(const Pattern& pattern) {
+  const Pattern::ByLatent& by_latent = pattern.by_latent();
+  return {by_latent.entries, by_latent.tokens, by_latent.offsets};
 }
 
 /// Splits `rows` rows, whose sizes `offsets` gives, into ranges of about equal numbers of entries
@@ -48,8 +55,16 @@ void parallel_over_rows(std::int64_t rows, const std::int64_t* offsets, const Bo
 
 }  // namespace
 
-at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at::Tensor& weight) {
-  if (!has_cpu_kernel(weight)) return reference::gather_sum(pattern, values, weight);
+at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at::Tensor& weight,
+                      const at::Tensor& bias) {
+  if (cuda::has_kernels(weight)) {
+    return cuda::gather_sum(values.contiguous(), pattern.indices, pattern.offsets,
+                            weight.contiguous(), bias);
+  }
+  if (!has_cpu_kernel(weight)) {
+    at::Tensor out = reference::gather_sum(pattern, values, weight);
+    return bias.defined() ? out.add_(bias) : out;
+  }
   const at::Tensor v = values.contiguous();
   const at::Tensor w = weight.contiguous();
   const std::int64_t width = w.size(1);
@@ -68,10 +83,14 @@ at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at
       }
     });
   });
-  return out;
+  return bias.defined() ? out.add_(bias) : out;
 }
 
 at::Tensor gather_dot(const Pattern& pattern, const at::Tensor& rows_in, const at::Tensor& weight) {
+  if (cuda::has_kernels(weight)) {
+    return cuda::gather_dot(rows_in.contiguous(), pattern.indices, pattern.offsets,
+                            weight.contiguous());
+  }
   if (!has_cpu_kernel(weight)) return reference::gather_dot(pattern, rows_in, weight);
   const at::Tensor r = rows_in.contiguous();
   const at::Tensor w = weight.contiguous();
@@ -95,6 +114,9 @@ at::Tensor gather_dot(const Pattern& pattern, const at::Tensor& rows_in, const a
 
 at::Tensor scatter_sum(const Pattern& pattern, const at::Tensor& values,
                        const at::Tensor& rows_in) {
+  if (cuda::has_kernels(rows_in)) {
+    return cuda::scatter_sum(values.contiguous(), on_device(pattern), rows_in.contiguous());
+  }
   if (!has_cpu_kernel(rows_in)) return reference::scatter_sum(pattern, values, rows_in);
   const at::Tensor v = values.contiguous();
   const at::Tensor r = rows_in.contiguous();
@@ -125,11 +147,10 @@ at::Tensor scatter_sum(const Pattern& pattern, const at::Tensor& values,
 }
 
 at::Tensor sum_per_latent(const Pattern& pattern, const at::Tensor& values) {
-  // One sum per latent in token order: reproducible on every device, unlike a sum by atomics.
-  if (!has_cpu_kernel(values)) {
-    return reference::scatter_sum(pattern, values, at::ones({pattern.batch, 1}, values.options()))
-        .squeeze(1);
+  if (cuda::has_kernels(values)) {
+    return cuda::latent_sum(values.contiguous(), on_device(pattern));
   }
+  if (!has_cpu_kernel(values)) return reference::sum_per_latent(pattern, values);
   const at::Tensor v = values.contiguous();
   at::Tensor out = at::zeros({pattern.d_sae}, v.options());
   const auto* indices = pattern.indices.const_data_ptr<std::int64_t>();
@@ -166,12 +187,22 @@ at::Tensor scatter_sum(const Pattern& pattern, const at::Tensor& values, const a
                                            values);
 }
 
+at::Tensor sum_per_latent(const Pattern& pattern, const at::Tensor& values) {
+  // One sum per latent in token order: reproducible, unlike a sum by atomics.
+  const Pattern::ByLatent& by_latent = pattern.by_latent();
+  return at::segment_reduce(values.index_select(0, by_latent.entries), "sum", /*lengths=*/{},
+                            /*indices=*/{}, by_latent.offsets, /*axis=*/0, /*unsafe=*/true,
+                            /*initial=*/0);
+}
+
 Pattern::ByLatent by_latent(const Pattern& pattern) {
-  const at::Tensor& latents = pattern.indices;
-  const at::Tensor entries = at::argsort(latents, /*stable=*/true, /*dim=*/0);
-  return {entries, pattern.tokens().index_select(0, entries),
-          at::cat({at::zeros({1}, latents.options()),
-                   at::bincount(latents, {}, pattern.d_sae).cumsum(0)})};
+  // A GPU sorts 32 bits at half the cost of 64, and a count by bins would make the host wait.
+  const auto [latents, entries] = at::sort(pattern.indices.to(at::kInt), /*stable=*/true,
+                                           /*dim=*/0, /*descending=*/false);
+  return {entries,
+          cuda::has_kernels(entries.device()) ? cuda::tokens_of(pattern.offsets, entries)
+                                              : pattern.tokens().index_select(0, entries),
+          at::searchsorted(latents, at::arange(pattern.d_sae + 1, latents.options()))};
 }
 
 }  // namespace reference

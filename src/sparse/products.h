@@ -1,7 +1,8 @@
 // The three products of sparse codes with a dictionary, on any device.
 //
-// On the CPU float and double have own kernels (row_kernels.h); elsewhere, and as their
-// reference in tests, the at::_embedding_bag family does the same.
+// On the CPU float and double have own loops (kernels/rows.h), on a GPU float has own kernels
+// (cuda/products.h); elsewhere, and as their reference in tests, the at::_embedding_bag family does
+// the same.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,8 +11,9 @@
 
 namespace sae::sparse {
 
-/// out[b] = sum over entries of token b: values[e] * weight[indices[e]]            [B, D]
-at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at::Tensor& weight);
+/// out[b] = bias + sum over entries of token b: values[e] * weight[indices[e]]     [B, D]
+at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at::Tensor& weight,
+                      const at::Tensor& bias = {});
 
 /// out[e] = <rows[token of e], weight[indices[e]]>                                 [nnz]
 at::Tensor gather_dot(const Pattern& pattern, const at::Tensor& rows, const at::Tensor& weight);
@@ -26,6 +28,7 @@ namespace reference {
 at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at::Tensor& weight);
 at::Tensor gather_dot(const Pattern& pattern, const at::Tensor& rows, const at::Tensor& weight);
 at::Tensor scatter_sum(const Pattern& pattern, const at::Tensor& values, const at::Tensor& rows);
+at::Tensor sum_per_latent(const Pattern& pattern, const at::Tensor& values);
 Pattern::ByLatent by_latent(const Pattern& pattern);
 }  // namespace reference
 

@@ -2,6 +2,7 @@
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 
 #include "base/stages.h"
 #include "kernels/rows.h"
+#include "sparse/select_device.h"
 #include "sparse/select_reference.h"
 
 namespace sae {
@@ -66,11 +68,12 @@ Selection from_mask(const at::Tensor& keep, const StoragePolicy& policy, bool ke
   const at::Tensor counts = keep.sum(1);
   const double kept = policy.storage == Storage::kAuto ? counts.sum().item<double>() : 0;
   if (policy.wants_dense(kept, static_cast<double>(keep.numel()))) {
-    return {Pattern::dense(batch, d_sae), keep_is_activation ? at::Tensor() : keep};
+    return {Pattern::dense(batch, d_sae), keep_is_activation ? at::Tensor() : keep, {}};
   }
   const at::Tensor places = at::nonzero(keep);
   return {Pattern::sparse(places.select(1, 1).contiguous(),
                           at::cat({at::zeros({1}, counts.options()), counts.cumsum(0)}), d_sae),
+          {},
           {}};
 }
 
@@ -96,14 +99,14 @@ Selection to_selection(const RowLists& lists, const at::Tensor& h, const Storage
                        bool keep_is_activation) {
   const auto kept = static_cast<double>(lists.total());
   auto pattern = lists.pattern(h.size(1));
-  if (!policy.wants_dense(kept, static_cast<double>(h.numel()))) return {pattern, {}};
+  if (!policy.wants_dense(kept, static_cast<double>(h.numel()))) return {pattern, {}, {}};
   at::Tensor keep;
   if (!keep_is_activation) {
     keep = at::zeros({h.numel()}, h.options().dtype(at::kBool));
     keep.index_fill_(0, pattern->tokens() * h.size(1) + pattern->indices, true);
     keep = keep.view(h.sizes());
   }
-  return {Pattern::dense(h.size(0), h.size(1)), keep};
+  return {Pattern::dense(h.size(0), h.size(1)), keep, {}};
 }
 
 bool has_cpu_kernel(const at::Tensor& h) {
@@ -122,8 +125,10 @@ bool looks_dense(const at::Tensor& h, const at::Tensor& threshold, const Storage
 /// `activation_cuts`: a dense pattern needs no mask.
 Selection select_above(const at::Tensor& h, const at::Tensor& threshold, bool activation_cuts,
                        const StoragePolicy& policy) {
+  if (!h.is_cpu()) return on_device::above(h, threshold, activation_cuts, policy);
   if (looks_dense(h, threshold, policy)) {
-    return {Pattern::dense(h.size(0), h.size(1)), activation_cuts ? at::Tensor() : h > threshold};
+    return {
+        Pattern::dense(h.size(0), h.size(1)), activation_cuts ? at::Tensor() : h > threshold, {}};
   }
   if (!has_cpu_kernel(h)) {
     return reference::select_above(h, threshold, activation_cuts, Storage::kSparse);
@@ -150,6 +155,7 @@ Selection select_above(const at::Tensor& h, const at::Tensor& threshold, bool ac
 Selection select_top_k(const at::Tensor& h, std::int64_t k, const StoragePolicy& policy) {
   const std::int64_t d_sae = h.size(1);
   k = std::min(k, d_sae);
+  if (!h.is_cpu()) return on_device::largest_of_token(h, k, policy);
   if (!has_cpu_kernel(h)) return reference::select_top_k(h, k, policy);
   const at::Tensor values = h.contiguous();
   RowLists lists(h.size(0));
@@ -201,6 +207,7 @@ T guess_batch_limit(const at::Tensor& h, std::int64_t count) {
 
 Selection select_batch_top_k(const at::Tensor& h, std::int64_t count, const StoragePolicy& policy) {
   const std::int64_t d_sae = h.size(1);
+  if (!h.is_cpu()) return on_device::largest_of_batch(h, std::min(count, h.numel()), policy);
   if (!has_cpu_kernel(h)) return reference::select_batch_top_k(h, count, policy);
   const at::Tensor values = h.contiguous();
   RowLists lists(h.size(0));
@@ -261,7 +268,12 @@ Selection select(const at::Tensor& h, const SelectionRule& rule, const StoragePo
 }
 
 double dense_above(const at::Device& device, std::int64_t d_sae, std::int64_t d_in) {
-  if (!device.is_cpu()) return 0.01;
+  if (!device.is_cpu()) {
+    // Arithmetic, not measured: rows of 4 D bytes at 2.5 to 4 TB/s against dense products by an
+    // H100's bfloat16, TF32 or float32 units, and what [B, F] takes besides.
+    if (at::autocast::is_autocast_enabled(device.type())) return 0.003;
+    return at::globalContext().allowTF32CuBLAS() ? 0.004 : 0.024;
+  }
   // Rows that come from memory instead of the cache cost the sparse path twice as much.
   constexpr std::int64_t kCached = 16 << 20;
   return d_sae * d_in * static_cast<std::int64_t>(sizeof(float)) <= kCached ? 0.24 : 0.13;

@@ -1,5 +1,6 @@
-// Selections by ATen's operators, on any device: what a GPU runs, and what tests hold the CPU's own
-// loops (select.cpp) against. Arguments as in select.h, and checked there.
+// Selections by ATen's operators: what a CPU runs under autocast, and what tests hold its own loops
+// (select.cpp) and those of a GPU (select_device.h) against. Arguments as in select.h, and checked
+// there.
 #pragma once
 
 #include "sae/sparse/select.h"

@@ -1,6 +1,7 @@
-// Autocast to bfloat16, which C++ has no context manager for.
+// Precisions of dense products for a while, which C++ has no context managers for.
 #pragma once
 
+#include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 
 namespace sae {
@@ -30,6 +31,25 @@ class Bf16Scope {
   at::DeviceType device_;
   bool before_ = false;
   at::ScalarType type_before_ = at::kFloat;
+};
+
+/// While it lives, float32 products on CUDA devices round their factors to TF32 if that is
+/// `wanted`, and do not if not, whatever the process was set to.
+class Tf32Scope {
+ public:
+  explicit Tf32Scope(bool wanted) : before_(at::globalContext().allowTF32CuBLAS()) {
+    if (before_ != wanted) at::globalContext().setAllowTF32CuBLAS(wanted);
+  }
+  ~Tf32Scope() {
+    if (at::globalContext().allowTF32CuBLAS() != before_) {
+      at::globalContext().setAllowTF32CuBLAS(before_);
+    }
+  }
+  Tf32Scope(const Tf32Scope&) = delete;
+  Tf32Scope& operator=(const Tf32Scope&) = delete;
+
+ private:
+  bool before_;
 };
 
 }  // namespace sae

@@ -10,6 +10,8 @@
 #include <utility>
 
 #include "base/stages.h"
+#include "cuda/adam.h"
+#include "cuda/launch.h"
 #include "kernels/adam.h"
 
 namespace sae {
@@ -39,10 +41,22 @@ void Adam::step(double learning_rate) {
   const at::ScalarType type = sae_->W_enc.scalar_type();
   if (sae_->W_enc.is_cpu() && (type == at::kFloat || type == at::kDouble)) {
     step_by_rows(learning_rate);
+  } else if (cuda::has_kernels(sae_->W_enc)) {
+    step_on_device(learning_rate);
   } else {
     step_fused(learning_rate);
   }
   for (const at::Tensor& parameter : parameters_) parameter.mutable_grad() = at::Tensor();
+}
+
+void Adam::step_on_device(double learning_rate) {
+  std::vector<cuda::AdamParameter> all;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    all.push_back({parameters_[i], parameters_[i].grad(), first_[i], second_[i], updates_[i],
+                   sae_->unit_norm_decoder() && parameters_[i].is_same(sae_->W_dec)});
+  }
+  gradient_norm_ = cuda::adam_step(
+      all, {learning_rate, options_.beta1, options_.beta2, options_.epsilon, options_.clip_norm});
 }
 
 void Adam::step_fused(double learning_rate) {

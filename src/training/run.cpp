@@ -19,6 +19,7 @@
 #include "sae/models/architectures.h"
 #include "sae/models/sae_folder.h"
 #include "training/calibration.h"
+#include "training/device_batches.h"
 #include "training/disk_room.h"
 #include "training/run_notices.h"
 #include "training/run_options.h"
@@ -75,7 +76,11 @@ RunOutcome stopped(TrainingRun& run) {
 
 void require_trainable(const RunOptions& options, const Data& data) {
   complete_model(options.model, data.d_in);
-  parse_device(options.basics.device);
+  const at::Device device = parse_device(options.basics.device);
+  if (options.basics.precision == Precision::kTf32 && !device.is_cuda()) {
+    throw ConfigError("precision: got tf32, but the device here is " + device.str() +
+                      ", which has no such products; expected fp32 or bf16");
+  }
   const EvalOptions& eval = options.eval;
   const bool on_the_way = eval.every > 0 && eval.every <= options.train.train.total_steps();
   require_finite_held_out(data, on_the_way ? std::max(eval.tokens, eval.every_tokens) : eval.tokens,
@@ -94,6 +99,7 @@ TrainingRun::TrainingRun(RunOptions options, Data data, fs::path folder, bool re
   const bool fresh = is_fresh(folder_);
   if (!fresh && !resume) fail_exists(folder_);
   require_room(folder_, bytes_to_write(options_, data_, folder_));
+  use_device_kernels(options_.basics.kernels);
   auto sae = make_autoencoder(options_.model);
   sae->initialise(static_cast<std::uint64_t>(options_.basics.seed));
   sae->to(parse_device(options_.basics.device));
@@ -228,6 +234,7 @@ void TrainingRun::log(const StepReport& report) {
 }
 
 void TrainingRun::save_checkpoint() {
+  trainer_->require_finite();
   sae::save_checkpoint(folder_ / "checkpoints", *trainer_,
                        options_.train.checkpoint.keep_checkpoints,
                        {trainer_->total_steps(), data_.fingerprint, replanned_});
@@ -302,8 +309,10 @@ RunOutcome train(const RunOptions& options, const fs::path& folder, bool resume,
   const auto source = run.data().train();
   source->seek(run.trainer().steps_done() * batch);
   check_interrupt();
+  DeviceBatches batches(*source, run.trainer().autoencoder()->W_enc.device(), batch,
+                        run.trainer().total_steps() - run.trainer().steps_done());
   while (!run.finished()) {
-    const StepReport report = run.step(source->next(batch));
+    const StepReport report = run.step(batches.next());
     if (hooks.on_step) hooks.on_step(report, run.trainer().total_steps());
     const bool stop = interrupt_requested() || (hooks.should_stop && hooks.should_stop());
     if (stop && !run.finished()) return stopped(run);

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "sae/base/device.h"
 #include "sae/base/text.h"
 
 namespace sae {
@@ -49,6 +50,16 @@ std::string name_of_training(const Data& data) {
   return data.fingerprint ? data.fingerprint->train.name : "training data";
 }
 
+std::optional<Notice> about_kernels(const RunOptions& options) {
+  const at::Device device = parse_device(options.basics.device);
+  if (!device.is_cuda() || options.basics.kernels == DeviceKernels::kOff) return {};
+  use_device_kernels(options.basics.kernels);
+  const std::string why = prepare_device_kernels(device);
+  if (why.empty()) return {};
+  return Notice{Notice::Kind::kNote,
+                device.str() + ": LibTorch's operators alone, without kernels of our own: " + why};
+}
+
 std::string percent(double share) { return trimmed(100 * share, 1) + " %"; }
 
 }  // namespace
@@ -62,6 +73,7 @@ std::vector<Notice> notices_about(const RunOptions& options, const Data& data) {
   const std::string name = name_of_training(data);
   const std::string held_out =
       data.fingerprint ? data.fingerprint->held_out.name + ", held out" : "held-out data";
+  add(about_kernels(options));
   add(about_whole_batches(train));
   if (data.train_tokens) {
     add(about_passes(train, *data.train_tokens, name));

@@ -50,7 +50,7 @@ Findings check_groups(const RunOptions& options, const ConfigNode& document) {
   Findings findings(document);
   if (options.train.train.screening == Screening::kOn &&
       options.basics.device.starts_with("cuda")) {
-    findings.unused("train.screening", "on a GPU");
+    findings.unused("train.screening", "on a GPU, where it means what auto does");
   }
   if (!knows_truth(options.data) &&
       write_fields(options.eval.truth) != write_fields(TruthOptions{})) {
@@ -103,6 +103,13 @@ ConfigNode complete_model(const ConfigNode& model, std::int64_t d_in) {
 void RunBasics::check(Findings& findings) const {
   const std::string wrong = wrong_device_name(device);
   if (!wrong.empty()) findings.error("device", wrong);
+  if (device == "cpu" && precision == Precision::kTf32) {
+    findings.error("precision",
+                   "got tf32 with device cpu, which has no such products; expected fp32 or bf16");
+  }
+  if (device == "cpu" && kernels != DeviceKernels::kAuto) {
+    findings.unused("kernels", "on a CPU");
+  }
 }
 
 void RunTrainOptions::check(Findings& findings) const { train.check(findings); }

@@ -9,17 +9,24 @@
 
 #include "sae/base/error.h"
 #include "sae/metrics/catalogue.h"
+#include "training/autocast.h"
 #include "training/batch_pass.h"
 #include "training/calibration.h"
+#include "training/device_batches.h"
 
 namespace sae {
+namespace {
+
+constexpr const char* kNotFinite = "the gradient is not finite";
+
+}  // namespace
 
 Trainer::Trainer(std::shared_ptr<Autoencoder> sae, TrainOptions options, std::uint64_t seed,
                  Precision precision)
     : sae_(std::move(sae)),
       options_(std::move(options)),
       seed_(seed),
-      bf16_(precision == Precision::kBf16),
+      precision_(precision),
       adam_(sae_, options_.adam),
       total_steps_(options_.total_steps()),
       logged_at_(std::chrono::steady_clock::now()) {
@@ -44,18 +51,20 @@ StepReport Trainer::step(const at::Tensor& x_in) {
                                          ", expected [B, ", sae_->d_in(), "]"));
   }
   if (!calibrated()) calibrate(x_in);
-  at::Tensor x = x_in.to(sae_->W_enc.options().requires_grad(false), /*non_blocking=*/true);
-  x = input().apply(x);
+  const Tf32Scope tf32(precision_ == Precision::kTf32);
+  // Two conversions: in one, the host would convert before it copies.
+  at::Tensor x = x_in.to(sae_->W_enc.device(), /*non_blocking=*/true);
+  x = input().apply(x.to(sae_->W_enc.scalar_type()));
   const Step step{step_, seed_, total_steps_};
   const bool logged = (step_ + 1) % options_.log_every == 0 || step_ + 1 == total_steps_;
-  const BatchPass pass =
-      run_batch(*sae_, x, step,
-                {.parts = options_.accumulate, .bf16 = bf16_, .measure = logged, .input = input()});
+  const BatchPass pass = run_batch(*sae_, x, step,
+                                   {.parts = options_.accumulate,
+                                    .bf16 = precision_ == Precision::kBf16,
+                                    .measure = logged,
+                                    .input = input()});
   check(pass, x);
   adam_.step(learning_rate(options_.schedule, step_, total_steps_));
-  if ((logged || x.is_cpu()) && !std::isfinite(adam_.gradient_norm().item<double>())) {
-    diverged("the gradient is not finite");
-  }
+  if ((logged || x.is_cpu()) && !finite()) diverged(step_ + 1, kNotFinite);
   if (sae_->resamples(step)) {
     const at::Tensor resampled = sae_->resample(x, pass.errors, step);
     if (resampled.defined()) adam_.forget(resampled);
@@ -77,22 +86,28 @@ StepReport Trainer::step(const at::Tensor& x_in) {
   return report;
 }
 
+bool Trainer::finite() const { return std::isfinite(adam_.gradient_norm().item<double>()); }
+
+void Trainer::require_finite() const {
+  if (!finite()) diverged(step_, kNotFinite);
+}
+
 void Trainer::check(const BatchPass& pass, const at::Tensor& x) const {
   // On a GPU reading a number back stalls the queue, so only logged steps are checked there; a
   // NaN cannot get lost in between.
   if (!x.is_cpu() && pass.metrics.tokens() == 0) return;
   const double loss = pass.total.item<double>();
   const double error = pass.losses.front().second.item<double>();
-  if (!std::isfinite(loss)) diverged("the loss is not finite");
+  if (!std::isfinite(loss)) diverged(step_ + 1, "the loss is not finite");
   const double square = x.square().sum().item<double>() / static_cast<double>(x.size(0));
   if (square > 0 && error > options_.divergence * square) {
-    diverged("the reconstruction error is " + std::to_string(error / square) +
-             " times the mean squared norm of the batch");
+    diverged(step_ + 1, "the reconstruction error is " + std::to_string(error / square) +
+                            " times the mean squared norm of the batch");
   }
 }
 
-void Trainer::diverged(const std::string& what) const {
-  throw DivergenceError("step " + std::to_string(step_ + 1) + ": " + what +
+void Trainer::diverged(std::int64_t step, const std::string& what) {
+  throw DivergenceError("step " + std::to_string(step) + ": " + what +
                         "; lower train.lr, or check the data for outliers");
 }
 
@@ -122,8 +137,9 @@ void Trainer::train(ActivationSource& source,
   }
   logged_at_ = std::chrono::steady_clock::now();
   logged_step_ = step_;
+  DeviceBatches batches(source, sae_->W_enc.device(), options_.batch, total_steps_ - step_);
   while (!finished()) {
-    const StepReport report = step(source.next(options_.batch));
+    const StepReport report = step(batches.next());
     if (on_step && !on_step(report)) return;
   }
 }

@@ -49,6 +49,19 @@ std::string plan_error(const Json& comparison) {
   return "no error";
 }
 
+TEST(ComparisonPlan, RefusesRunsThatDifferInWhatIsForAWholeProcess) {
+  Json comparison = small_comparison();
+  comparison["base"]["device"] = "auto";
+  comparison["members"][1]["config"]["precision"] = "tf32";
+  EXPECT_NE(
+      plan_error(comparison).find("precision: 'topk-1-seed0' has fp32, 'atm-1-seed0' has tf32"),
+      std::string::npos)
+      << plan_error(comparison);
+  comparison["members"][1]["config"] = {{"model", comparison["members"][1]["config"]["model"]},
+                                        {"kernels", "off"}};
+  EXPECT_NE(plan_error(comparison).find("kernels: "), std::string::npos) << plan_error(comparison);
+}
+
 TEST(ComparisonPlan, IsMembersTimesAxesTimesLevelsTimesSeeds) {
   Json comparison = small_comparison();
   comparison["seeds"] = {3, 4};

@@ -97,7 +97,7 @@ TEST_F(EvaluatedComparison, GivesTheNumbersOfSaeEval) {
   alone.path = (path("c") / "runs" / last.name).string();
   alone.data = {path("words.safetensors").string(), path("tasks").string()};
   alone.suites = {"core", "absorption", "probing"};
-  alone.device = "cpu";
+  alone.device = test_device();
   alone.threads = 1;
   alone.sets = {"absorption.min_feats_for_eval=2", "absorption.l1_batch_size=16",
                 "absorption.probe_batch_size=8", "probing.dense=false"};

@@ -140,6 +140,27 @@ TEST_F(Stores, ReadBackWhatWasWrittenInEveryType) {
   }
 }
 
+TEST_F(Stores, HandOutRowsAsTheyAreStoredIfThatIsWished) {
+  for (const at::ScalarType type : {at::kFloat, at::kHalf, at::kBFloat16}) {
+    fs::remove_all(path());
+    const auto store = std::make_shared<const ActivationStore>(write_store(30, 0, type));
+    StoreOptions options;
+    options.held_out = 0.2;
+    StoreSource plain(store, options, Split::kTrain, 1);
+    StoreSource stored(store, options, Split::kTrain, 1);
+    stored.next(7);  // what has been read ahead is of the former form
+    stored.seek(0);
+    stored.set_form({.as_stored = true});
+    for (int i = 0; i < 3; ++i) {
+      const at::Tensor x = stored.next(7);
+      EXPECT_EQ(x.scalar_type(), type);
+      EXPECT_TRUE(at::equal(x.to(at::kFloat), plain.next(7)));
+    }
+    stored.set_form({});
+    EXPECT_EQ(stored.next(7).scalar_type(), at::kFloat);
+  }
+}
+
 TEST_F(Stores, ReadEveryFiniteHalfExactly) {
   at::Tensor bits = at::arange(65536).to(at::kInt);
   bits = bits.masked_select(bits.bitwise_and(0x7c00) != 0x7c00).to(at::kShort).reshape({-1, 64});
@@ -230,9 +251,12 @@ TEST_F(Stores, NameTheShardAndRowOfANaN) {
       write_safetensors(path("x"), {{"x", x.to(dtype)}});
       const ActivationStore store(path("x"));
       EXPECT_NO_THROW(store.rows(0, 4));
-      EXPECT_EQ(message_of([&] { store.rows(0, 6); }),
-                path("x").string() +
-                    ": row 4 has a NaN or infinity; leave such rows out (sae inspect counts them)");
+      const std::string expected =
+          path("x").string() +
+          ": row 4 has a NaN or infinity; leave such rows out (sae inspect counts them)";
+      EXPECT_EQ(message_of([&] { store.rows(0, 6); }), expected);
+      const std::vector<std::int64_t> all{0, 1, 2, 3, 4, 5};
+      EXPECT_EQ(message_of([&] { store.rows(all, {.as_stored = true}); }), expected);
     }
   }
 }

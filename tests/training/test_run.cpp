@@ -206,9 +206,33 @@ TEST_F(Run, DivergenceLeavesTheLastGoodCheckpoint) {
   for (int i = 0; i < 25; ++i) run.step(source->next(32));
   at::Tensor bad = source->next(32);
   bad[0][0] = std::numeric_limits<float>::infinity();
-  EXPECT_THROW(run.step(bad), DivergenceError);
+  // On a GPU only steps that are logged are looked at, and those that are saved.
+  EXPECT_THROW(
+      {
+        for (int i = 0; i < 7; ++i) run.step(bad);
+      },
+      DivergenceError);
   EXPECT_EQ(newest_checkpoint(path("run") / "checkpoints")->filename(), "step-00000020");
   EXPECT_FALSE(TrainingRun::is_complete(path("run")));
+}
+
+TEST_F(Run, NeverSavesWhatIsNotFinite) {
+  Json config = tiny_config(kTopK);
+  config["train"]["log_every"] = 60;
+  const RunOptions options = tiny_run(config);
+  TrainingRun run(options, open_data(options.data, 0), path("run"), false);
+  run.calibrate();
+  const auto source = run.data().train();
+  for (int i = 0; i < 38; ++i) run.step(source->next(32));
+  at::Tensor bad = source->next(32);
+  bad[0][0] = std::numeric_limits<float>::infinity();
+  EXPECT_THROW(
+      {
+        for (int i = 0; i < 2; ++i) run.step(bad);
+      },
+      DivergenceError)
+      << "at 40, which is saved";
+  EXPECT_EQ(newest_checkpoint(path("run") / "checkpoints")->filename(), "step-00000020");
 }
 
 TEST_F(Run, SavesByTheClockToo) {

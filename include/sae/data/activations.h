@@ -8,6 +8,12 @@
 
 namespace sae {
 
+/// In which form batches are wanted, for sources that can.
+struct BatchForm {
+  bool as_stored = false;  ///< float32, float16 or bfloat16, as in the files, instead of float32
+  bool pinned = false;     ///< in memory that a GPU can copy from by itself
+};
+
 /// A stream of activation vectors in a fixed order.
 ///
 /// The order is a pure function of the source's construction (its files, its seed): the batch at
@@ -19,10 +25,13 @@ class ActivationSource {
 
   virtual std::int64_t d_in() const = 0;  ///< D
 
-  /// The next `count` activations, [count, D] float32 on the CPU, contiguous. Advances position by
-  /// `count`. Sources never end: a finite store starts its next epoch, in a new order.
-  /// Throws DataError for a damaged file or a NaN or Inf in it.
+  /// The next `count` activations, [count, D] on the CPU, contiguous, float32 unless another form
+  /// was asked for. Advances position by `count`. Sources never end: a finite store starts its next
+  /// epoch, in a new order. Throws DataError for a damaged file or a NaN or Inf in it.
   virtual at::Tensor next(std::int64_t count) = 0;
+
+  /// A wish for the batches to come; a source may go on with plain float32.
+  virtual void set_form(const BatchForm& /*form*/) {}
 
   virtual std::int64_t position() const = 0;     ///< activations handed out so far
   virtual void seek(std::int64_t position) = 0;  ///< as if `position` had been handed out

@@ -64,9 +64,10 @@ class ActivationStore {
   std::optional<double> mean_norm() const;  ///< as the manifest says
   const nlohmann::json& source() const;     ///< provenance, from the manifest; null for a bare file
 
-  /// Activations of rows `indices` (each in [0, size())), [n, D] float32 on the CPU.
+  /// Activations of rows `indices` (each in [0, size())), [n, D] on the CPU, float32 unless `form`
+  /// wants them as they are stored.
   /// Throws DataError for NaN or Inf (naming shard and row) and for a shard that has changed.
-  at::Tensor rows(std::span<const std::int64_t> indices) const;
+  at::Tensor rows(std::span<const std::int64_t> indices, const BatchForm& form = {}) const;
 
   /// Activations of rows [first, first + count).
   at::Tensor rows(std::int64_t first, std::int64_t count) const;
@@ -117,6 +118,7 @@ class StoreSource : public ActivationSource {
 
   std::int64_t d_in() const override;
   at::Tensor next(std::int64_t count) override;
+  void set_form(const BatchForm& form) override;
   std::int64_t position() const override;
   void seek(std::int64_t position) override;
   std::string description() const override;

@@ -117,8 +117,8 @@ struct AtmMaskOptions {
 /// in the reconstruction and in what penalises activations; a is `nested_weight`, and goes to
 /// `nested_weight_end` in the last part of a run.
 ///
-/// State: three float32 [F] buffers and a step count, registered (they move and save with the
-/// model), changed by observe() only. No gradient flows through the mask.
+/// State: three float32 [F] buffers and a step count, registered (they save and, the count apart,
+/// move with the model), changed by observe() only. No gradient flows through the mask.
 class AtmMask : public torch::nn::Module {
  public:
   AtmMask(std::int64_t d_sae, AtmMaskOptions options);
@@ -134,6 +134,11 @@ class AtmMask : public torch::nn::Module {
   bool active(std::int64_t step) const { return step >= options_.warmup_steps; }
 
   void observe(const BatchStatistics& batch);  ///< once per training step
+
+  // The step count stays on the CPU, where it is read: from a GPU the host would wait for it.
+  void to(at::Device device, at::ScalarType type, bool non_blocking = false) override;
+  void to(at::Device device, bool non_blocking = false) override;
+  using torch::nn::Module::to;
 
   /// [F] >= 0, and [], as if inputs and activations had been `scale` times smaller.
   at::Tensor importance(double scale = 1) const;
@@ -154,8 +159,9 @@ class AtmMask : public torch::nn::Module {
 
  private:
   double threshold_at(std::int64_t step) const;
-  std::int64_t floor() const;                  // latents that min_keep keeps
-  at::Tensor chance_by_rank(Step step) const;  // [F] f64, q of rank 1, 2, ...
+  at::Tensor drawn(std::uint64_t seed, std::int64_t step) const;  // [F], Bernoulli
+  std::int64_t floor() const;                                     // latents that min_keep keeps
+  at::Tensor chance_by_rank(Step step) const;                     // [F] f64, q of rank 1, 2, ...
   double correction() const;
 
   AtmMaskOptions options_;

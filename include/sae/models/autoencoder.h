@@ -105,6 +105,9 @@ class Autoencoder : public torch::nn::Module {
   }
 
   at::Tensor dead() const;  ///< [F] bool: silent for dead_after_tokens
+  /// False where no latent can be dead, which takes no look at the device: so few tokens have been
+  /// observed. True: some may be.
+  bool may_be_dead() const;
   const at::Tensor& silent_tokens() const { return silent_tokens_; }  ///< [F] i64
 
   /// Turns an autoencoder trained on scale * x into the same function of x:
@@ -154,6 +157,9 @@ class Autoencoder : public torch::nn::Module {
   EncodeOptions encoding_;
   std::shared_ptr<AtmMask> mask_;
   at::Tensor silent_tokens_;  // [F] i64
+  // At most so many, as of that version of the tensor, which loading and tests write to as well.
+  mutable std::int64_t silent_at_most_ = 0;
+  mutable std::uint32_t silent_version_ = 0;
 };
 
 /// mean_b sum_d (x - x_hat)^2, the error that every architecture minimises.

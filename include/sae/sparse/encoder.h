@@ -6,7 +6,8 @@
 // entries of it are thrown away. Where the CPU multiplies bfloat16 natively, and the rule keeps
 // little, it is *screened*: computed in bfloat16 with a proven bound on the error, after which only
 // the entries that could be kept are computed in float32. What is kept is the same, and so are the
-// values, up to the order of float32 summation (src/sparse/screen.h has the proof).
+// values, up to the order of float32 summation (src/sparse/screen.h has the proof). So it is on a
+// GPU with kernels of ours for the k largest of each token, in float32 (src/cuda/screen.cu).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,8 +21,8 @@
 namespace sae {
 
 enum class Screening {
-  kAuto,  ///< where it has been measured to be faster
-  kOn,    ///< on every CPU, also where it only costs time; not with float64 weights, nor on a GPU
+  kAuto,  ///< where it has been measured to be faster, and on GPUs, by arithmetic
+  kOn,    ///< on every CPU, also where it only costs time; not with float64 weights
   kOff
 };
 constexpr auto names_of(Screening) { return std::array{"auto", "on", "off"}; }

@@ -22,7 +22,8 @@ enum class Storage { kAuto, kSparse, kDense };
 constexpr auto names_of(Storage) { return std::array{"auto", "sparse", "dense"}; }
 
 /// Share of kept entries above which the dense path is faster, on the given device and for weights
-/// [F, D]. Measured for the CPU with `scripts/bench_density.py`; the GPU's value is a guess.
+/// [F, D], in the precision that holds now. Measured for the CPU with `scripts/bench_density.py`,
+/// arithmetic for GPUs.
 double dense_above(const at::Device& device, std::int64_t d_sae, std::int64_t d_in);
 
 /// How to decide: `storage`, and for kAuto the share above which a pattern is dense.
@@ -56,6 +57,7 @@ using SelectionRule = std::variant<Above, Positive, LargestOfToken, LargestOfBat
 struct Selection {
   c10::intrusive_ptr<Pattern> pattern;
   at::Tensor keep;  // [B, F] bool, only for a dense pattern that keeps some entries; else undefined
+  at::Tensor values;  // [nnz] h at a sparse pattern, padding 0, where it is at hand; else undefined
 };
 
 /// Applies the rule to h. std::invalid_argument for counts below 1.

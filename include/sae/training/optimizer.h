@@ -54,8 +54,9 @@ class Adam {
   std::vector<std::pair<std::string, at::Tensor>> state() const;
 
  private:
-  void step_by_rows(double learning_rate);  ///< CPU: one sweep for the norm, one for the update
-  void step_fused(double learning_rate);    ///< ATen's fused kernel, on any device
+  void step_by_rows(double learning_rate);    ///< CPU: a sweep for the norm, one for the update
+  void step_on_device(double learning_rate);  ///< the same by own CUDA kernels
+  void step_fused(double learning_rate);      ///< ATen's fused kernel, on any device
 
   std::shared_ptr<Autoencoder> sae_;
   AdamOptions options_;

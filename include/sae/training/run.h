@@ -24,6 +24,7 @@
 #include "sae/base/interrupt.h"
 #include "sae/base/notice.h"
 #include "sae/config/config_node.h"
+#include "sae/cuda/device_kernels.h"
 #include "sae/data/data.h"
 #include "sae/evaluation/evaluation.h"
 #include "sae/metrics/metrics_log.h"
@@ -39,6 +40,7 @@ struct RunBasics {
   std::string device = "auto";
   std::int64_t threads = 0;
   Precision precision = Precision::kFp32;
+  DeviceKernels kernels = DeviceKernels::kAuto;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -46,7 +48,9 @@ struct RunBasics {
     visit("device", self.device, non_empty, "auto, cpu, cuda or cuda:N");
     visit("threads", self.threads, at_least(0), "CPU threads; 0: all cores");
     visit("precision", self.precision, any,
-          "bf16: dense products under autocast; weights stay fp32");
+          "of dense products, weights stay fp32; bf16: under autocast; tf32: on GPUs");
+    visit("kernels", self.kernels, any,
+          "own CUDA kernels, compiled at first use: where they can be, or never");
   }
 
   void check(Findings& findings) const;

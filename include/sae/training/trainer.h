@@ -37,9 +37,12 @@ constexpr auto names_of(InputCentre) { return std::array{"none", "mean"}; }
 enum class BDecInit { kGeometricMedian, kMean, kZero };
 constexpr auto names_of(BDecInit) { return std::array{"geometric_median", "mean", "zero"}; }
 
-/// kBf16 runs dense products under autocast; weights stay float32.
-enum class Precision { kFp32, kBf16 };
-constexpr auto names_of(Precision) { return std::array{"fp32", "bf16"}; }
+/// Of dense products; weights stay float32, and so does all that is sparse. kBf16: under autocast,
+/// forward and back. kTf32, on GPUs alone: factors are rounded to 10 bits, sums are float32; it is
+/// a setting of the whole process while a step runs, so steps of other precision must not run
+/// beside.
+enum class Precision { kFp32, kBf16, kTf32 };
+constexpr auto names_of(Precision) { return std::array{"fp32", "bf16", "tf32"}; }
 
 struct TrainOptions {
   std::optional<std::int64_t> steps;
@@ -136,6 +139,10 @@ class Trainer {
   /// done. `source` must stand at the position that belongs to `steps_done`.
   void train(ActivationSource& source, const std::function<bool(const StepReport&)>& on_step = {});
 
+  /// DivergenceError if the last step was not finite. On a GPU, steps that are not logged are not
+  /// looked at, since the host would wait: what is saved must be.
+  void require_finite() const;
+
   /// Everything that a later step depends on, besides the autoencoder's own tensors and what
   /// `restore` takes: the moments of Adam and, if inputs are centred, "input_mean" [D].
   std::vector<std::pair<std::string, at::Tensor>> state() const;
@@ -144,12 +151,13 @@ class Trainer {
  private:
   MetricValues measure(const BatchPass& pass, const at::Tensor& importance_before) const;
   void check(const BatchPass& pass, const at::Tensor& x) const;
-  [[noreturn]] void diverged(const std::string& what) const;
+  bool finite() const;
+  [[noreturn]] static void diverged(std::int64_t step, const std::string& what);
 
   std::shared_ptr<Autoencoder> sae_;
   TrainOptions options_;
   std::uint64_t seed_;
-  bool bf16_;
+  Precision precision_;
   Adam adam_;
   std::int64_t total_steps_;
   std::int64_t step_ = 0;

@@ -48,6 +48,15 @@ bool all_finite(const float* values, std::size_t count) {
   return largest < kInfinity;
 }
 
+/// All of `count` 16-bit floats whose exponent is the bits `exponent`.
+bool all_finite(const std::uint16_t* values, std::size_t count, std::uint16_t exponent) {
+  std::uint16_t largest = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    largest = std::max<std::uint16_t>(largest, values[i] & 0x7fffU);
+  }
+  return largest < exponent;
+}
+
 const SafetensorsEntry* find(const SafetensorsHeader& header, std::string_view name) {
   for (const auto& entry : header.entries) {
     if (entry.name == name) return &entry;
@@ -114,6 +123,19 @@ bool Shard::read_row(std::int64_t row, float* out) const {
     convert<double>(from, count, out, [](double value) { return static_cast<float>(value); });
   }
   return all_finite(out, count);
+}
+
+at::ScalarType Shard::stored_type() const {
+  if (dtype == "BF16") return at::kBFloat16;
+  return dtype == "F16" ? at::kHalf : at::kFloat;
+}
+
+bool Shard::copy_row(std::int64_t row, void* out) const {
+  if (stored_type() == at::kFloat) return read_row(row, static_cast<float*>(out));
+  const auto count = static_cast<std::size_t>(width);
+  std::memcpy(out, activations.data() + static_cast<std::size_t>(row) * 2 * count, 2 * count);
+  return all_finite(static_cast<const std::uint16_t*>(out), count,
+                    dtype == "BF16" ? 0x7f80U : 0x7c00U);
 }
 
 void Shard::will_need(std::int64_t row) const {

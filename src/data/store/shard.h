@@ -1,5 +1,7 @@
-// One file of a store: its rows in memory, and their conversion to float32.
+// One file of a store: its rows in memory, as they are and as float32.
 #pragma once
+
+#include <c10/core/ScalarType.h>
 
 #include <cstdint>
 #include <filesystem>
@@ -25,6 +27,12 @@ struct Shard {
 
   /// Row `row` as float32. False if a value is NaN or infinite.
   bool read_row(std::int64_t row, float* out) const;
+
+  /// The type of rows as they are stored; float64, which nobody computes with, comes as float32.
+  at::ScalarType stored_type() const;
+
+  /// Row `row` in that type. False if a value is NaN or infinite.
+  bool copy_row(std::int64_t row, void* out) const;
 
   /// Tells the kernel that a row is wanted soon.
   void will_need(std::int64_t row) const;

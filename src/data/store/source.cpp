@@ -58,8 +58,8 @@ struct StoreSource::Impl {
     return indices;
   }
 
-  at::Tensor read(std::int64_t at, std::int64_t count) const {
-    return store->rows(rows_at(at, count));
+  at::Tensor read(std::int64_t at, std::int64_t count, const BatchForm& form) const {
+    return store->rows(rows_at(at, count), form);
   }
 
   /// The background thread: reads batches of `ahead_count` from `ahead_position` on.
@@ -69,10 +69,11 @@ struct StoreSource::Impl {
       changed.wait(lock, [&] { return stopping || (reading && ready.size() < depth); });
       if (stopping) return;
       const std::int64_t plan_now = plan, at = ahead_position, count = ahead_count;
+      const BatchForm wanted = form;
       lock.unlock();
       Batch batch;
       try {
-        batch.activations = read(at, count);
+        batch.activations = read(at, count, wanted);
       } catch (...) {
         batch.error = std::current_exception();
       }
@@ -95,8 +96,15 @@ struct StoreSource::Impl {
     changed.notify_all();
   }
 
+  void set_form(const BatchForm& wanted) {
+    const std::lock_guard lock(mutex);
+    if (wanted.as_stored == form.as_stored && wanted.pinned == form.pinned) return;
+    form = wanted;
+    front_position = -1;  // what has been read ahead is of the former form
+  }
+
   at::Tensor next(std::int64_t count) {
-    if (depth == 0) return read(position, count);
+    if (depth == 0) return read(position, count, form);
     std::unique_lock lock(mutex);
     if (position != front_position || count != ahead_count) read_ahead_from(position, count);
     changed.wait(lock, [&] { return !ready.empty(); });
@@ -117,6 +125,7 @@ struct StoreSource::Impl {
   std::int64_t position = 0;
 
   std::mutex mutex;  ///< guards what follows
+  BatchForm form;
   std::condition_variable changed;
   std::deque<Batch> ready;
   std::int64_t plan = 0;             ///< counts the calls of read_ahead_from
@@ -154,6 +163,8 @@ at::Tensor StoreSource::next(std::int64_t count) {
   impl_->position += count;
   return batch;
 }
+
+void StoreSource::set_form(const BatchForm& form) { impl_->set_form(form); }
 
 void StoreSource::seek(std::int64_t position) {
   if (position < 0) throw std::invalid_argument("StoreSource: position must not be negative");

@@ -184,10 +184,14 @@ at::ScalarType ActivationStore::dtype() const {
   return dtype == "F16" ? at::kHalf : at::kBFloat16;
 }
 
-at::Tensor ActivationStore::rows(std::span<const std::int64_t> indices) const {
+at::Tensor ActivationStore::rows(std::span<const std::int64_t> indices,
+                                 const BatchForm& form) const {
   const auto count = static_cast<std::int64_t>(indices.size());
-  at::Tensor batch = at::empty({count, impl_->d_in}, at::kFloat);
-  auto* out = batch.data_ptr<float>();
+  const at::ScalarType type = form.as_stored ? impl_->shards[0].stored_type() : at::kFloat;
+  at::Tensor batch = at::empty({count, impl_->d_in},
+                               at::TensorOptions().dtype(type).pinned_memory(form.pinned));
+  auto* out = static_cast<char*>(batch.mutable_data_ptr());
+  const std::int64_t row_bytes = impl_->d_in * static_cast<std::int64_t>(batch.element_size());
   // In the order of the file, so that neighbouring rows share pages and reads.
   std::vector<std::size_t> order(indices.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -210,9 +214,10 @@ at::Tensor ActivationStore::rows(std::span<const std::int64_t> indices) const {
       shard->file->check_unchanged();
     }
     const std::int64_t row = index - shard->first;
-    if (!shard->read_row(row, out + static_cast<std::int64_t>(i) * impl_->d_in)) {
-      throw not_finite(place_of(index));
-    }
+    char* to = out + static_cast<std::int64_t>(i) * row_bytes;
+    const bool finite = form.as_stored ? shard->copy_row(row, to)
+                                       : shard->read_row(row, reinterpret_cast<float*>(to));
+    if (!finite) throw not_finite(place_of(index));
   }
   return batch;
 }
