@@ -30,8 +30,8 @@ inline void write_text(const std::filesystem::path& path, const std::string& tex
 }
 
 /// A run that takes a fraction of a second on one thread; it logs, evaluates and saves often.
-/// Where tests of runs train: on the fake GPU if ctest has preloaded it, by LibTorch's operators, for
-/// kernels of ours are slow there and have tests of their own.
+/// Where tests of runs train: on the fake GPU if ctest has preloaded it, by LibTorch's operators,
+/// for kernels of ours are slow there and have tests of their own.
 inline std::string test_device() { return std::getenv("SAE_FAKE_GPU") ? "cuda" : "cpu"; }
 inline std::string test_kernels() { return test_device() == "cuda" ? "off" : "auto"; }
 

@@ -188,8 +188,8 @@ at::Tensor ActivationStore::rows(std::span<const std::int64_t> indices,
                                  const BatchForm& form) const {
   const auto count = static_cast<std::int64_t>(indices.size());
   const at::ScalarType type = form.as_stored ? impl_->shards[0].stored_type() : at::kFloat;
-  at::Tensor batch = at::empty({count, impl_->d_in},
-                               at::TensorOptions().dtype(type).pinned_memory(form.pinned));
+  at::Tensor batch =
+      at::empty({count, impl_->d_in}, at::TensorOptions().dtype(type).pinned_memory(form.pinned));
   auto* out = static_cast<char*>(batch.mutable_data_ptr());
   const std::int64_t row_bytes = impl_->d_in * static_cast<std::int64_t>(batch.element_size());
   // In the order of the file, so that neighbouring rows share pages and reads.
