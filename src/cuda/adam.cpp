@@ -42,11 +42,11 @@ at::Tensor adam_step(const std::vector<AdamParameter>& parameters, const AdamSet
   }
   at::Tensor norm = at::empty({}, doubles.dtype(at::kFloat));
   const at::Tensor scalars = at::empty({kScalars}, norm.options());
+  launch(device, "adam_scalars", {1}, 32, total.const_data_ptr<double>(),
+         floats_of(settings.updates), settings.learning_rate, settings.beta1, settings.beta2,
+         settings.epsilon, settings.clip_norm, mutable_floats_of(scalars), mutable_floats_of(norm));
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const AdamParameter& one = parameters[i];
-    launch(device, "adam_scalars", {1}, 32, total.const_data_ptr<double>(), floats_of(one.updates),
-           settings.learning_rate, settings.beta1, settings.beta2, settings.epsilon,
-           settings.clip_norm, mutable_floats_of(scalars), mutable_floats_of(norm));
     launch(device, "adam_update", {rows_of(one)}, 256, floats_of(one.gradient),
            mutable_floats_of(one.weight), mutable_floats_of(one.first),
            mutable_floats_of(one.second), static_cast<unsigned short*>(nullptr),

@@ -10,12 +10,12 @@ namespace sae::cuda {
 
 struct AdamParameter {
   at::Tensor weight, gradient, first, second;  // contiguous, of one size
-  at::Tensor updates;                          // [] f32, counting this one
   bool unit;                                   // rows of [F, D] are projected, and return to norm 1
 };
 
 struct AdamSettings {
   double learning_rate, beta1, beta2, epsilon, clip_norm;
+  at::Tensor updates;  // [] f32 on the device, counting this one
 };
 
 /// Returns the gradient's norm [], after projection and before clipping.

@@ -52,11 +52,11 @@ void Adam::step(double learning_rate) {
 void Adam::step_on_device(double learning_rate) {
   std::vector<cuda::AdamParameter> all;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    all.push_back({parameters_[i], parameters_[i].grad(), first_[i], second_[i], updates_[i],
+    all.push_back({parameters_[i], parameters_[i].grad(), first_[i], second_[i],
                    sae_->unit_norm_decoder() && parameters_[i].is_same(sae_->W_dec)});
   }
-  gradient_norm_ = cuda::adam_step(
-      all, {learning_rate, options_.beta1, options_.beta2, options_.epsilon, options_.clip_norm});
+  gradient_norm_ = cuda::adam_step(all, {learning_rate, options_.beta1, options_.beta2,
+                                         options_.epsilon, options_.clip_norm, updates_.front()});
 }
 
 void Adam::step_fused(double learning_rate) {

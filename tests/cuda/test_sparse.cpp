@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cuda_on_cpu.h"
+#include "numbers.h"
 // The prelude goes first.
 // clang-format off
 #include "../../src/cuda/common.cuh"
@@ -20,21 +21,7 @@
 namespace {
 
 using Longs = std::vector<long long>;
-using Floats = std::vector<float>;
 
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-std::size_t at(long long i) { return static_cast<std::size_t>(i); }
-long long ceiling(long long a, long long b) { return (a + b - 1) / b; }
-
-Floats normal(long long n, unsigned seed, float scale = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> distribution;
-  Floats all(at(n));
-  for (float& x : all) x = scale * distribution(random);
-  return all;
-}
 Floats poisoned(long long n) { return Floats(at(n), kNaN); }
 
 bool same_bytes(const Floats& a, const Floats& b) {

@@ -10,6 +10,7 @@
 #include "sae/training/trainer.h"
 #include "sparse/screen.h"
 #include "support/sae_testing.h"
+#include "training/autocast.h"
 
 namespace sae {
 namespace {
@@ -30,6 +31,21 @@ std::vector<std::pair<std::string, SelectionRule>> rules() {
           {"cut off", Above{at::scalar_tensor(1.0, at::kFloat), /*activation_cuts=*/false}},
           {"top", LargestOfToken{5}},
           {"batch top", LargestOfBatch{5 * kTokens}}};
+}
+
+TEST(Encoder, UnderAutocastTheBackwardProductIsOfLowerPrecisionToo) {
+  const at::Tensor x = normal({kTokens, kWidth}, 4).to(at::kFloat);
+  const at::Tensor slope = normal({kTokens, kLatents}, 5).to(at::kFloat);
+  const EncoderWeights weights = random_weights();
+  const auto encoded = [&] {
+    const Bf16Scope bf16(true, at::kCPU);
+    return encode(x, weights, Positive{}, {Storage::kDense, Screening::kOff});
+  };
+  (encoded().values() * slope).sum().backward();
+  const at::Tensor centred = (x - weights.b_dec).detach();
+  const at::Tensor low = at::mm(slope.t().to(at::kBFloat16), centred.to(at::kBFloat16));
+  EXPECT_TRUE(at::equal(weights.W_enc.grad(), low.to(at::kFloat)));
+  EXPECT_FALSE(at::equal(weights.W_enc.grad(), at::mm(slope.t(), centred)));
 }
 
 TEST(Encoder, EveryWayToEncodeGivesTheSameValuesAndGradients) {
