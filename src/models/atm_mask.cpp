@@ -21,6 +21,11 @@ std::string wrong_weights(const std::vector<double>& weights) {
          " numbers, expected 3: magnitude, frequency, contribution";
 }
 
+/// Latents by falling importance [F], the first among equals first.
+at::Tensor by_rank(const at::Tensor& importance) {
+  return at::argsort(importance, /*stable=*/true, /*dim=*/0, /*descending=*/true);
+}
+
 }  // namespace
 
 bool AtmMaskOptions::uses_theta() const {
@@ -190,8 +195,8 @@ at::Tensor AtmMask::mask_probability(std::int64_t step) const {
   return at::where(limit > 0, 1 - at::exp(-options_.rate * shortfall), at::zeros_like(value));
 }
 
-at::Tensor AtmMask::drawn(std::uint64_t seed, std::int64_t step) const {
-  const at::Tensor probability = mask_probability(step);
+at::Tensor AtmMask::drawn(std::uint64_t seed, std::int64_t step,
+                          const at::Tensor& probability) const {
   if (cuda::has_kernels(probability)) {
     return cuda::bernoulli_mask(seed, static_cast<std::uint32_t>(Stream::kMask),
                                 static_cast<std::uint64_t>(step), probability.contiguous());
@@ -216,15 +221,17 @@ at::Tensor AtmMask::sample(std::uint64_t seed, std::int64_t step) const {
     Rng rng(seed, Stream::kMask, static_cast<std::uint64_t>(step));
     const double width = std::floor(std::pow(static_cast<double>(d_sae), rng.uniform()));
     const std::int64_t keep = std::clamp(static_cast<std::int64_t>(width), floor(), d_sae);
-    const at::Tensor order = at::argsort(value, /*stable=*/true, /*dim=*/0, /*descending=*/true);
-    return at::zeros_like(value).index_fill_(0, order.slice(0, 0, keep), 1);
+    return at::zeros_like(value).index_fill_(0, by_rank(value).slice(0, 0, keep), 1);
   }
-  at::Tensor mask = drawn(seed, step);
+  if (options_.draw == MaskDraw::kRanked) {
+    const at::Tensor masked = (1 - chance_by_rank(/*weight=*/1)).to(value.scalar_type());
+    return drawn(seed, step, at::empty_like(value).index_copy_(0, by_rank(value), masked));
+  }
+  at::Tensor mask = drawn(seed, step, mask_probability(step));
   if (floor() == 0) return mask;
   // Kept latents rank before all masked ones, masked ones by importance: the first `floor` stay.
   const at::Tensor rank = at::where(mask > 0, at::full_like(value, INFINITY), value);
-  const at::Tensor order = at::argsort(rank, /*stable=*/true, /*dim=*/0, /*descending=*/true);
-  return mask.index_fill_(0, order.slice(0, 0, floor()), 1);
+  return mask.index_fill_(0, by_rank(rank).slice(0, 0, floor()), 1);
 }
 
 std::int64_t AtmMask::floor() const {
@@ -240,21 +247,20 @@ double AtmMask::nested_weight(Step step) const {
   return options_.nested_weight_end + (begin - options_.nested_weight_end) * left;
 }
 
-at::Tensor AtmMask::chance_by_rank(Step step) const {
+at::Tensor AtmMask::chance_by_rank(double weight) const {
   const std::int64_t d_sae = magnitude_.size(0);
   const auto options = magnitude_.options().dtype(at::kDouble);
   if (d_sae == 1) return at::ones({1}, options);
   const at::Tensor rank = at::arange(1, d_sae + 1, options);
-  at::Tensor chance = 1 - nested_weight(step) / std::log(static_cast<double>(d_sae)) * rank.log();
+  at::Tensor chance = 1 - weight / std::log(static_cast<double>(d_sae)) * rank.log();
   chance.slice(0, 0, floor()).fill_(1);
   return chance;
 }
 
 Nesting AtmMask::nesting(Step step) const {
   const at::NoGradGuard no_grad;
-  const at::Tensor order =
-      at::argsort(importance(), /*stable=*/true, /*dim=*/0, /*descending=*/true);
-  const at::Tensor chance = chance_by_rank(step);
+  const at::Tensor order = by_rank(importance());
+  const at::Tensor chance = chance_by_rank(nested_weight(step));
   return {.rank = at::empty_like(order).index_copy_(0, order,
                                                     at::arange(order.size(0), order.options())),
           .chance = at::empty_like(chance).index_copy_(0, order, chance)};
@@ -285,7 +291,8 @@ std::map<std::string, double> AtmMask::metrics(Step step, const at::Tensor& mask
   }
   if (options_.draw == MaskDraw::kExpected) {
     values["nested_weight"] = active(step.index) ? nested_weight(step) : 0;
-    values["masked"] = active(step.index) ? 1 - chance_by_rank(step).mean().item<double>() : 0;
+    values["masked"] =
+        active(step.index) ? 1 - chance_by_rank(nested_weight(step)).mean().item<double>() : 0;
   } else {
     values["masked"] = 1 - mask.mean().item<double>();
   }

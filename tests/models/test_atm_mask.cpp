@@ -225,6 +225,35 @@ TEST(AtmMask, InExpectationALatentTakesPartWithTheChanceThatANestedDrawKeepsIt) 
   EXPECT_EQ(mask_of({3}, options).nesting({0, 0}).chance[0].item<double>(), 1) << "of one latent";
 }
 
+TEST(AtmMask, RankedDrawsKeepEachLatentByItselfWithTheChanceOfANestedDraw) {
+  AtmMaskOptions options = no_floor();
+  options.draw = MaskDraw::kRanked;
+  constexpr std::int64_t kLatents = 16;
+  const at::Tensor value = normal({kLatents}, 1).abs();
+  const at::Tensor order = value.argsort(/*dim=*/0, /*descending=*/true);
+  constexpr int kSteps = 4000;
+  for (const double floor : {0.0, 0.25}) {
+    options.min_keep = floor;
+    const AtmMask mask = mask_of(numbers(value), options);
+    at::Tensor drawn = at::empty({kSteps, kLatents});
+    for (int step = 0; step < kSteps; ++step) drawn[step] = mask.sample(9, step);
+    drawn = drawn.index_select(1, order).to(at::kDouble);
+    const Numbers share = numbers(drawn.mean(0));
+    for (std::int64_t rank = 1; rank <= kLatents; ++rank) {
+      const double q = rank <= floor * kLatents ? 1 : 1 - std::log(rank) / std::log(kLatents);
+      EXPECT_NEAR(share[static_cast<std::size_t>(rank - 1)], q,
+                  4 * std::sqrt(q * (1 - q) / kSteps) + 1e-9)
+          << rank << " floor " << floor;
+    }
+    // Apart from each other: rank 6 without rank 5, which a nested draw never keeps.
+    const double alone = ((1 - drawn.select(1, 4)) * drawn.select(1, 5)).mean().item<double>();
+    const double expected = (1 - share[4]) * share[5];
+    EXPECT_NEAR(alone, expected, 4 * std::sqrt(expected / kSteps)) << "floor " << floor;
+    ASSERT_GT(expected, 0.1);
+  }
+  EXPECT_EQ(numbers(mask_of({3}, options).sample(9, 1)), (Numbers{1})) << "of one latent";
+}
+
 TEST(AtmMask, TheNestedWeightStaysAndThenGoesToItsEndOverTheRun) {
   AtmMaskOptions options;
   options.draw = MaskDraw::kExpected;
@@ -259,7 +288,7 @@ TEST(AtmMask, HasThreeFormsOfInference) {
 TEST(AtmMask, IsAFunctionOfSeedStepAndStatisticsOnAnyNumberOfThreads) {
   const int before = at::get_num_threads();
   constexpr std::int64_t kLatents = 200'000;  // enough for parallel reductions
-  for (const MaskDraw draw : {MaskDraw::kBernoulli, MaskDraw::kNested}) {
+  for (const MaskDraw draw : {MaskDraw::kBernoulli, MaskDraw::kNested, MaskDraw::kRanked}) {
     AtmMaskOptions options = no_floor();
     options.draw = draw;
     const AtmMask mask = mask_of(numbers(normal({kLatents}, 1).abs()), options);

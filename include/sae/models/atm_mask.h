@@ -22,8 +22,10 @@ constexpr auto names_of(Importance) {
   return std::array{"product", "mean", "weighted", "magnitude", "frequency", "contribution"};
 }
 
-enum class MaskDraw { kBernoulli, kNested, kExpected };
-constexpr auto names_of(MaskDraw) { return std::array{"bernoulli", "nested", "expected"}; }
+enum class MaskDraw { kBernoulli, kNested, kExpected, kRanked };
+constexpr auto names_of(MaskDraw) {
+  return std::array{"bernoulli", "nested", "expected", "ranked"};
+}
 
 /// Which reconstructions are trained.
 enum class MaskPaths { kMasked, kBoth };
@@ -69,7 +71,8 @@ struct AtmMaskOptions {
           "share of latents that is always kept (retention floor)");
     visit("draw", self.draw, any,
           "bernoulli: the paper's; nested: keep the floor(F^u) most important, u ~ U(0, 1); "
-          "expected: train the mean over all of these widths, without a draw");
+          "expected: train the mean over all of these widths, without a draw; ranked: each latent "
+          "by itself with nested's chance");
     visit("paths", self.paths, any,
           "train the masked reconstruction (the paper's), or it and the unmasked one");
     visit("inference", self.inference, any,
@@ -115,7 +118,9 @@ struct AtmMaskOptions {
 ///     q_i = (1 - a) + a P(floor(F^u) >= r_i) = 1 - a ln r_i / ln F,     1 where r_i <= min_keep F
 ///
 /// in the reconstruction and in what penalises activations; a is `nested_weight`, and goes to
-/// `nested_weight_end` in the last part of a run.
+/// `nested_weight_end` in the last part of a run. `draw: ranked`, ours too, keeps latent i with the
+/// chance q_i of a = 1, that of a nested draw, but each latent by itself, as Bernoulli masks do:
+/// what differs from nested is that a child may take part without its parent.
 ///
 /// State: three float32 [F] buffers and a step count, registered (they save and, the count apart,
 /// move with the model), changed by observe() only. No gradient flows through the mask.
@@ -159,9 +164,10 @@ class AtmMask : public torch::nn::Module {
 
  private:
   double threshold_at(std::int64_t step) const;
-  at::Tensor drawn(std::uint64_t seed, std::int64_t step) const;  // [F], Bernoulli
-  std::int64_t floor() const;                                     // latents that min_keep keeps
-  at::Tensor chance_by_rank(Step step) const;                     // [F] f64, q of rank 1, 2, ...
+  // [F] of 0 and 1, each latent by itself; `probability` [F] f32 of being masked
+  at::Tensor drawn(std::uint64_t seed, std::int64_t step, const at::Tensor& probability) const;
+  std::int64_t floor() const;                      // latents that min_keep keeps
+  at::Tensor chance_by_rank(double weight) const;  // [F] f64, q of rank 1, 2, ... at weight a
   double correction() const;
 
   AtmMaskOptions options_;

@@ -75,7 +75,7 @@ Json model_of(const BenchCase& one) {
   model["mask"] = Json{{"warmup_steps", 1}, {"draw", name_of(*one.mask)}};
   if (*one.mask == MaskDraw::kBernoulli) return model;
   model["mask"].update(Json{{"importance", "frequency"}, {"min_keep", 0}});
-  if (*one.mask == MaskDraw::kNested) model["mask"]["paths"] = "both";
+  if (*one.mask != MaskDraw::kExpected) model["mask"]["paths"] = "both";
   return model;
 }
 

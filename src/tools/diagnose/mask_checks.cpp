@@ -59,7 +59,7 @@ Check check_mask_share(const RunRecord& run, const DiagnoseOptions& limits) {
   const double masked = median(series(rows, "mask.masked"));
   const double theta = median(series(rows, "mask.theta"));
   const bool nothing = masked <= limits.masked_least;
-  // A nested draw keeps few latents on most steps, and all of them on some.
+  // A nested draw keeps few latents on most steps and all of them on some; a ranked one few always.
   const bool collapsed = mask.draw == MaskDraw::kBernoulli && masked >= limits.masked_most;
   Check check{
       "mask_share",
@@ -141,7 +141,7 @@ Check check_mask_importance(const RunRecord& run, const DiagnoseOptions& limits)
 
 Check check_mask_theta(const RunRecord& run, const DiagnoseOptions& limits) {
   if (run.mask->draw != MaskDraw::kBernoulli) {
-    return skipped("mask_theta", "a nested mask has no threshold");
+    return skipped("mask_theta", "a mask by rank has no threshold");
   }
   std::vector<double> theta = theta_of_one_part(run);
   theta.erase(theta.begin(), theta.begin() + static_cast<std::ptrdiff_t>(theta.size() / 2));
@@ -186,7 +186,7 @@ Check check_mask_retention(const RunRecord& run, const DiagnoseOptions& limits) 
               ""};
   if (fired) {
     check.change =
-        run.mask->draw == MaskDraw::kNested
+        run.mask->draw != MaskDraw::kBernoulli
             ? "too few latents are left to reconstruct from: raise model.mask.min_keep "
               "(" +
                   brief(run.mask->min_keep) + ") or set model.mask.paths=both"
