@@ -4,18 +4,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
 #include "base/parallel.h"
 #include "comparison/evaluation.h"
+#include "comparison/folder.h"
 #include "comparison/preflight.h"
 #include "comparison/training.h"
 #include "comparison/waves.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
-#include "sae/base/folder_lock.h"
 #include "sae/base/interrupt.h"
 #include "sae/base/version.h"
 #include "sae/evaluation/ranking.h"
@@ -27,63 +26,6 @@ namespace sae {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
-
-Json read_json(const fs::path& path) {
-  try {
-    return Json::parse(read_file(path));
-  } catch (const Json::exception& error) {
-    throw DataError(path.string() + ": " + error.what());
-  }
-}
-
-/// What all runs of a comparison share, which must agree for it to go on.
-Json common_to_all(const Json& settings) {
-  const Json base = settings.value("base", Json());
-  return base.is_object() ? run_identity(base) : base;
-}
-
-fs::path record_of(const fs::path& folder) { return folder / "comparison.json"; }
-
-/// Whether nothing is there but what those leave who were refused or killed before they trained:
-/// folders of runs without anything in them that is seen.
-bool nothing_begun(const fs::path& folder) {
-  if (is_fresh(folder)) return true;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(".")) continue;
-    if (name != "runs" || !entry.is_directory()) return false;
-    const fs::directory_iterator runs(entry.path());
-    const auto fresh = [](const auto& run) { return run.is_directory() && is_fresh(run.path()); };
-    if (!std::all_of(begin(runs), end(runs), fresh)) return false;
-  }
-  return true;
-}
-
-/// ConfigError unless the folder is new, or one that this comparison was started in before.
-/// Members, levels and seeds may come and go; that a run is what it was is looked at before
-/// training.
-void require_own_folder(const ComparisonPlan& plan, const fs::path& folder) {
-  const fs::path record = record_of(folder);
-  if (fs::exists(record)) {
-    if (common_to_all(read_json(record)) != common_to_all(*plan.settings)) {
-      throw ConfigError(folder.string() +
-                        ": holds a comparison with another base; choose another --out");
-    }
-    return;
-  }
-  if (!nothing_begun(folder)) {
-    throw ConfigError(folder.string() + ": exists and is no comparison; choose another --out");
-  }
-}
-
-/// From here on the folder is this comparison's: not before, so that one that is refused leaves
-/// nothing in the way of the next try.
-void claim_folder(const ComparisonPlan& plan, const fs::path& folder) {
-  remove_stale_staging(folder);  // of a process killed before the next line was done
-  write_file_atomically(record_of(folder), plan.settings->dump(2) + "\n");
-}
-
 RunResult result_of(const Entrant& entrant) {
   RunResult result;
   result.name = entrant.plan->name;
@@ -124,7 +66,9 @@ ComparisonResult gather(const ComparisonPlan& plan, const std::vector<Entrant>& 
   result.command = command;
   result.versions = {{"sae", kVersion}, {"libtorch", kTorchVersion}};
   result.members = plan.members;
-  for (const Entrant& entrant : entrants) result.runs.push_back(result_of(entrant));
+  for (const Entrant& entrant : entrants) {
+    result.runs.push_back(entrant.ours ? result_of(entrant) : RunResult{});
+  }
   return result;
 }
 
@@ -132,6 +76,7 @@ void report_progress(const std::vector<Entrant>& entrants, const CompareHooks& h
   if (!hooks.on_progress) return;
   std::int64_t done = 0, total = 0, finished = 0;
   for (const Entrant& one : entrants) {
+    if (!one.ours) continue;
     done += one.done;
     total += one.steps();
     finished += one.over() ? 1 : 0;
@@ -142,12 +87,15 @@ void report_progress(const std::vector<Entrant>& entrants, const CompareHooks& h
 }  // namespace
 
 CompareOutcome compare(const ComparisonPlan& plan, const fs::path& folder,
-                       const std::string& command, const CompareHooks& hooks) {
-  const FolderLock lock(folder);
-  require_own_folder(plan, folder);
+                       const std::string& command, const CompareHooks& hooks, const Share& share) {
+  const ComparisonFolder own(plan, folder, share);
   std::vector<Entrant> entrants;
   for (const PlannedRun& run : plan.runs) {
     entrants.push_back(make_entrant(run, folder / "runs" / run.name));
+  }
+  if (!share.is_whole()) {
+    for (Entrant& one : entrants) one.ours = false;
+    for (const std::size_t i : runs_of(plan, share)) entrants[i].ours = true;
   }
   const auto threads = static_cast<std::size_t>(threads_for(plan.basics.jobs));
   // Words that cannot be evaluated are found before hours of training, not after.
@@ -171,12 +119,16 @@ CompareOutcome compare(const ComparisonPlan& plan, const fs::path& folder,
        check_before_training(folder, entrants, evaluator ? &*evaluator : nullptr, data)) {
     tell(notice);
   }
-  claim_folder(plan, folder);
+  own.claim();
   if (!train_in_waves(plan, groups, threads, after_chunk)) return {};
   CompareOutcome outcome{true, gather(plan, entrants, command)};
   if (evaluator &&
       !evaluate_runs(plan, *evaluator, entrants, data, folder, threads, hooks, outcome.result)) {
     return {};
+  }
+  if (!share.is_whole()) {
+    std::erase_if(outcome.result.runs, [](const RunResult& run) { return run.name.empty(); });
+    return outcome;
   }
   write_file_atomically(folder / "results.json", to_json(outcome.result) + "\n");
   write_file_atomically(folder / "results.csv", to_csv(outcome.result));

@@ -80,7 +80,7 @@ class SuitesOfRuns {
         data_(data),
         hooks_(hooks) {
     for (std::size_t i = 0; i < entrants.size(); ++i) {
-      if (entrants[i].failure.empty()) jobs_.push_back({i, std::nullopt});
+      if (entrants[i].ours && entrants[i].failure.empty()) jobs_.push_back({i, std::nullopt});
     }
     add_controls();
   }
@@ -112,18 +112,19 @@ class SuitesOfRuns {
   };
 
   /// The identity is the same for all runs; the others match the L0 of each level of one member.
+  /// Each goes with the run that it is made from.
   void add_controls() {
     std::optional<std::int64_t> seed;
     std::vector<std::size_t> bases;
-    for (const Job& job : jobs_) {
-      const PlannedRun& run = *entrants_[job.run].plan;
-      if (run.member != options_.controls_of) continue;
+    for (std::size_t i = 0; i < entrants_.size(); ++i) {
+      const PlannedRun& run = *entrants_[i].plan;
+      if (run.member != options_.controls_of || !entrants_[i].failure.empty()) continue;
       if (!seed) seed = run.options.basics.seed;
-      if (run.options.basics.seed == *seed) bases.push_back(job.run);
+      if (run.options.basics.seed == *seed) bases.push_back(i);
     }
     for (const Control control : options_.controls) {
       for (const std::size_t base : bases) {
-        jobs_.push_back({base, control});
+        if (entrants_[base].ours) jobs_.push_back({base, control});
         if (control == Control::kIdentity) break;
       }
     }

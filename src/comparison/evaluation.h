@@ -52,7 +52,7 @@ class RunEvaluator {
   SuiteRunner runner_;
 };
 
-/// The suites of every finished run of `entrants`, which `result.runs` follows, and of the
+/// The suites of every finished run of ours in `entrants`, which `result.runs` follows, and of the
 /// controls, added to `result`. False if it was told to stop.
 bool evaluate_runs(const ComparisonPlan& plan, const RunEvaluator& evaluator,
                    const std::vector<Entrant>& entrants, ComparisonData& data,

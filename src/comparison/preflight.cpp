@@ -114,6 +114,10 @@ class Preflight {
       : folder_(folder), evaluator_(evaluator), data_(data) {}
 
   void look_at(const Entrant& one) {
+    if (!one.ours) {  // who trains it looks at it; of one that is there its data must agree
+      if (TrainingRun::is_complete(one.folder)) recall(one);
+      return;
+    }
     const bool trains = one.failure.empty() && !TrainingRun::is_complete(one.folder);
     if (trains || (evaluator_ != nullptr && one.failure.empty())) open_data_of(one, trains);
     if (!is_fresh(one.folder)) recall(one);

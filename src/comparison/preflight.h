@@ -26,10 +26,11 @@ class ComparisonData {
   std::map<std::string, Data> opened_;
 };
 
-/// Opens the data of every run that is to be trained or, with an `evaluator`, evaluated. Throws
-/// what such a run would throw: for data that it cannot be trained or evaluated on, for folders
-/// that hold another run, for a disk without room. DataError too if runs that are kept were trained
-/// on other data than the others are, or than the data are now. Returns what is worth saying.
+/// Opens the data of every run of ours that is to be trained or, with an `evaluator`, evaluated.
+/// Throws what such a run would throw: for data that it cannot be trained or evaluated on, for
+/// folders that hold another run, for a disk without room. DataError too if runs that are kept were
+/// trained on other data than the others are, or than the data are now. Returns what is worth
+/// saying.
 std::vector<Notice> check_before_training(const std::filesystem::path& folder,
                                           const std::vector<Entrant>& entrants,
                                           RunEvaluator* evaluator, ComparisonData& data);

@@ -194,7 +194,7 @@ std::vector<Group> make_groups(std::vector<Entrant>& entrants, ComparisonData& d
   std::vector<Group> groups;
   std::map<std::string, std::size_t> known;
   for (Entrant& entrant : entrants) {
-    if (entrant.over()) continue;
+    if (!entrant.ours || entrant.over()) continue;
     const auto [place, is_new] = known.emplace(data_key(*entrant.plan), groups.size());
     if (is_new) {
       groups.push_back({data.of(*entrant.plan), entrant.plan->options.train.train.batch, {}});

@@ -23,6 +23,7 @@ struct Entrant {
   std::unique_ptr<TrainingRun> run;  ///< while it is computed on
   std::string failure;    ///< why it diverged; kept in its folder: it would diverge again
   std::int64_t done = 0;  ///< steps, for whoever watches
+  bool ours = true;       ///< false: another process's share
 
   bool training() const { return run && failure.empty() && !run->finished(); }
   std::int64_t steps() const { return plan->options.train.train.total_steps(); }
@@ -46,7 +47,7 @@ Entrant make_entrant(const PlannedRun& run, const std::filesystem::path& folder)
 
 class ComparisonData;
 
-/// The runs that are still to be trained.
+/// The runs of ours that are still to be trained.
 std::vector<Group> make_groups(std::vector<Entrant>& entrants, ComparisonData& data);
 
 /// Trains `wave`, some runs of the group, on `threads` threads, and saves their results, or their

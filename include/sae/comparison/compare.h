@@ -13,6 +13,7 @@
 
 #include "sae/base/notice.h"
 #include "sae/comparison/plan.h"
+#include "sae/comparison/share.h"
 #include "sae/results/results.h"
 
 namespace sae {
@@ -28,8 +29,8 @@ struct CompareHooks {
 };
 
 struct CompareOutcome {
-  bool finished = false;  ///< false: stopped; the same command goes on from here
-  ComparisonResult result;
+  bool finished = false;    ///< false: stopped; the same command goes on from here
+  ComparisonResult result;  ///< of a share: its own runs alone
 };
 
 /// Trains what has not been trained yet, evaluates what has not been evaluated so yet, and writes
@@ -38,12 +39,15 @@ struct CompareOutcome {
 /// changes a result. A run that diverges is recorded as failed and does not stop the others. What a
 /// run or its evaluation could fail for at its end is looked at before the first step of any. Told
 /// to stop while it trains, it saves every run and returns; interrupted otherwise, it throws
-/// Interrupted, and what was finished is kept.
+/// Interrupted, and what was finished is kept. With a `share` it does so for the share's runs
+/// alone, and writes neither results nor report: who has the whole does, of all runs that are
+/// there.
 ///
 /// ConfigError if `folder` holds another comparison or is written by another process; DataError if
 /// runs that are kept in it were trained on other data than the others are, or than the data are
 /// now.
 CompareOutcome compare(const ComparisonPlan& plan, const std::filesystem::path& folder,
-                       const std::string& command, const CompareHooks& hooks = {});
+                       const std::string& command, const CompareHooks& hooks = {},
+                       const Share& share = {});
 
 }  // namespace sae
