@@ -72,6 +72,7 @@ void add_commands(Program& program) {
   add_diagnose(program);
   add_convert(program);
   add_bench(program);
+  add_ranks(program);
   add_config(program);
   add_completion(program);
   add_help(program);

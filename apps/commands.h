@@ -46,6 +46,7 @@ void add_features(Program& program);
 void add_help(Program& program);
 void add_info(Program& program);
 void add_inspect(Program& program);
+void add_ranks(Program& program);
 void add_synth(Program& program);
 void add_train(Program& program);
 void add_version(Program& program);

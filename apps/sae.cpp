@@ -49,6 +49,9 @@ int report_exception() {
   } catch (const sae::DataError& error) {
     print_error(error.what());
     return kData;
+  } catch (const sae::DistributedError& error) {
+    print_error(error.what());
+    return kOthers;
   } catch (const std::system_error& error) {  // a full disk, a file that cannot be written
     print_error(first_line(error.what()));
     return kData;

@@ -6,7 +6,7 @@
 # command includes nothing but public headers and its own.
 cmake_minimum_required(VERSION 3.22)
 set(rooms
-    base config formats kernels cuda sparse models data metrics evaluation training results html report
+    base distributed config formats kernels cuda sparse models data metrics evaluation training results html report
     comparison tools)
 set(everyone_s_tools config_reference)  # may include other tools
 

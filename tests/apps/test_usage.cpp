@@ -46,6 +46,7 @@ const std::vector<Words>& all_commands() {
                                               {"diagnose"},
                                               {"features"},
                                               {"bench"},
+                                              {"ranks"},
                                               {"config"},
                                               {"config", "print"},
                                               {"config", "check"},
