@@ -109,6 +109,7 @@ Data open_store(const StoreFields& fields, std::uint64_t run_seed) {
   const std::uint64_t seed = stream_seed(fields.get<StreamOptions>(), run_seed);
   StoreOptions unhurried = options;
   unhurried.prefetch = 0;
+  unhurried.shuffle = Shuffle::kGlobal;  // whatever the order of training, the same is evaluated
   const auto train =
       std::make_shared<const StoreSource>(stores.train, options, Split::kTrain, seed);
   const auto held_out =

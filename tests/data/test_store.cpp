@@ -635,6 +635,111 @@ TEST_F(Stores, NeighboursOfAContextMeetInABatchAsOftenAsChanceSays) {
   EXPECT_NEAR(neighbours, expected_neighbours, 5 * std::sqrt(expected_neighbours));
 }
 
+StoreOptions in_blocks(std::int64_t block, std::int64_t window, std::int64_t prefetch = 0) {
+  StoreOptions blocks = options(0, prefetch);
+  blocks.shuffle = Shuffle::kBlocks;
+  blocks.shuffle_block = block;
+  blocks.shuffle_window = window;
+  return blocks;
+}
+
+TEST_F(Stores, InBlocksASourceHandsOutEveryRowOnceAnEpochInANewOrder) {
+  for (const auto& [size, block, window] : std::vector<std::array<std::int64_t, 3>>{{57, 10, 2},
+                                                                                    {60, 10, 3},
+                                                                                    {57, 1, 4},
+                                                                                    {57, 100, 1},
+                                                                                    {57, 10, 100},
+                                                                                    {7, 3, 1},
+                                                                                    {1, 1, 1},
+                                                                                    {1, 5, 2}}) {
+    SCOPED_TRACE(std::to_string(size) + " " + std::to_string(block) + " " + std::to_string(window));
+    fs::remove_all(path());
+    const auto store = open(size);
+    StoreSource source(store, in_blocks(block, window), Split::kTrain, 1);
+    std::set<std::vector<std::int64_t>> orders;
+    for (std::int64_t epoch = 0; epoch < 3; ++epoch) {
+      const auto rows = rows_of_epoch(source, epoch);
+      EXPECT_EQ(std::set<std::int64_t>(rows.begin(), rows.end()).size(),
+                static_cast<std::size_t>(size));
+      EXPECT_EQ(*std::max_element(rows.begin(), rows.end()), size - 1);
+      orders.insert(rows);
+    }
+    EXPECT_TRUE(size < 20 || orders.size() == 3);
+    // A function of the position, read ahead or not.
+    const at::Tensor all = StoreSource(store, in_blocks(block, window), Split::kTrain, 1).next(150);
+    StoreSource ahead(store, in_blocks(block, window, /*prefetch=*/2), Split::kTrain, 1);
+    for (const std::int64_t at : {0, 7, 100, 3, 60}) {
+      ahead.seek(at);
+      EXPECT_TRUE(at::equal(ahead.next(13), all.narrow(0, at, 13)));
+      EXPECT_TRUE(at::equal(ahead.next(13), all.narrow(0, at + 13, 13)));
+    }
+  }
+}
+
+TEST_F(Stores, AWindowIsMadeOfWholeBlocksOfRowsThatLieTogether) {
+  constexpr std::int64_t kTokens = 1037, kBlock = 10, kWindow = 8;
+  const StoreSource source(open(kTokens), in_blocks(kBlock, kWindow), Split::kTrain, 3);
+  std::set<std::int64_t> last_rows;
+  for (std::int64_t epoch = 0; epoch < 4; ++epoch) {
+    const auto rows = rows_of_epoch(source, epoch);
+    for (std::int64_t begin = 0; begin < kTokens; begin += kBlock * kWindow) {
+      const std::int64_t end = std::min(kTokens, begin + kBlock * kWindow);
+      std::set<std::int64_t> window(rows.begin() + begin, rows.begin() + end);
+      std::int64_t pieces = 0;  // of rows that follow each other, the last row and the first too
+      for (const std::int64_t row : window) pieces += window.count((row + 1) % kTokens) == 0;
+      EXPECT_LE(pieces, kWindow);
+      EXPECT_FALSE(std::is_sorted(rows.begin() + begin, rows.begin() + end)) << "it is mixed";
+    }
+    // The rows of the short last block are others in every epoch.
+    last_rows.insert(rows.back());
+  }
+  EXPECT_EQ(last_rows.size(), 4U);
+}
+
+// As store.h says.
+TEST_F(Stores, NeighboursOfAContextMeetInABatchOfABlockShuffleAsOftenAsItsFormulaSays) {
+  constexpr std::int64_t kTokens = 1 << 16, kContext = 32, kBatch = 256, kBlock = 128, kWindow = 16;
+  write_safetensors(path(), {{"x", at::zeros({kTokens, 1})}});
+  const auto store = std::make_shared<const ActivationStore>(path());
+  double pairs = 0;
+  constexpr std::int64_t kEpochs = 4;
+  for (std::uint64_t seed = 0; seed < kEpochs; ++seed) {
+    const StoreSource source(store, in_blocks(kBlock, kWindow), Split::kTrain, seed);
+    const auto rows = source.rows_at(0, kTokens);
+    for (std::int64_t batch = 0; batch < kTokens / kBatch; ++batch) {
+      std::map<std::int64_t, double> contexts;
+      for (std::int64_t i = 0; i < kBatch; ++i) {
+        pairs += contexts[rows[static_cast<std::size_t>(batch * kBatch + i)] / kContext]++;
+      }
+    }
+  }
+  const double L = kContext, b = kBlock, W = kWindow, M = 1.0 * kTokens / kBlock;
+  const double mates = (L - 1) - (1 - (W - 1) / (M - 1)) * (L * L - 1) / (3 * b);
+  const double expected =
+      kEpochs * (1.0 * kTokens / kBatch) * kBatch * (kBatch - 1) / 2 * mates / (W * b - 1);
+  EXPECT_NEAR(pairs, expected, 5 * std::sqrt(expected)) << expected;
+  const double without_edges = expected * (L - 1) / mates;
+  EXPECT_GT(std::abs(pairs - without_edges), 5 * std::sqrt(expected)) << "it can tell";
+}
+
+TEST_F(Stores, BlocksNeedRowsThatLieTogetherAndChangeNothingThatIsHeldOut) {
+  StoreOptions blocks = in_blocks(10, 2);
+  blocks.held_out = 0.1;
+  const auto bare = open(200);
+  EXPECT_NE(message_of([&] {
+              StoreSource(bare, blocks, Split::kTrain, 1);
+            }).find("has no contexts, so that single tokens would be held out"),
+            std::string::npos);
+  fs::remove_all(path());
+  const auto store = open(1000, 5);
+  const StoreSource train(store, blocks, Split::kTrain, 1);
+  const StoreSource held(store, options(0.1), Split::kHeldOut, 0);
+  EXPECT_EQ(train.size() + held.size(), 1000);
+  auto rows = rows_of_epoch(train, 0);
+  for (const std::int64_t row : rows_of_epoch(held, 0)) rows.push_back(row);
+  EXPECT_EQ(std::set<std::int64_t>(rows.begin(), rows.end()).size(), 1000U);
+}
+
 TEST(StrictJson, CountsLinesAndRefusesWhatOtherReadersForgive) {
   EXPECT_EQ(parse_strict_json(R"({"a": [1, {"a": 2}]})", "f")["a"][1]["a"], 2);
   const auto error = [](const std::string& text) {

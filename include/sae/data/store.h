@@ -7,6 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -23,6 +24,11 @@
 
 namespace sae {
 
+/// How far rows are mixed: over the whole split, or over windows of blocks that are read as they
+/// lie.
+enum class Shuffle { kGlobal, kBlocks };
+constexpr auto names_of(Shuffle) { return std::array{"global", "blocks"}; }
+
 struct StoreOptions {
   std::string path;
   double held_out = 0.05;
@@ -30,6 +36,9 @@ struct StoreOptions {
   std::int64_t split_seed = 0;
   bool verify = true;
   std::int64_t prefetch = 2;
+  Shuffle shuffle = Shuffle::kGlobal;
+  std::int64_t shuffle_block = 4096;
+  std::int64_t shuffle_window = 128;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -43,6 +52,12 @@ struct StoreOptions {
           "chooses which are held out; apart from `seed`, so that all runs are judged on the same");
     visit("verify", self.verify, any, "check the shards' checksums when the store is opened");
     visit("prefetch", self.prefetch, at_least(0), "batches read ahead in the background");
+    visit("shuffle", self.shuffle, any,
+          "global: over all training rows; blocks: over windows of blocks that are read whole, for "
+          "stores larger than memory on slow disks");
+    visit("shuffle_block", self.shuffle_block, at_least(1), "tokens in a block, with 'blocks'");
+    visit("shuffle_window", self.shuffle_window, at_least(1),
+          "blocks that are mixed; two windows should fit into memory");
   }
 
   void check(Findings& findings) const;
@@ -76,6 +91,9 @@ class ActivationStore {
   /// once a process, or nothing of a store that is larger than half of memory.
   void require_finite() const;
 
+  /// Tells the kernel that rows [first, first + count) are wanted soon.
+  void will_need(std::int64_t first, std::int64_t count) const;
+
   /// What the store is known by, wherever it lies: "sha256:..." of the shards' checksums, as the
   /// manifest has them, and their sizes; of a bare file its content's (file_facts.h). The
   /// manifest's provenance has no part in it.
@@ -104,6 +122,17 @@ enum class Split { kTrain, kHeldOut };
 /// with contexts of L tokens holds B (B - 1) / 2 * (L - 1) / (N - 1) pairs of one context in
 /// expectation, the same as for a perfect shuffle. It is computed, not stored, so seek is O(1) and
 /// a store of any size costs no index memory.
+///
+/// With shuffle 'blocks' the split is cut into blocks of b rows, which come in a random order, new
+/// each epoch, and are mixed within windows of W blocks: a disk reads b rows at a time, the window
+/// to come is read while the last one is trained on, and only two windows need memory. Of the M
+/// blocks, all in one window if M <= W, a batch within a window then holds in expectation
+///
+///     B (B - 1) / 2 * [(L - 1) - (1 - (W - 1) / (M - 1)) (L^2 - 1) / (3 b)] / (W b - 1)
+///
+/// pairs of one context for L <= b, about (N - 1) / (W b - 1) times those of the global order. With
+/// the defaults and B 4096, L 128, that is 2010 pairs, one activation in two has another of its
+/// context in its batch; the global order of 10^8 tokens has 11. A wider window has fewer.
 ///
 /// Split: whole contexts, each held out with probability `held_out` by a hash of (split_seed,
 /// context); single tokens if the store has no contexts. With `held_out` above 0 neither side comes

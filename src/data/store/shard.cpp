@@ -138,10 +138,11 @@ bool Shard::copy_row(std::int64_t row, void* out) const {
                     dtype == "BF16" ? 0x7f80U : 0x7c00U);
 }
 
-void Shard::will_need(std::int64_t row) const {
+void Shard::will_need(std::int64_t row, std::int64_t count) const {
   const std::size_t size = activations.size() / static_cast<std::size_t>(rows);
   const auto begin = static_cast<std::size_t>(activations.data() - file->bytes().data());
-  file->will_need(begin + static_cast<std::size_t>(row) * size, size);
+  file->will_need(begin + static_cast<std::size_t>(row) * size,
+                  static_cast<std::size_t>(count) * size);
 }
 
 Shard open_shard(const fs::path& path) {

@@ -34,8 +34,8 @@ struct Shard {
   /// Row `row` in that type. False if a value is NaN or infinite.
   bool copy_row(std::int64_t row, void* out) const;
 
-  /// Tells the kernel that a row is wanted soon.
-  void will_need(std::int64_t row) const;
+  /// Tells the kernel that `count` rows from `row` on are wanted soon.
+  void will_need(std::int64_t row, std::int64_t count = 1) const;
 };
 
 /// A shard of a store: tensors `activations` and perhaps `tokens` and `context`, nothing else.

@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "base/permutation.h"
+#include "data/store/order.h"
 #include "data/store/split.h"
 #include "sae/base/rng.h"
 #include "sae/data/store.h"
@@ -23,11 +23,11 @@ struct StoreSource::Impl {
     std::exception_ptr error;
   };
 
-  Impl(std::shared_ptr<const ActivationStore> from, Split which, std::uint64_t order_seed,
+  Impl(std::shared_ptr<const ActivationStore> from, Split which, const RowOrder& row_order,
        std::shared_ptr<const SplitRows> chosen, std::size_t batches_ahead)
       : store(std::move(from)),
         split(which),
-        seed(order_seed),
+        order(row_order),
         rows_of_split(std::move(chosen)),
         rows(*rows_of_split),
         depth(batches_ahead) {}
@@ -42,23 +42,34 @@ struct StoreSource::Impl {
   }
 
   std::vector<std::int64_t> rows_at(std::int64_t position, std::int64_t count) const {
-    std::vector<std::int64_t> indices;
-    indices.reserve(static_cast<std::size_t>(count));
-    while (static_cast<std::int64_t>(indices.size()) < count) {
-      const std::int64_t epoch = position / rows.size();
-      const Permutation order(static_cast<std::uint64_t>(rows.size()), seed, Stream::kShuffle,
-                              static_cast<std::uint64_t>(epoch));
-      const std::int64_t end = std::min(
-          position + count - static_cast<std::int64_t>(indices.size()), (epoch + 1) * rows.size());
-      for (; position < end; ++position) {
-        const auto number = static_cast<std::uint64_t>(position - epoch * rows.size());
-        indices.push_back(rows[static_cast<std::int64_t>(order(number))]);
-      }
-    }
+    std::vector<std::int64_t> indices = order.rows_at(position, count);
+    for (std::int64_t& index : indices) index = rows[index];
     return indices;
   }
 
-  at::Tensor read(std::int64_t at, std::int64_t count, const BatchForm& form) const {
+  /// Has the window that is read, and the one after it, fetched from the disk.
+  void ask_for_windows(std::int64_t position) {
+    const std::int64_t window = order.window_at(position);
+    if (window < 0 || asked_for == window + 1) return;
+    if (asked_for != window) ask_for(window);
+    ask_for(window + 1);
+    asked_for = window + 1;
+  }
+
+  void ask_for(std::int64_t window) const {
+    for (const RowOrder::Range& block : order.blocks_of(window)) {
+      const std::int64_t to_end = std::min(block.count, rows.size() - block.first);
+      ask_for_rows(block.first, to_end);
+      if (to_end < block.count) ask_for_rows(0, block.count - to_end);
+    }
+  }
+
+  void ask_for_rows(std::int64_t first, std::int64_t count) const {
+    store->will_need(rows[first], rows[first + count - 1] - rows[first] + 1);
+  }
+
+  at::Tensor read(std::int64_t at, std::int64_t count, const BatchForm& form) {
+    ask_for_windows(at + count - 1);
     return store->rows(rows_at(at, count), form);
   }
 
@@ -118,11 +129,12 @@ struct StoreSource::Impl {
 
   const std::shared_ptr<const ActivationStore> store;
   const Split split;
-  const std::uint64_t seed;
+  const RowOrder order;
   const std::shared_ptr<const SplitRows> rows_of_split;  ///< shared by sources of one split
   const SplitRows& rows;
   const std::size_t depth;
   std::int64_t position = 0;
+  std::int64_t asked_for = -1;  ///< window; of the thread that reads
 
   std::mutex mutex;  ///< guards what follows
   BatchForm form;
@@ -139,9 +151,12 @@ struct StoreSource::Impl {
 
 StoreSource::StoreSource(std::shared_ptr<const ActivationStore> store, const StoreOptions& options,
                          Split split, std::uint64_t seed)
-    : impl_(std::make_unique<Impl>(store, split, seed,
-                                   std::make_shared<const SplitRows>(*store, options, split),
-                                   static_cast<std::size_t>(options.prefetch))) {}
+    : impl_([&] {
+        auto rows = std::make_shared<const SplitRows>(*store, options, split);
+        const RowOrder order(rows->size(), options, seed);
+        return std::make_unique<Impl>(store, split, order, std::move(rows),
+                                      static_cast<std::size_t>(options.prefetch));
+      }()) {}
 
 StoreSource::StoreSource(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
@@ -149,7 +164,7 @@ StoreSource::~StoreSource() = default;
 
 std::unique_ptr<StoreSource> StoreSource::another() const {
   return std::unique_ptr<StoreSource>(new StoreSource(std::make_unique<Impl>(
-      impl_->store, impl_->split, impl_->seed, impl_->rows_of_split, impl_->depth)));
+      impl_->store, impl_->split, impl_->order, impl_->rows_of_split, impl_->depth)));
 }
 
 std::int64_t StoreSource::d_in() const { return impl_->store->d_in(); }

@@ -43,6 +43,8 @@ SplitRows::SplitRows(const ActivationStore& store, const StoreOptions& options, 
   }
   if (options.held_out > 0 && store.has_context()) {
     choose_contexts(store, options, split);
+  } else if (options.shuffle == Shuffle::kBlocks) {
+    take_all_in_order(store, options);
   } else {
     choose_tokens(store, options, split);
   }
@@ -55,6 +57,17 @@ std::int64_t SplitRows::operator[](std::int64_t i) const {
   const auto after = std::upper_bound(runs_.begin(), runs_.end(), i,
                                       [](auto wanted, auto& run) { return wanted < run.number; });
   return std::prev(after)->row + (i - std::prev(after)->number);
+}
+
+void SplitRows::take_all_in_order(const ActivationStore& store, const StoreOptions& options) {
+  if (options.held_out > 0) {
+    throw DataError(store.path().string() +
+                    ": has no contexts, so that single tokens would be held out, and no rows are "
+                    "left that lie together, which shuffle 'blocks' reads; give another store to "
+                    "evaluate on with held_out_path");
+  }
+  runs_ = {{0, 0}};
+  size_ = store.size();
 }
 
 // A permutation's first rows are held out, the others are for training: no list is kept.

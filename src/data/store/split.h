@@ -32,6 +32,7 @@ class SplitRows {
   using Belongs = std::function<bool(std::int32_t context, double draw)>;
 
   void choose_tokens(const ActivationStore& store, const StoreOptions& options, Split split);
+  void take_all_in_order(const ActivationStore& store, const StoreOptions& options);
   void choose_contexts(const ActivationStore& store, const StoreOptions& options, Split split);
   void add_contexts(const ActivationStore& store, std::uint64_t seed, const Belongs& belongs);
 

@@ -39,6 +39,14 @@ DataError not_finite(const std::string& place) {
 
 void StoreOptions::check(Findings& findings) const {
   const StoreOptions defaults;
+  if (shuffle == Shuffle::kGlobal) {
+    if (shuffle_block != defaults.shuffle_block) {
+      findings.unused("shuffle_block", "with shuffle 'global'");
+    }
+    if (shuffle_window != defaults.shuffle_window) {
+      findings.unused("shuffle_window", "with shuffle 'global'");
+    }
+  }
   if (!held_out_path) {
     if (held_out == 0) {
       findings.error(
@@ -220,6 +228,18 @@ at::Tensor ActivationStore::rows(std::span<const std::int64_t> indices,
     if (!finite) throw not_finite(place_of(index));
   }
   return batch;
+}
+
+void ActivationStore::will_need(std::int64_t first, std::int64_t count) const {
+  impl_->check_range(first, count);
+  while (count > 0) {
+    const Shard& shard = impl_->shard_of(first);
+    const std::int64_t row = first - shard.first;
+    const std::int64_t taken = std::min(count, shard.rows - row);
+    shard.will_need(row, taken);
+    first += taken;
+    count -= taken;
+  }
 }
 
 void ActivationStore::require_finite() const {
