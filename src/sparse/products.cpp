@@ -57,7 +57,7 @@ void parallel_over_rows(std::int64_t rows, const std::int64_t* offsets, const Bo
 
 at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at::Tensor& weight,
                       const at::Tensor& bias) {
-  if (cuda::has_kernels(weight)) {
+  if (cuda::has_kernels(values)) {
     return cuda::gather_sum(values.contiguous(), pattern.indices, pattern.offsets,
                             weight.contiguous(), bias);
   }
@@ -87,7 +87,7 @@ at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at
 }
 
 at::Tensor gather_dot(const Pattern& pattern, const at::Tensor& rows_in, const at::Tensor& weight) {
-  if (cuda::has_kernels(weight)) {
+  if (cuda::has_kernels(rows_in)) {
     return cuda::gather_dot(rows_in.contiguous(), pattern.indices, pattern.offsets,
                             weight.contiguous());
   }

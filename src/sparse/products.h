@@ -1,8 +1,8 @@
 // The three products of sparse codes with a dictionary, on any device.
 //
 // On the CPU float and double have own loops (kernels/rows.h), on a GPU float has own kernels
-// (cuda/products.h); elsewhere, and as their reference in tests, the at::_embedding_bag family does
-// the same.
+// (cuda/products.h), to which `weight` may also be bfloat16; elsewhere, and as their reference in
+// tests, the at::_embedding_bag family does the same.
 #pragma once
 
 #include <ATen/core/Tensor.h>

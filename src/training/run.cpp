@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/parallel.h"
+#include "data/device_batches.h"
 #include "metrics/event_writer.h"
 #include "sae/base/device.h"
 #include "sae/base/error.h"
@@ -19,7 +20,6 @@
 #include "sae/models/architectures.h"
 #include "sae/models/sae_folder.h"
 #include "training/calibration.h"
-#include "training/device_batches.h"
 #include "training/disk_room.h"
 #include "training/run_notices.h"
 #include "training/run_options.h"

@@ -7,12 +7,12 @@
 #include <string>
 #include <utility>
 
+#include "data/device_batches.h"
 #include "sae/base/error.h"
 #include "sae/metrics/catalogue.h"
 #include "training/autocast.h"
 #include "training/batch_pass.h"
 #include "training/calibration.h"
-#include "training/device_batches.h"
 
 namespace sae {
 namespace {

@@ -14,6 +14,7 @@
 
 #include "base/parallel.h"
 #include "base/stages.h"
+#include "data/device_batches.h"
 #include "sae/base/device.h"
 #include "sae/base/error.h"
 #include "sae/base/interrupt.h"
@@ -26,7 +27,6 @@
 #include "tools/bench/batches.h"
 #include "tools/bench/peak_memory.h"
 #include "training/autocast.h"
-#include "training/device_batches.h"
 
 namespace sae {
 namespace {

@@ -1,4 +1,4 @@
-#include "training/device_batches.h"
+#include "data/device_batches.h"
 
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
