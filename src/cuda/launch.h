@@ -34,6 +34,11 @@ void launch(const at::Device& device, const char* kernel, Grid grid, unsigned bl
   launch_with(device, kernel, grid, block, each);
 }
 
+/// [count], in memory for up to an eighth more, at most 64 Ki. Rules by threshold keep another
+/// number of entries at each step; asked for the same few sizes, LibTorch's allocator has a block
+/// for each.
+at::Tensor empty_entries(std::int64_t count, const at::TensorOptions& options);
+
 /// What kernels call an index.
 using Index = long long;
 static_assert(sizeof(Index) == sizeof(std::int64_t));

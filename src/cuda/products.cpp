@@ -79,7 +79,7 @@ at::Tensor gather_sum(const at::Tensor& values, const at::Tensor& indices,
 at::Tensor gather_dot(const at::Tensor& rows_in, const at::Tensor& indices,
                       const at::Tensor& offsets, const at::Tensor& weight) {
   const std::int64_t width = weight.size(1);
-  at::Tensor out = at::empty({indices.size(0)}, rows_in.options());
+  at::Tensor out = empty_entries(indices.size(0), rows_in.options());
   const Rows rows(width, weight, {&rows_in});
   with_rows_of(weight, [&](const auto* table) {
     launch(weight.device(), ("gather_dot_" + rows.plain_suffix()).c_str(), {rows_in.size(0)},
@@ -133,7 +133,7 @@ LatentSums latent_sums(const at::Tensor& values, const at::Tensor& slope,
 }
 
 at::Tensor tokens_of(const at::Tensor& offsets, const at::Tensor& entries) {
-  at::Tensor tokens = at::empty_like(entries);
+  at::Tensor tokens = empty_entries(entries.size(0), entries.options());
   launch(tokens.device(), "by_latent_tokens", {blocks_for(entries.size(0), kBlock)}, kBlock,
          indices_of(offsets), indices_of(entries), Index{offsets.size(0) - 1},
          Index{entries.size(0)}, mutable_indices_of(tokens));

@@ -96,7 +96,7 @@ at::Tensor count_above(const at::Tensor& h, const at::Tensor& threshold) {
 Kept above(const at::Tensor& h, const at::Tensor& threshold, const at::Tensor& counts,
            std::int64_t total) {
   const auto longs = h.options().dtype(at::kLong);
-  Kept out{at::empty({total}, longs), at::empty({total}, h.options().dtype(at::kFloat)),
+  Kept out{empty_entries(total, longs), empty_entries(total, h.options().dtype(at::kFloat)),
            at::cat({at::zeros({1}, longs), counts.cumsum(0, at::kLong)})};
   launch(h.device(), of_numbers("write_above", h).c_str(), {h.size(0)}, kSelectBlock,
          h.const_data_ptr(), Index{h.size(1)}, floats_of(threshold),

@@ -4,6 +4,8 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/types.h>
 
+#include <algorithm>
+#include <stdexcept>
 #include <utility>
 
 namespace sae {
@@ -13,17 +15,50 @@ BatchForm batch_form_for(const at::Device& device) {
   return {.as_stored = travels, .pinned = travels};
 }
 
-DeviceBatches::DeviceBatches(ActivationSource& source, const at::Device& device, std::int64_t batch,
-                             std::int64_t batches)
-    : source_(source),
-      device_(device),
-      batch_(batch),
-      left_(batches),
-      position_(source.position()) {
-  source_.set_form(batch_form_for(device_));
+SentAhead::SentAhead(const at::Device& device, std::int64_t count, std::function<at::Tensor()> read)
+    : device_(device), left_(count), read_(std::move(read)) {
   if (device_.is_cpu()) return;
   stream_ = c10::impl::VirtualGuardImpl(device_.type()).getStreamFromGlobalPool(device_);
   copied_.emplace(device_.type());
+}
+
+void SentAhead::send() {
+  --left_;
+  at::Tensor x = read_();
+  // A source may know nothing of forms.
+  if (x.is_cpu() && !x.is_pinned()) x = x.pin_memory();
+  const c10::StreamGuard on(*stream_);
+  ahead_ = x.to(device_, /*non_blocking=*/true);
+  copied_->record(*stream_);
+}
+
+at::Tensor SentAhead::next() {
+  if (!ahead_.defined() && left_ == 0) throw std::logic_error("SentAhead: nothing is left");
+  if (device_.is_cpu()) {
+    --left_;
+    return read_();
+  }
+  if (!ahead_.defined()) send();
+  at::Tensor now = std::exchange(ahead_, {});
+  const c10::Stream computing = c10::impl::VirtualGuardImpl(device_.type()).getStream(device_);
+  copied_->block(computing);
+  now.record_stream(computing);  // its memory is free when that stream has done with it
+  if (left_ > 0) send();
+  return now;
+}
+
+DeviceBatches::DeviceBatches(ActivationSource& source, const at::Device& device, std::int64_t batch,
+                             std::int64_t activations)
+    : source_(source),
+      batch_(batch),
+      unread_(activations),
+      position_(source.position()),
+      sent_(device, (activations + batch - 1) / batch, [this] {
+        const std::int64_t count = std::min(batch_, unread_);
+        unread_ -= count;
+        return source_.next(count);
+      }) {
+  source_.set_form(batch_form_for(device));
 }
 
 DeviceBatches::~DeviceBatches() {
@@ -34,25 +69,10 @@ DeviceBatches::~DeviceBatches() {
   }
 }
 
-void DeviceBatches::fetch() {
-  --left_;
-  at::Tensor x = source_.next(batch_);
-  if (!x.is_pinned()) x = x.pin_memory();  // a source that knows nothing of forms
-  const c10::StreamGuard on(*stream_);
-  ahead_ = x.to(device_, /*non_blocking=*/true);
-  copied_->record(*stream_);
-}
-
 at::Tensor DeviceBatches::next() {
-  position_ += batch_;
-  if (device_.is_cpu()) return source_.next(batch_);
-  if (!ahead_.defined()) fetch();
-  at::Tensor now = std::exchange(ahead_, {});
-  const c10::Stream training = c10::impl::VirtualGuardImpl(device_.type()).getStream(device_);
-  copied_->block(training);
-  now.record_stream(training);  // its memory is free when that stream has done with it
-  if (left_ > 0) fetch();
-  return now;
+  at::Tensor batch = sent_.next();
+  position_ += batch.size(0);
+  return batch;
 }
 
 }  // namespace sae

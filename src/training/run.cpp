@@ -310,7 +310,7 @@ RunOutcome train(const RunOptions& options, const fs::path& folder, bool resume,
   source->seek(run.trainer().steps_done() * batch);
   check_interrupt();
   DeviceBatches batches(*source, run.trainer().autoencoder()->W_enc.device(), batch,
-                        run.trainer().total_steps() - run.trainer().steps_done());
+                        (run.trainer().total_steps() - run.trainer().steps_done()) * batch);
   while (!run.finished()) {
     const StepReport report = run.step(batches.next());
     if (hooks.on_step) hooks.on_step(report, run.trainer().total_steps());

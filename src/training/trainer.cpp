@@ -137,7 +137,8 @@ void Trainer::train(ActivationSource& source,
   }
   logged_at_ = std::chrono::steady_clock::now();
   logged_step_ = step_;
-  DeviceBatches batches(source, sae_->W_enc.device(), options_.batch, total_steps_ - step_);
+  DeviceBatches batches(source, sae_->W_enc.device(), options_.batch,
+                        (total_steps_ - step_) * options_.batch);
   while (!finished()) {
     const StepReport report = step(batches.next());
     if (on_step && !on_step(report)) return;

@@ -205,7 +205,7 @@ BenchResult measure(const BenchCase& one, const BenchOptions& options) {
   train.schedule.lr = 1e-7;  // the state stays the one that is to be measured
   Trainer trainer(sae, train, /*seed=*/0, options.precision);
   sae->set_encoding({options.storage, sae->encoding().screening});
-  DeviceBatches batches(*source, device, one.batch, *train.steps);
+  DeviceBatches batches(*source, device, one.batch, *train.steps * one.batch);
   const at::Tensor first = batches.next().to(at::kFloat);
   trainer.calibrate(first);
   keep_l0(*sae, one, first);
