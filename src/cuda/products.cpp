@@ -11,14 +11,6 @@ namespace {
 
 constexpr unsigned kBlock = 256;
 
-std::int64_t blocks_for(std::int64_t count, std::int64_t a_block) {
-  return (count + a_block - 1) / a_block;
-}
-
-bool is_aligned(const at::Tensor& t) {
-  return reinterpret_cast<std::uintptr_t>(t.const_data_ptr()) % 16 == 0;
-}
-
 /// How a kernel that reads rows is launched: by the rule at the head of sparse.cu.
 struct Rows {
   std::string suffix;

@@ -21,6 +21,7 @@
 #include "../../src/cuda/common.cuh"
 #include "../../src/cuda/adam.cu"
 #include "../../src/cuda/draw.cu"
+#include "../../src/cuda/nested.cu"
 #include "../../src/cuda/select.cu"
 #include "../../src/cuda/screen.cu"
 #include "../../src/cuda/sparse.cu"
@@ -104,6 +105,9 @@ std::map<std::string, Kernel>& kernels() {
       {"gather_sum_s", of(gather_sum_s)},
       {"latent_sum", of(latent_sum)},
       {"latent_sums", of(latent_sums)},
+      {"nested_dots", of(nested_dots)},
+      {"nested_errors_4", of(nested_errors_4)},
+      {"nested_errors_s", of(nested_errors_s)},
       {"round_rows", of(round_rows)},
       {"row_topk", of(row_topk)},
       {"row_topk_bf16", of(row_topk_bf16)},

@@ -3,14 +3,19 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <set>
+#include <stdexcept>
 #include <string>
 
 #include "data/device_batches.h"
+#include "evaluation/encode_all.h"
 #include "sae/cuda/device_kernels.h"
+#include "sae/data/data.h"
+#include "sae/evaluation/evaluation.h"
 #include "sae/training/trainer.h"
 #include "support/fake_gpu.h"
 #include "support/sae_testing.h"
@@ -86,9 +91,9 @@ const std::vector<Case>& cases() {
        {0, 128, 78, 171, 17}},
       {"topk, expected",
        with_mask(kTopK, kExpected),
-       {1, 149, 17.7},
-       {1, 149, 17.7},
-       {1, 147, 16.2},
+       {0, 94, 13.9},
+       {0, 94, 13.9},
+       {0, 92, 12.5},
        {1, 174, 89, 175, 17}},
       {"batch_topk", kBatchTopK, {0, 75, 30.5}, {0, 75, 30.5}, {0, 77, 28.5}, {0, 94, 93, 141, 25}},
       {"batch_topk, nested",
@@ -276,6 +281,38 @@ class Plain : public ActivationSource {
   std::int64_t position_ = 0;
 };
 
+TEST_F(DeviceBudgets, EvaluationWaitsForNoBatch) {
+  const Data data =
+      open_data(config_from_json({{"kind", "synthetic"}, {"preset", "tiny"}}, "test"), 0);
+  const auto sae = make_sae({{"architecture", "topk"}, {"d_in", 20}, {"d_sae", 40}, {"k", 3}});
+  sae->to(at::kFloat);
+  EvalOptions options;
+  options.tokens = 300;
+  options.batch = 64;
+  const MetricValues expected = evaluate(*sae, data, options).values;
+  const MetricValues brief = evaluate_reconstruction(*sae, data, 300, 64, {});
+  const at::Tensor rows = data.held_out()->next(100);
+  const Codes codes = encode_all(*sae, rows, 32);
+  sae->to(at::Device(at::kCUDA, 0));
+  const auto unwaited = [&](const char* what) {
+    EXPECT_EQ(counted().waits["copy from the host"], 0) << what << ": " << listed(counted().waits);
+    reset_counts();
+  };
+  reset_counts();
+  const MetricValues values = evaluate(*sae, data, options).values;
+  for (const auto& [name, value] : expected) {
+    if (!std::isfinite(value)) continue;
+    EXPECT_NEAR(values.at(name), value, 1e-4) << name;
+  }
+  unwaited("evaluate");
+  for (const auto& [name, value] : evaluate_reconstruction(*sae, data, 300, 64, {})) {
+    EXPECT_NEAR(brief.at(name), value, 1e-4) << name;
+  }
+  unwaited("evaluate_reconstruction");
+  expect_close(encode_all(*sae, rows, 32).values(), codes.values(), "codes", 1e-5);
+  unwaited("encode_all");
+}
+
 TEST_F(DeviceBudgets, BatchesTravelWithoutAWaitAndTheSourceStandsWhereTheyEnded) {
   Plain source;
   {
@@ -292,6 +329,10 @@ TEST_F(DeviceBudgets, BatchesTravelWithoutAWaitAndTheSourceStandsWhereTheyEnded)
     EXPECT_EQ(source.position(), 24) << "one ahead";
   }
   EXPECT_EQ(source.position(), 16);
+  DeviceBatches rest(source, at::Device(at::kCUDA, 0), 8, 11);
+  EXPECT_EQ(rest.next().size(0), 8);
+  EXPECT_EQ(rest.next().size(0), 3);
+  EXPECT_THROW(rest.next(), std::logic_error);
 }
 
 }  // namespace

@@ -9,8 +9,10 @@
 #include <memory>
 #include <string>
 
+#include "cuda/nested.h"
 #include "sae/cuda/device_kernels.h"
 #include "sae/training/trainer.h"
+#include "sparse/nested_sums.h"
 #include "support/command_testing.h"
 #include "support/fake_gpu.h"
 #include "support/sae_testing.h"
@@ -236,6 +238,41 @@ TEST_F(DeviceKernelsTest, NeverComputeWithACopyOfFormerWeights) {
   }
 }
 
+TEST_F(DeviceKernelsTest, AddUpNestedErrorsByAnySlicesOfColumns) {
+  for (const std::int64_t width : {300, 290}) {
+    const Codes codes = sparse_codes(normal({9, 40}, 1).relu()).with_values({});
+    const Pattern& host = *codes.pattern();
+    const auto pattern = Pattern::sparse(host.indices.to(kGpu), host.offsets.to(kGpu), 40);
+    const at::Tensor values = normal({host.indices.size(0)}, 2).to(at::kFloat);
+    const at::Tensor x = normal({9, width}, 3).to(at::kFloat);
+    const at::Tensor W = normal({40, width}, 4).to(at::kFloat);
+    const at::Tensor b = normal({width}, 5).to(at::kFloat);
+    const Nesting nesting{at::arange(39, -1, -1, at::kLong),
+                          at::arange(1, 41, at::kDouble).div_(40)};
+    const sparse::NestedSums expected =
+        sparse::nested_sums(host, x, values, nesting, W, b, /*gradients=*/true);
+    const at::Tensor order = at::argsort((pattern->tokens() + 1) * 40 - pattern->indices);
+    const at::Tensor on[] = {x.to(kGpu), values.to(kGpu), nesting.chance.to(kGpu), W.to(kGpu),
+                             b.to(kGpu)};
+    const cuda::NestedInput in{on[0], on[1], pattern->indices, pattern->offsets, order, on[2],
+                               on[3], on[4]};
+    const Pattern::ByLatent& sorted = pattern->by_latent();
+    const cuda::ByLatent by_latent{sorted.entries, sorted.tokens, sorted.offsets};
+    for (const std::int64_t held : {std::int64_t{1} << 27, std::int64_t{1}}) {
+      const cuda::NestedResult found = cuda::nested_errors(in, &by_latent, held);
+      const std::string what = std::to_string(width) + ", " + std::to_string(held);
+      expect_close(found.error, expected.error, what + " error", 1e-5);
+      expect_close(found.x_hat, expected.x_hat, what + " x_hat", 1e-5);
+      expect_close(found.dvalues, expected.dvalues, what + " dvalues", 1e-5);
+      expect_close(found.dW, expected.dW, what + " dW", 1e-5);
+      expect_close(found.db, expected.db, what + " db", 1e-5);
+    }
+    const cuda::NestedResult plain = cuda::nested_errors(in, nullptr);
+    expect_close(plain.error, expected.error, "without gradients", 1e-5);
+    EXPECT_FALSE(plain.dW.defined());
+  }
+}
+
 TEST_F(DeviceKernelsTest, StepsOfALanguageModelsSizeAgreeWithOperators) {
   if (std::getenv("SAE_FAKE_GPU")) GTEST_SKIP() << "too large for the fake GPU";
   for (const char* name : {"topk", "batch_topk", "jumprelu"}) {
@@ -311,6 +348,24 @@ TEST_F(DeviceKernelsCommand, SaysWhyThereAreNoneAndGoesOn) {
   EXPECT_EQ(result.status, 0);
   EXPECT_NE(result.err.find("LibTorch's operators alone"), std::string::npos) << result.err;
   EXPECT_NE(result.err.find("told to fail"), std::string::npos) << result.err;
+  // And so does whatever evaluates.
+  const CommandResult evaluated = sae({"eval", path("run").string()});
+  EXPECT_EQ(evaluated.status, 0) << evaluated.err;
+  EXPECT_NE(evaluated.err.find("told to fail"), std::string::npos) << evaluated.err;
+  ASSERT_EQ(
+      sae({"synth", "--preset", "tiny", "--tokens", "300", "--out", path("store").string()}).status,
+      0);
+  const CommandResult shown = sae({"features", path("run").string(), "--data",
+                                   path("store").string(), "--out", path("pages").string()});
+  EXPECT_EQ(shown.status, 0) << shown.err;
+  EXPECT_NE(shown.err.find("told to fail"), std::string::npos) << shown.err;
+}
+
+TEST_F(DeviceKernelsCommand, SaysNothingOfKernelsWhereTheyAreThere) {
+  ASSERT_EQ(trained("run").status, 0);
+  const CommandResult evaluated = sae({"eval", path("run").string()});
+  EXPECT_EQ(evaluated.status, 0) << evaluated.err;
+  EXPECT_EQ(evaluated.err.find("operators alone"), std::string::npos) << evaluated.err;
 }
 
 TEST_F(DeviceKernelsCommand, WorksWithoutACache) {
