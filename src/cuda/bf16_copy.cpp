@@ -38,11 +38,12 @@ Bf16Copy::Rounded Bf16Copy::round(const at::Tensor& W) {
 }
 
 bool Bf16Copy::is_of(const at::Tensor& W) const {
-  return source_.defined() && source_.is_alias_of(W) && version_ == W._version();
+  if (!source_ || version_ != W._version()) return false;
+  return source_->lock().get() == W.storage().unsafeGetStorageImpl();
 }
 
 void Bf16Copy::now_of(const at::Tensor& W) {
-  source_ = W.detach();
+  source_ = W.storage().getWeakStorageImpl();
   version_ = W._version();
 }
 

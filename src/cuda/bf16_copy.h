@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <mutex>
+#include <optional>
 
 namespace sae {
 
@@ -41,7 +42,8 @@ class Bf16Copy {
 
   std::mutex mutex_;
   Rounded kept_;
-  at::Tensor source_;  // shares W's memory and version
+  std::optional<c10::weak_intrusive_ptr<c10::StorageImpl>>
+      source_;  // W's memory, which it may leave
   std::uint32_t version_ = 0;
 };
 
