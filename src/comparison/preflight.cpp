@@ -146,6 +146,8 @@ class Preflight {
       const FolderLock free(one.folder);  // or somebody trains it by itself
       bytes_ += bytes_to_write(options, opened, one.folder);
       notices_.add(notices_about(options, opened));
+    } else if (const auto notice = kernels_for(options)) {
+      notices_.add({*notice});
     }
     const Meant meant(*one.plan);
     if (trains) look_at_inputs(meant.train, options, opened);

@@ -11,12 +11,12 @@
 
 #include "base/parallel.h"
 #include "comparison/preflight.h"
+#include "data/device_batches.h"
 #include "sae/base/device.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
 #include "sae/base/interrupt.h"
 #include "sae/training/checkpoint.h"
-#include "training/device_batches.h"
 
 namespace sae {
 namespace {

@@ -12,10 +12,33 @@ namespace {
 constexpr std::int64_t kAnyRow = 4096;  // elements of a block where rows mean nothing
 constexpr std::int64_t kScalars = 8;    // floats of AdamScalars
 
-std::int64_t row_of(const AdamParameter& one) { return one.unit ? one.weight.size(1) : kAnyRow; }
+std::int64_t row_of(const AdamParameter& one) {
+  return one.unit || one.copy.norm.defined() ? one.weight.size(1) : kAnyRow;
+}
 
 std::int64_t rows_of(const AdamParameter& one) {
   return (one.weight.numel() + row_of(one) - 1) / row_of(one);
+}
+
+void* data_of(const at::Tensor& t) { return t.defined() ? t.mutable_data_ptr() : nullptr; }
+
+/// `parallel` [F] is <g, w>, of unit rows.
+void update(const AdamParameter& one, const at::Tensor& parallel, const at::Tensor& scalars) {
+  const at::Device device = one.weight.device();
+  if (one.copy.norm.defined()) {
+    TORCH_INTERNAL_ASSERT(!one.unit);
+    launch(device, "adam_update_rounded", {rows_of(one)}, 256, floats_of(one.gradient),
+           mutable_floats_of(one.weight), mutable_floats_of(one.first),
+           mutable_floats_of(one.second), data_of(one.copy.rows), mutable_floats_of(one.copy.norm),
+           mutable_floats_of(one.copy.residual), floats_of(scalars), Index{one.weight.numel()},
+           Index{row_of(one)});
+    return;
+  }
+  launch(device, "adam_update", {rows_of(one)}, 256, floats_of(one.gradient),
+         mutable_floats_of(one.weight), mutable_floats_of(one.first), mutable_floats_of(one.second),
+         data_of(one.copy.rows), one.unit ? parallel.const_data_ptr<double>() : nullptr,
+         floats_of(scalars), Index{one.weight.numel()}, Index{row_of(one)},
+         static_cast<int>(one.unit));
 }
 
 }  // namespace
@@ -46,12 +69,7 @@ at::Tensor adam_step(const std::vector<AdamParameter>& parameters, const AdamSet
          floats_of(settings.updates), settings.learning_rate, settings.beta1, settings.beta2,
          settings.epsilon, settings.clip_norm, mutable_floats_of(scalars), mutable_floats_of(norm));
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const AdamParameter& one = parameters[i];
-    launch(device, "adam_update", {rows_of(one)}, 256, floats_of(one.gradient),
-           mutable_floats_of(one.weight), mutable_floats_of(one.first),
-           mutable_floats_of(one.second), static_cast<unsigned short*>(nullptr),
-           one.unit ? parallel[i].const_data_ptr<double>() : nullptr, floats_of(scalars),
-           Index{one.weight.numel()}, Index{row_of(one)}, static_cast<int>(one.unit));
+    update(parameters[i], parallel[i], scalars);
   }
   return norm;
 }

@@ -10,7 +10,7 @@
 // A step, for parameters in their order:
 //     adam_products, adam_norm (the first with `first`)      each parameter
 //     adam_scalars                                           each parameter, or one for all
-//     adam_update                                            each parameter
+//     adam_update, or adam_update_rounded                    each parameter
 // Bytes a step, n elements: 28 n, 30 n with the copy, and 4 n for <g, g> (8 n with <g, w>).
 
 /// What every element's update needs; on the device, so that the host waits for nothing.
@@ -67,6 +67,13 @@ __device__ inline void write_bf16(ushort4* to, const float4& x) {
   *to = make_ushort4(to_bf16(x.x), to_bf16(x.y), to_bf16(x.z), to_bf16(x.w));
 }
 
+__device__ inline unsigned short rounded(float x, Squares& squares) {
+  return round_one(x, squares);
+}
+__device__ inline ushort4 rounded(const float4& x, Squares& squares) {
+  return round_four(x, squares);
+}
+
 __device__ inline void update(const AdamScalars& s, float parallel, float g, float& w, float& m,
                               float& v) {
   const float gradient = (g - parallel * w) * s.scale;
@@ -114,6 +121,21 @@ struct AdamPart {
       if (!unit && low != nullptr) write_bf16(low + i, weight);
     }
     return square;
+  }
+
+  /// Updates without `unit`, and adds what the calling thread's new weights and their copies come
+  /// to.
+  __device__ inline void update_rounded(const AdamScalars& scalars, Squares& squares) const {
+    for (int i = static_cast<int>(threadIdx.x); i < count; i += kAdamThreads) {
+      V weight = w[i];
+      V first = m[i];
+      V second = v[i];
+      update(scalars, 0.0F, g[i], weight, first, second);
+      m[i] = first;
+      v[i] = second;
+      w[i] = weight;
+      low[i] = rounded(weight, squares);
+    }
   }
 
   __device__ inline void scale_all(float by) const {
@@ -245,4 +267,38 @@ extern "C" __global__ void __launch_bounds__(kAdamThreads)
   __syncthreads();
   fours.scale_all(inverse);
   singles.scale_all(inverse);
+}
+
+/// adam_update without `unit`, in rows of n = D, with the copy and, for screen.cu, what round_rows
+/// says of it: norm, residual [size / n]. n divides size.
+extern "C" __global__ void __launch_bounds__(kAdamThreads)
+    adam_update_rounded(const float* __restrict__ g, float* __restrict__ w, float* __restrict__ m,
+                        float* __restrict__ v, unsigned short* __restrict__ low,
+                        float* __restrict__ norm, float* __restrict__ residual,
+                        const AdamScalars* __restrict__ scalars_at, long long size, long long n) {
+  const AdamScalars scalars = *scalars_at;
+  const AdamRow row = row_of_block(size, n);
+  const long long at = row.begin;
+  const long long behind = at + 4LL * row.fours;
+  const AdamPart<float4, ushort4> fours = {
+      reinterpret_cast<const float4*>(g + at),
+      reinterpret_cast<float4*>(w + at),
+      reinterpret_cast<float4*>(m + at),
+      reinterpret_cast<float4*>(v + at),
+      reinterpret_cast<ushort4*>(low + at),
+      row.fours,
+      nullptr,
+      0,
+  };
+  const AdamPart<float, unsigned short> singles = {
+      g + behind, w + behind, m + behind, v + behind, low + behind, row.singles, nullptr, 0,
+  };
+  Squares squares;
+  fours.update_rounded(scalars, squares);
+  singles.update_rounded(scalars, squares);
+  squares.whole = block_sum(squares.whole);
+  squares.residual = block_sum(squares.residual);
+  if (threadIdx.x != 0) return;
+  norm[blockIdx.x] = norm_above(squares.whole);
+  residual[blockIdx.x] = norm_above(squares.residual);
 }

@@ -6,11 +6,14 @@
 
 #include <vector>
 
+#include "cuda/bf16_copy.h"
+
 namespace sae::cuda {
 
 struct AdamParameter {
   at::Tensor weight, gradient, first, second;  // contiguous, of one size
   bool unit;                                   // rows of [F, D] are projected, and return to norm 1
+  Bf16Copy::Rounded copy = {};  // written as well, but `largest`; with norms only if not `unit`
 };
 
 struct AdamSettings {

@@ -24,6 +24,39 @@ __device__ inline float from_bf16(unsigned short bits) {
   return __uint_as_float(static_cast<unsigned>(bits) << 16);
 }
 
+/// The two numbers of a word of bfloat16, that of the lower address first.
+__device__ inline float first_of(unsigned word) { return __uint_as_float(word << 16); }
+__device__ inline float second_of(unsigned word) { return __uint_as_float(word & 0xFFFF0000U); }
+
+/// Of a row and of what rounding it to bfloat16 leaves over: sums of squares.
+struct Squares {
+  double whole = 0;
+  double residual = 0;
+};
+__device__ inline unsigned short round_one(float x, Squares& squares) {
+  const unsigned short low = to_bf16(x);
+  const double left = static_cast<double>(x) - static_cast<double>(from_bf16(low));
+  squares.whole += static_cast<double>(x) * static_cast<double>(x);
+  squares.residual += left * left;
+  return low;
+}
+__device__ inline ushort4 round_four(const float4& x, Squares& squares) {
+  ushort4 low;
+  low.x = round_one(x.x, squares);
+  low.y = round_one(x.y, squares);
+  low.z = round_one(x.z, squares);
+  low.w = round_one(x.w, squares);
+  return low;
+}
+
+/// The root of a sum of squares, rounded up; infinite if it is not a finite float.
+__device__ inline float norm_above(double squares) {
+  const double root = sqrt(squares);
+  if (root == 0) return 0;
+  if (!(root < 3.4e38)) return infinity();
+  return __uint_as_float(__float_as_uint(static_cast<float>(root)) + 1);
+}
+
 /// Sum over the warp's lanes, the same bits in all of them: pairs, then pairs of pairs, ...
 template <class T>
 __device__ inline T warp_sum(T value) {
@@ -198,53 +231,99 @@ __device__ inline void block_sort(unsigned long long* entry, int n) {
   __syncthreads();
 }
 
-/// How many numbers lie between a row and the 16-byte boundary before it.
-__device__ inline int skew_of(const float* row) {
-  return static_cast<int>(reinterpret_cast<unsigned long long>(row) >> 2 & 3U);
+// A row's numbers are float, or the bits of bfloat16, whose values float holds: T.
+
+__device__ inline float number_of(float x) { return x; }
+__device__ inline float number_of(unsigned short bits) { return from_bf16(bits); }
+
+/// 16 bytes of a row.
+template <class T>
+struct Vector;
+template <>
+struct Vector<float> {
+  using Type = float4;
+};
+template <>
+struct Vector<unsigned short> {
+  using Type = uint4;
+};
+
+/// visit(number, place) of those in 16 bytes, the first of which is at `place`.
+template <class Visit>
+__device__ inline void visit_vector(const float4& h, int place, const Visit& visit) {
+  visit(h.x, place);
+  visit(h.y, place + 1);
+  visit(h.z, place + 2);
+  visit(h.w, place + 3);
+}
+template <class Visit>
+__device__ inline void visit_two(unsigned word, int place, const Visit& visit) {
+  visit(first_of(word), place);
+  visit(second_of(word), place + 1);
+}
+template <class Visit>
+__device__ inline void visit_vector(const uint4& h, int place, const Visit& visit) {
+  visit_two(h.x, place, visit);
+  visit_two(h.y, place + 2, visit);
+  visit_two(h.z, place + 4, visit);
+  visit_two(h.w, place + 6, visit);
 }
 
-/// visit(number, place) of a row, in no order and by 16-byte loads wherever the row begins, four in
-/// flight a thread.
-template <class Visit>
-__device__ inline void visit_row(const float* row, int width, const Visit& visit) {
-  constexpr int kAhead = 4;
+/// How many numbers lie between a row and the boundary of `kNumbers` numbers before it.
+template <int kNumbers, class T>
+__device__ inline int numbers_before(const T* row) {
+  return static_cast<int>(reinterpret_cast<unsigned long long>(row) / sizeof(T) & (kNumbers - 1));
+}
+
+/// visit(number, place) of a row, in no order and by 16-byte loads wherever the row begins, three
+/// or four in flight a thread.
+template <class T, class Visit>
+__device__ inline void visit_row(const T* row, int width, const Visit& visit) {
+  using V = typename Vector<T>::Type;
+  constexpr int kNumbers = static_cast<int>(sizeof(V) / sizeof(T));
+  constexpr int kAhead = kNumbers == 4 ? 4 : 3;  // a fourth of eight would spill
   const int thread = static_cast<int>(threadIdx.x);
   const int threads = static_cast<int>(blockDim.x);
-  const int head = min(width, (4 - skew_of(row)) & 3);
-  const float4* four = reinterpret_cast<const float4*>(row + head);
-  const int groups = (width - head) / 4;
-  if (thread < head) visit(row[thread], thread);
+  const int head = min(width, (kNumbers - numbers_before<kNumbers>(row)) & (kNumbers - 1));
+  const V* vector = reinterpret_cast<const V*>(row + head);
+  const int groups = (width - head) / kNumbers;
+  if (thread < head) visit(number_of(row[thread]), thread);
   for (int base = thread; base < groups; base += threads * kAhead) {
-    float4 h[kAhead];
+    V h[kAhead];
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
-      h[j] = __ldg(four + min(base + j * threads, groups - 1));  // no branch to wait at
+      h[j] = __ldg(vector + min(base + j * threads, groups - 1));  // no branch to wait at
     }
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
       const int group = base + j * threads;
       if (group >= groups) break;
-      const int place = head + 4 * group;
-      visit(h[j].x, place);
-      visit(h[j].y, place + 1);
-      visit(h[j].z, place + 2);
-      visit(h[j].w, place + 3);
+      visit_vector(h[j], head + kNumbers * group, visit);
     }
   }
-  const int place = head + 4 * groups + thread;
-  if (place < width) visit(row[place], place);
+  const int place = head + kNumbers * groups + thread;
+  if (place < width) visit(number_of(row[place]), place);
 }
 
-/// Numbers `place` to `place` + 3 of a row, what lies outside as 0. row + place is 16-byte aligned.
-__device__ inline float4 load_four(const float* row, int place, int width) {
-  if (place >= 0 && place + 4 <= width) {
-    return __ldg(reinterpret_cast<const float4*>(row + place));
-  }
+/// Four numbers at an address that is a multiple of their size.
+__device__ inline float4 four_at(const float* at) {
+  return __ldg(reinterpret_cast<const float4*>(at));
+}
+__device__ inline float4 four_at(const unsigned short* at) {
+  const ushort4 bits = __ldg(reinterpret_cast<const ushort4*>(at));
+  return make_float4(from_bf16(bits.x), from_bf16(bits.y), from_bf16(bits.z), from_bf16(bits.w));
+}
+
+/// Numbers `place` to `place` + 3 of a row, what lies outside as 0. numbers_before<4>(row + place)
+/// is 0.
+template <class T>
+__device__ inline float4 load_four(const T* row, int place, int width) {
+  if (place >= 0 && place + 4 <= width) return four_at(row + place);
   float4 four = make_float4(0, 0, 0, 0);
-  if (place >= 0 && place < width) four.x = row[place];
-  if (place >= -1 && place + 1 < width) four.y = row[place + 1];
-  if (place >= -2 && place + 2 < width) four.z = row[place + 2];
-  if (place >= -3 && place + 3 < width) four.w = row[place + 3];
+  if (place >= 0 && place < width) four.x = number_of(row[place]);
+  if (place >= -1 && place + 1 < width) four.y = number_of(row[place + 1]);
+  if (place >= -2 && place + 2 < width) four.z = number_of(row[place + 2]);
+  if (place >= -3 && place + 3 < width) four.w = number_of(row[place + 3]);
   return four;
 }
 
@@ -296,10 +375,11 @@ __device__ inline Passed visit_in_order(int width, int skew, const Load& load, c
 }
 
 /// Writes those of a row that exceed the limit, and of those equal to it the first ones, in order.
-__device__ inline void write_row_in_order(const float* row, int width, Limit limit, int count,
+template <class T>
+__device__ inline void write_row_in_order(const T* row, int width, Limit limit, int count,
                                           long long* index, float* value) {
   visit_in_order(
-      width, skew_of(row), [&](int place) { return load_four(row, place, width); },
+      width, numbers_before<4>(row), [&](int place) { return load_four(row, place, width); },
       [&](float h, int) {
         const unsigned key = key_of(h);
         return key > limit.key ? kAbove : key == limit.key ? kEqual : kNeither;

@@ -1,8 +1,12 @@
 #include "sae/cuda/device_kernels.h"
 
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <torch/types.h>
 
+#include <algorithm>
 #include <atomic>
+#include <bit>
+#include <cstdint>
 #include <map>
 #include <mutex>
 #include <stdexcept>
@@ -114,6 +118,12 @@ Outcome& outcome_on(const at::Device& device) {
 
 }  // namespace
 
+at::Tensor empty_entries(std::int64_t count, const at::TensorOptions& options) {
+  const auto power = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(count)));
+  const std::int64_t together = std::clamp<std::int64_t>(power / 8, 1, 64 << 10);
+  return at::empty({(count + together - 1) / together * together}, options).narrow(0, 0, count);
+}
+
 bool has_kernels(const at::Device& device) {
   return wanted && device.is_cuda() && outcome_on(device).loaded != nullptr;
 }
@@ -137,6 +147,14 @@ std::string prepare_device_kernels(const at::Device& device) {
   if (!device.is_cuda()) return "they are for CUDA devices";
   if (!cuda::wanted) return "they are off";
   return cuda::outcome_on({device.type(), std::max<c10::DeviceIndex>(device.index(), 0)}).why;
+}
+
+std::optional<Notice> notice_about_kernels(const at::Device& device) {
+  if (!device.is_cuda() || !cuda::wanted) return {};
+  const std::string why = prepare_device_kernels(device);
+  if (why.empty()) return {};
+  return Notice{Notice::Kind::kNote,
+                device.str() + ": LibTorch's operators alone, without kernels of our own: " + why};
 }
 
 }  // namespace sae

@@ -34,6 +34,21 @@ void launch(const at::Device& device, const char* kernel, Grid grid, unsigned bl
   launch_with(device, kernel, grid, block, each);
 }
 
+/// How many blocks of `a_block` it takes.
+inline std::int64_t blocks_for(std::int64_t count, std::int64_t a_block) {
+  return (count + a_block - 1) / a_block;
+}
+
+/// Whether 16-byte loads may begin at a tensor's first number.
+inline bool is_aligned(const at::Tensor& t) {
+  return reinterpret_cast<std::uintptr_t>(t.const_data_ptr()) % 16 == 0;
+}
+
+/// [count], in memory for up to an eighth more, at most 64 Ki. Rules by threshold keep another
+/// number of entries at each step; asked for the same few sizes, LibTorch's allocator has a block
+/// for each.
+at::Tensor empty_entries(std::int64_t count, const at::TensorOptions& options);
+
 /// What kernels call an index.
 using Index = long long;
 static_assert(sizeof(Index) == sizeof(std::int64_t));

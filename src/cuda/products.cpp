@@ -11,10 +11,6 @@ namespace {
 
 constexpr unsigned kBlock = 256;
 
-std::int64_t blocks_for(std::int64_t count, std::int64_t a_block) {
-  return (count + a_block - 1) / a_block;
-}
-
 /// How a kernel that reads rows is launched: by the rule at the head of sparse.cu.
 struct Rows {
   std::string suffix;
@@ -22,22 +18,38 @@ struct Rows {
   std::int64_t tiles;
   unsigned threads;
 
-  Rows(std::int64_t width, std::initializer_list<const at::Tensor*> read) {
-    bool fours = width % 4 == 0;
-    for (const at::Tensor* t : read) {
-      const auto address = reinterpret_cast<std::uintptr_t>(t->const_data_ptr<float>());
-      fours = fours && address % 16 == 0;
-    }
-    units = fours ? width / 4 : width;
-    tiles = blocks_for(units, 1024);
+  /// For arrays of `width` columns, those of `weight` perhaps of bfloat16.
+  Rows(std::int64_t width, const at::Tensor& weight, std::initializer_list<const at::Tensor*> more)
+      : is_low_(weight.scalar_type() == at::kBFloat16) {
+    const std::int64_t together = is_low_ ? 8 : 4;
+    wide_ = width % together == 0 && is_aligned(weight);
+    for (const at::Tensor* t : more) wide_ = wide_ && is_aligned(*t);
+    units = wide_ ? width / together : width;
+    tiles = blocks_for(units, wide_ && is_low_ ? 512 : 1024);
     const std::int64_t of_tile = blocks_for(units, tiles);
-    const std::int64_t each = fours ? blocks_for(of_tile, 256) : 4;
+    const std::int64_t each = wide_ ? blocks_for(of_tile, 256) : 4;
     threads = static_cast<unsigned>(32 * blocks_for(blocks_for(of_tile, each), 32));
-    suffix = fours ? std::to_string(each) : "s";
+    suffix = (is_low_ ? "b" : "") + (wide_ ? std::to_string(each) : std::string("s"));
   }
   /// Of a kernel that has but two forms.
-  std::string plain_suffix() const { return suffix == "s" ? "s" : "4"; }
+  std::string plain_suffix() const {
+    return (is_low_ ? "b" : "") + std::string(!wide_ ? "s" : is_low_ ? "8" : "4");
+  }
+
+ private:
+  bool is_low_;
+  bool wide_;
 };
+
+/// Of float32 or bfloat16, whose bits the kernels take.
+template <class Launch>
+void with_rows_of(const at::Tensor& weight, const Launch& launched) {
+  if (weight.scalar_type() == at::kBFloat16) {
+    launched(static_cast<const unsigned short*>(weight.const_data_ptr()));
+  } else {
+    launched(floats_of(weight));
+  }
+}
 
 }  // namespace
 
@@ -45,23 +57,27 @@ at::Tensor gather_sum(const at::Tensor& values, const at::Tensor& indices,
                       const at::Tensor& offsets, const at::Tensor& weight, const at::Tensor& bias) {
   const std::int64_t batch = offsets.size(0) - 1;
   const std::int64_t width = weight.size(1);
-  at::Tensor out = at::empty({batch, width}, weight.options());
+  at::Tensor out = at::empty({batch, width}, values.options());
   if (out.numel() == 0) return out;
-  const Rows rows(width, {&weight, &out, bias.defined() ? &bias : &weight});
-  launch(weight.device(), ("gather_sum_" + rows.suffix).c_str(), {batch, rows.tiles}, rows.threads,
-         floats_of(values), indices_of(indices), indices_of(offsets), floats_of(weight),
-         floats_of(bias), Index{width}, mutable_floats_of(out));
+  const Rows rows(width, weight, {&out, bias.defined() ? &bias : &out});
+  with_rows_of(weight, [&](const auto* table) {
+    launch(weight.device(), ("gather_sum_" + rows.suffix).c_str(), {batch, rows.tiles},
+           rows.threads, floats_of(values), indices_of(indices), indices_of(offsets), table,
+           floats_of(bias), Index{width}, mutable_floats_of(out));
+  });
   return out;
 }
 
 at::Tensor gather_dot(const at::Tensor& rows_in, const at::Tensor& indices,
                       const at::Tensor& offsets, const at::Tensor& weight) {
   const std::int64_t width = weight.size(1);
-  at::Tensor out = at::empty({indices.size(0)}, weight.options());
-  const Rows rows(width, {&rows_in, &weight});
-  launch(weight.device(), ("gather_dot_" + rows.plain_suffix()).c_str(), {rows_in.size(0)}, kBlock,
-         floats_of(rows_in), indices_of(indices), indices_of(offsets), floats_of(weight),
-         Index{width}, mutable_floats_of(out));
+  at::Tensor out = empty_entries(indices.size(0), rows_in.options());
+  const Rows rows(width, weight, {&rows_in});
+  with_rows_of(weight, [&](const auto* table) {
+    launch(weight.device(), ("gather_dot_" + rows.plain_suffix()).c_str(), {rows_in.size(0)},
+           kBlock, floats_of(rows_in), indices_of(indices), indices_of(offsets), table,
+           Index{width}, mutable_floats_of(out));
+  });
   return out;
 }
 
@@ -74,7 +90,7 @@ at::Tensor scatter_sum(const at::Tensor& values, const ByLatent& by_latent,
   at::Tensor out = at::empty({d_sae, width}, rows_in.options());
   if (out.numel() == 0) return out;
   at::Tensor partial = at::empty({slots, width}, rows_in.options());
-  const Rows rows(width, {&rows_in, &out, &partial});
+  const Rows rows(width, rows_in, {&out, &partial});
   const at::Device device = rows_in.device();
   const Index* starts = indices_of(by_latent.starts);
   launch(device, ("scatter_sum_" + rows.suffix).c_str(), {d_sae + slots, rows.tiles}, rows.threads,
@@ -109,7 +125,7 @@ LatentSums latent_sums(const at::Tensor& values, const at::Tensor& slope,
 }
 
 at::Tensor tokens_of(const at::Tensor& offsets, const at::Tensor& entries) {
-  at::Tensor tokens = at::empty_like(entries);
+  at::Tensor tokens = empty_entries(entries.size(0), entries.options());
   launch(tokens.device(), "by_latent_tokens", {blocks_for(entries.size(0), kBlock)}, kBlock,
          indices_of(offsets), indices_of(entries), Index{offsets.size(0) - 1},
          Index{entries.size(0)}, mutable_indices_of(tokens));

@@ -16,11 +16,11 @@ struct ByLatent {
   const at::Tensor& starts;   // [F + 1] i64
 };
 
-/// [B, D]; `bias` [D] may be undefined.
+/// [B, D]; `weight` [F, D] is float32 or bfloat16, sums are float32; `bias` [D] may be undefined.
 at::Tensor gather_sum(const at::Tensor& values, const at::Tensor& indices,
                       const at::Tensor& offsets, const at::Tensor& weight, const at::Tensor& bias);
 
-/// [nnz]
+/// [nnz]; `weight` likewise.
 at::Tensor gather_dot(const at::Tensor& rows, const at::Tensor& indices, const at::Tensor& offsets,
                       const at::Tensor& weight);
 

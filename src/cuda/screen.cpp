@@ -12,19 +12,6 @@
 namespace sae::cuda {
 namespace {
 
-/// Rows in bfloat16, their norms and those of what rounding left over.
-struct Rounded {
-  at::Tensor low, norm, residual;
-
-  explicit Rounded(const at::Tensor& rows)
-      : low(at::empty(rows.sizes(), rows.options().dtype(at::kBFloat16))),
-        norm(at::empty({rows.size(0)}, rows.options())),
-        residual(at::empty_like(norm)) {
-    launch(rows.device(), "round_rows", {rows.size(0)}, 256, floats_of(rows), Index{rows.size(1)},
-           low.mutable_data_ptr(), mutable_floats_of(norm), mutable_floats_of(residual));
-  }
-};
-
 /// Sums of split products are float32 while it lives: the proof counts on it. A template, because
 /// an older LibTorch has one switch where a newer has two.
 template <class Context>
@@ -52,9 +39,9 @@ class Float32Reduction {
   Setting before_;
 };
 
-at::Tensor low_product(const Rounded& x, const Rounded& W) {
+at::Tensor low_product(const at::Tensor& x, const at::Tensor& W) {
   const Float32Reduction exact_sums(at::globalContext());
-  return at::mm(x.low, W.low.t());
+  return at::mm(x, W.t());
 }
 
 }  // namespace
@@ -65,28 +52,27 @@ bool can_screen(std::int64_t k, std::int64_t d_sae, std::int64_t d_in) {
 }
 
 Kept screened_largest_of_token(const at::Tensor& x, const at::Tensor& W, const at::Tensor& b,
-                               std::int64_t k_wide) {
+                               std::int64_t k_wide, const Bf16Copy::Rounded& of_W) {
   const at::Device device = x.device();
   const std::int64_t batch = x.size(0);
   const Index width = x.size(1);
   const Index d_sae = W.size(0);
   const int k = static_cast<int>(k_wide);
   const int room = static_cast<int>(std::min<std::int64_t>({d_sae, 2048, 4 * k + 128}));
-  const Rounded of_x(x);
-  const Rounded of_W(W);
-  at::Tensor largest = at::empty({2}, x.options());
-  launch(device, "screen_largest", {1}, 512, floats_of(of_W.norm), floats_of(of_W.residual), d_sae,
-         mutable_floats_of(largest));
-  const at::Tensor low = low_product(of_x, of_W);
+  at::Tensor x_low = at::empty(x.sizes(), x.options().dtype(at::kBFloat16));
+  at::Tensor x_norm = at::empty({batch}, x.options());
+  at::Tensor x_residual = at::empty_like(x_norm);
+  launch(device, "round_rows", {batch}, 256, floats_of(x), width, x_low.mutable_data_ptr(),
+         mutable_floats_of(x_norm), mutable_floats_of(x_residual));
+  const at::Tensor low = low_product(x_low, of_W.rows);
   const auto longs = x.options().dtype(at::kLong);
   at::Tensor candidates = at::empty({batch, room}, longs);
   at::Tensor counts = at::empty({batch}, x.options().dtype(at::kInt));
   at::Tensor values = at::empty({batch, room}, x.options());
   int* count = counts.mutable_data_ptr<std::int32_t>();
-  launch(device, "screen_rows", {batch}, 512, low.const_data_ptr(), floats_of(b),
-         floats_of(of_x.norm), floats_of(of_x.residual), floats_of(of_W.norm),
-         floats_of(of_W.residual), floats_of(largest), d_sae, k, width, room,
-         mutable_indices_of(candidates), count);
+  launch(device, "screen_rows", {batch}, 512, low.const_data_ptr(), floats_of(b), floats_of(x_norm),
+         floats_of(x_residual), floats_of(of_W.norm), floats_of(of_W.residual),
+         floats_of(of_W.largest), d_sae, k, width, room, mutable_indices_of(candidates), count);
   const std::int64_t shares = std::max<std::int64_t>(1, 1024 / std::max<std::int64_t>(1, batch));
   launch(device, "screen_exact", {batch, shares}, 256, floats_of(x), floats_of(W), floats_of(b),
          indices_of(candidates), static_cast<const int*>(count), room, width,

@@ -5,8 +5,9 @@
 // Launches, W, its bias and k fixed, x [B, D] centred:
 //
 //     kernel          grid, block     what
-//     round_rows      F, 256          W in bfloat16, norms of its rows: when W has changed
-//     screen_largest  1, 512          the largest of these norms: likewise
+//     round_rows      F, 256          W in bfloat16, norms of its rows: when W has changed, unless
+//                                     adam_update_rounded wrote them
+//     screen_largest  1, 512          the largest of these norms: when W has changed
 //     round_rows      B, 256          the same of x
 //     (the caller)                    low = bfloat16(x^ W^T) [B, F], sums in float32: with cuBLAS,
 //                                     reductions of split sums in bfloat16 must be off
@@ -81,26 +82,6 @@ __device__ inline Interval interval_of(float p, float bias, float share) {
 /// Whether a number up to `upper` may be positive and not below `limit`. NaN may.
 __device__ inline bool reaches(float upper, float limit) { return !(upper < limit || upper <= 0); }
 
-/// The root of a sum of squares, rounded up; infinite if it is not a finite float.
-__device__ inline float norm_above(double squares) {
-  const double root = sqrt(squares);
-  if (root == 0) return 0;
-  if (!(root < 3.4e38)) return infinity();
-  return __uint_as_float(__float_as_uint(static_cast<float>(root)) + 1);
-}
-
-struct Squares {
-  double whole = 0;
-  double residual = 0;
-};
-__device__ inline unsigned short round_one(float x, Squares& squares) {
-  const unsigned short low = to_bf16(x);
-  const double left = static_cast<double>(x) - static_cast<double>(from_bf16(low));
-  squares.whole += static_cast<double>(x) * static_cast<double>(x);
-  squares.residual += left * left;
-  return low;
-}
-
 }  // namespace
 
 /// low [rows, D]: x [rows, D] rounded to bfloat16; norm [rows], residual [rows]: Euclidean norms of
@@ -118,9 +99,7 @@ extern "C" __global__ void __launch_bounds__(256)
     const int groups = static_cast<int>(D / 4);
 #pragma unroll 2
     for (int i = static_cast<int>(threadIdx.x); i < groups; i += 256) {
-      const float4 own = __ldg(from + i);
-      to[i] = make_ushort4(round_one(own.x, squares), round_one(own.y, squares),
-                           round_one(own.z, squares), round_one(own.w, squares));
+      to[i] = round_four(__ldg(from + i), squares);
     }
   } else {
     for (int i = static_cast<int>(threadIdx.x); i < D; i += 256) low[i] = round_one(x[i], squares);

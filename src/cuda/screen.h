@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "cuda/bf16_copy.h"
 #include "cuda/selection.h"
 
 namespace sae::cuda {
@@ -15,8 +16,8 @@ bool can_screen(std::int64_t k, std::int64_t d_sae, std::int64_t d_in);
 
 /// Of v = x W^T + b in float32, x [B, D] centred, W [F, D], b [F]: what largest_of_token keeps, and
 /// its values, up to the order of float32 summation. Nothing of size [B, F] but the bfloat16
-/// product.
+/// product. `of_W` is W rounded.
 Kept screened_largest_of_token(const at::Tensor& x, const at::Tensor& W, const at::Tensor& b,
-                               std::int64_t k);
+                               std::int64_t k, const Bf16Copy::Rounded& of_W);
 
 }  // namespace sae::cuda

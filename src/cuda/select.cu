@@ -5,6 +5,9 @@
 //
 // A threshold: count_above, a cumulative sum of the counts by the caller, write_above.
 //
+// h is float32, or bfloat16 (kernels of the name with _bf16), whose values float32 holds exactly:
+// what is kept of h, and its values, are then those of its numbers as float32.
+//
 // BatchTopK, in this order and without the host in between; every block has 512 threads:
 //
 //     kernel           grid  reads of h          what
@@ -36,15 +39,11 @@ constexpr int kRoom = 4096;  // collected entries of a row in shared memory
 
 }  // namespace
 
-/// index [B, k], value [B, k]: of each row of h [B, F] the k largest of max(h, 0), NaN being 0,
-/// ties by the lower latent, ascending by latent. Grid B, block 512. k <= min(F, 2048).
-///
-/// A sample of a 16th of the row gives a floor that the k largest and a few more exceed; one read
-/// of the row collects them in shared memory, where radix selection and a sort by latent end it:
-/// 17/16 of 4 F bytes a row. A floor that fails costs four more reads.
-extern "C" __global__ void __launch_bounds__(kSelectThreads, 3)
-    row_topk(const float* __restrict__ h, long long F, int k, long long* __restrict__ index,
-             float* __restrict__ value) {
+namespace {
+
+template <class T>
+__device__ inline void row_topk_of(const T* __restrict__ h, long long F, int k,
+                                   long long* __restrict__ index, float* __restrict__ value) {
   __shared__ union {
     unsigned long long entry[kRoom];
     unsigned sample[2 * kRoom];
@@ -53,7 +52,7 @@ extern "C" __global__ void __launch_bounds__(kSelectThreads, 3)
   __shared__ int count;
   const int width = static_cast<int>(F);
   const int thread = static_cast<int>(threadIdx.x);
-  const float* row = h + blockIdx.x * F;
+  const T* row = h + blockIdx.x * F;
   index += static_cast<long long>(blockIdx.x) * k;
   value += static_cast<long long>(blockIdx.x) * k;
 
@@ -63,7 +62,7 @@ extern "C" __global__ void __launch_bounds__(kSelectThreads, 3)
     const int step = width / chunks;
     const int sampled = chunks * kChunk;
     for (int i = thread; i < sampled; i += kSelectThreads) {
-      s.sample[i] = key_of(__ldg(row + i / kChunk * step + i % kChunk));
+      s.sample[i] = key_of(number_of(__ldg(row + i / kChunk * step + i % kChunk)));
     }
     const float share = static_cast<float>(sampled) / static_cast<float>(width);
     const Limit guess = radix_select(
@@ -118,13 +117,33 @@ extern "C" __global__ void __launch_bounds__(kSelectThreads, 3)
   write_entries(s.entry, kept, limit, index, value);
 }
 
-/// counts [B]: how many of each row of h [B, F] exceed `threshold`: [F] if per_latent, else [1].
-/// Grid B, block 512. One read of h.
-extern "C" __global__ void __launch_bounds__(kSelectThreads)
-    count_above(const float* __restrict__ h, long long F, const float* __restrict__ threshold,
-                int per_latent, int* __restrict__ counts) {
+}  // namespace
+
+/// index [B, k], value [B, k]: of each row of h [B, F] the k largest of max(h, 0), NaN being 0,
+/// ties by the lower latent, ascending by latent. Grid B, block 512. k <= min(F, 2048).
+///
+/// A sample of a 16th of the row gives a floor that the k largest and a few more exceed; one read
+/// of the row collects them in shared memory, where radix selection and a sort by latent end it:
+/// 17/16 of 4 F bytes a row. A floor that fails costs four more reads.
+extern "C" __global__ void __launch_bounds__(kSelectThreads, 3)
+    row_topk(const float* __restrict__ h, long long F, int k, long long* __restrict__ index,
+             float* __restrict__ value) {
+  row_topk_of(h, F, k, index, value);
+}
+extern "C" __global__ void __launch_bounds__(kSelectThreads, 3)
+    row_topk_bf16(const unsigned short* __restrict__ h, long long F, int k,
+                  long long* __restrict__ index, float* __restrict__ value) {
+  row_topk_of(h, F, k, index, value);
+}
+
+namespace {
+
+template <class T>
+__device__ inline void count_above_of(const T* __restrict__ h, long long F,
+                                      const float* __restrict__ threshold, int per_latent,
+                                      int* __restrict__ counts) {
   int own = 0;
-  const float* row = h + blockIdx.x * F;
+  const T* row = h + blockIdx.x * F;
   if (per_latent != 0) {
     visit_row(row, static_cast<int>(F),
               [&](float number, int place) { own += number > __ldg(threshold + place) ? 1 : 0; });
@@ -136,20 +155,37 @@ extern "C" __global__ void __launch_bounds__(kSelectThreads)
   if (threadIdx.x == 0) counts[blockIdx.x] = own;
 }
 
-/// The entries that count_above counted, ascending by latent, to places offsets[b] to
-/// offsets[b + 1] - 1 of index and value. Grid B, block 512. One read of h.
+}  // namespace
+
+/// counts [B]: how many of each row of h [B, F] exceed `threshold`: [F] if per_latent, else [1].
+/// Grid B, block 512. One read of h.
 extern "C" __global__ void __launch_bounds__(kSelectThreads)
-    write_above(const float* __restrict__ h, long long F, const float* __restrict__ threshold,
-                int per_latent, const long long* __restrict__ offsets,
-                long long* __restrict__ index, float* __restrict__ value) {
+    count_above(const float* __restrict__ h, long long F, const float* __restrict__ threshold,
+                int per_latent, int* __restrict__ counts) {
+  count_above_of(h, F, threshold, per_latent, counts);
+}
+extern "C" __global__ void __launch_bounds__(kSelectThreads)
+    count_above_bf16(const unsigned short* __restrict__ h, long long F,
+                     const float* __restrict__ threshold, int per_latent,
+                     int* __restrict__ counts) {
+  count_above_of(h, F, threshold, per_latent, counts);
+}
+
+namespace {
+
+template <class T>
+__device__ inline void write_above_of(const T* __restrict__ h, long long F,
+                                      const float* __restrict__ threshold, int per_latent,
+                                      const long long* __restrict__ offsets,
+                                      long long* __restrict__ index, float* __restrict__ value) {
   const int width = static_cast<int>(F);
-  const float* row = h + blockIdx.x * F;
+  const T* row = h + blockIdx.x * F;
   const long long begin = offsets[blockIdx.x];
   const int count = static_cast<int>(offsets[blockIdx.x + 1] - begin);
   if (count == 0) return;
   const float limit = *threshold;
   visit_in_order(
-      width, skew_of(row), [&](int place) { return load_four(row, place, width); },
+      width, numbers_before<4>(row), [&](int place) { return load_four(row, place, width); },
       [&](float number, int place) {
         return number > (per_latent != 0 ? __ldg(threshold + place) : limit) ? kAbove : kNeither;
       },
@@ -158,6 +194,24 @@ extern "C" __global__ void __launch_bounds__(kSelectThreads)
         value[begin + passed.above] = number;
       },
       [&](Passed passed) { return passed.above >= count; });
+}
+
+}  // namespace
+
+/// The entries that count_above counted, ascending by latent, to places offsets[b] to
+/// offsets[b + 1] - 1 of index and value. Grid B, block 512. One read of h.
+extern "C" __global__ void __launch_bounds__(kSelectThreads)
+    write_above(const float* __restrict__ h, long long F, const float* __restrict__ threshold,
+                int per_latent, const long long* __restrict__ offsets,
+                long long* __restrict__ index, float* __restrict__ value) {
+  write_above_of(h, F, threshold, per_latent, offsets, index, value);
+}
+extern "C" __global__ void __launch_bounds__(kSelectThreads)
+    write_above_bf16(const unsigned short* __restrict__ h, long long F,
+                     const float* __restrict__ threshold, int per_latent,
+                     const long long* __restrict__ offsets, long long* __restrict__ index,
+                     float* __restrict__ value) {
+  write_above_of(h, F, threshold, per_latent, offsets, index, value);
 }
 
 namespace {
@@ -208,10 +262,10 @@ __device__ inline Ranked<unsigned long long> rank_in_histogram(const unsigned* h
 }
 
 /// Visits the keys of one token that may be at the limit or above it: the collected ones, or all.
-template <class Visit>
-__device__ inline void visit_token(const float* h, int width, const BatchState& state,
-                                   long long count, int room, const unsigned long long* candidates,
-                                   const int* found, const Visit& visit) {
+template <class T, class Visit>
+__device__ inline void visit_token(const T* h, int width, const BatchState& state, long long count,
+                                   int room, const unsigned long long* candidates, const int* found,
+                                   const Visit& visit) {
   const int own = found[blockIdx.x];
   if (own > room || guess_failed(state, count)) {
     visit_row(h + static_cast<long long>(blockIdx.x) * width, width,
@@ -236,17 +290,33 @@ extern "C" __global__ void __launch_bounds__(kSelectThreads)
   if (blockIdx.x == 0 && threadIdx.x == 0) *state = BatchState{};
 }
 
-/// Counts the leading digits of kSample of h's n numbers, evenly spaced; of all, if n is less.
-extern "C" __global__ void __launch_bounds__(kSelectThreads)
-    batch_sample(const float* __restrict__ h, long long n, unsigned* __restrict__ histogram) {
+namespace {
+
+template <class T>
+__device__ inline void batch_sample_of(const T* __restrict__ h, long long n,
+                                       unsigned* __restrict__ histogram) {
   const long long sampled = min(n, kSample);
   const long long step = n / (sampled / kChunk > 0 ? sampled / kChunk : 1);
   const long long threads = static_cast<long long>(gridDim.x) * kSelectThreads;
   for (long long i = static_cast<long long>(blockIdx.x) * kSelectThreads + threadIdx.x; i < sampled;
        i += threads) {
-    const unsigned key = key_of(__ldg(h + (sampled == n ? i : i / kChunk * step + i % kChunk)));
+    const unsigned key =
+        key_of(number_of(__ldg(h + (sampled == n ? i : i / kChunk * step + i % kChunk))));
     if (key != 0) atomicAdd(&histogram[key >> kLowBits], 1U);
   }
+}
+
+}  // namespace
+
+/// Counts the leading digits of kSample of h's n numbers, evenly spaced; of all, if n is less.
+extern "C" __global__ void __launch_bounds__(kSelectThreads)
+    batch_sample(const float* __restrict__ h, long long n, unsigned* __restrict__ histogram) {
+  batch_sample_of(h, n, histogram);
+}
+extern "C" __global__ void __launch_bounds__(kSelectThreads)
+    batch_sample_bf16(const unsigned short* __restrict__ h, long long n,
+                      unsigned* __restrict__ histogram) {
+  batch_sample_of(h, n, histogram);
 }
 
 /// A floor that a little more than `count` of all n numbers reach, by the sample. Grid 1.
@@ -261,13 +331,14 @@ extern "C" __global__ void __launch_bounds__(kSelectThreads)
   state->floor = max(floor, 1U);
 }
 
-/// Collects each token's entries that reach the floor, in any order, and counts their leading
-/// digits. found [B]: how many; more than `room` means that the token is read again where it
-/// matters.
-extern "C" __global__ void __launch_bounds__(kSelectThreads, 2)
-    batch_collect(const float* __restrict__ h, long long F, BatchState* __restrict__ state,
-                  unsigned* __restrict__ histogram, int room,
-                  unsigned long long* __restrict__ candidates, int* __restrict__ found) {
+namespace {
+
+template <class T>
+__device__ inline void batch_collect_of(const T* __restrict__ h, long long F,
+                                        BatchState* __restrict__ state,
+                                        unsigned* __restrict__ histogram, int room,
+                                        unsigned long long* __restrict__ candidates,
+                                        int* __restrict__ found) {
   __shared__ int count;
   if (threadIdx.x == 0) count = 0;
   __syncthreads();
@@ -287,19 +358,54 @@ extern "C" __global__ void __launch_bounds__(kSelectThreads, 2)
   atomicAdd(&state->total, static_cast<unsigned long long>(count));
 }
 
-/// Where the guess failed: counts the leading digits of the positive numbers below the floor, too.
-extern "C" __global__ void __launch_bounds__(kSelectThreads)
-    batch_redo(const float* __restrict__ h, long long n, const BatchState* __restrict__ state,
-               long long count, unsigned* __restrict__ histogram) {
+}  // namespace
+
+/// Collects each token's entries that reach the floor, in any order, and counts their leading
+/// digits. found [B]: how many; more than `room` means that the token is read again where it
+/// matters.
+extern "C" __global__ void __launch_bounds__(kSelectThreads, 2)
+    batch_collect(const float* __restrict__ h, long long F, BatchState* __restrict__ state,
+                  unsigned* __restrict__ histogram, int room,
+                  unsigned long long* __restrict__ candidates, int* __restrict__ found) {
+  batch_collect_of(h, F, state, histogram, room, candidates, found);
+}
+extern "C" __global__ void __launch_bounds__(kSelectThreads, 2)
+    batch_collect_bf16(const unsigned short* __restrict__ h, long long F,
+                       BatchState* __restrict__ state, unsigned* __restrict__ histogram, int room,
+                       unsigned long long* __restrict__ candidates, int* __restrict__ found) {
+  batch_collect_of(h, F, state, histogram, room, candidates, found);
+}
+
+namespace {
+
+template <class T>
+__device__ inline void batch_redo_of(const T* __restrict__ h, long long n,
+                                     const BatchState* __restrict__ state, long long count,
+                                     unsigned* __restrict__ histogram) {
   if (!guess_failed(*state, count)) return;
   const unsigned floor = state->floor;
   unsigned* high = histogram + kBatchBins;
   const long long threads = static_cast<long long>(gridDim.x) * kSelectThreads;
   for (long long i = static_cast<long long>(blockIdx.x) * kSelectThreads + threadIdx.x; i < n;
        i += threads) {
-    const unsigned key = key_of(__ldg(h + i));
+    const unsigned key = key_of(number_of(__ldg(h + i)));
     if (key != 0 && key < floor) atomicAdd(&high[key >> kLowBits], 1U);
   }
+}
+
+}  // namespace
+
+/// Where the guess failed: counts the leading digits of the positive numbers below the floor, too.
+extern "C" __global__ void __launch_bounds__(kSelectThreads)
+    batch_redo(const float* __restrict__ h, long long n, const BatchState* __restrict__ state,
+               long long count, unsigned* __restrict__ histogram) {
+  batch_redo_of(h, n, state, count, histogram);
+}
+extern "C" __global__ void __launch_bounds__(kSelectThreads)
+    batch_redo_bf16(const unsigned short* __restrict__ h, long long n,
+                    const BatchState* __restrict__ state, long long count,
+                    unsigned* __restrict__ histogram) {
+  batch_redo_of(h, n, state, count, histogram);
 }
 
 /// The limit's leading digits. If fewer than `count` are positive, the limit is 0. Grid 1.
@@ -313,17 +419,38 @@ extern "C" __global__ void __launch_bounds__(kSelectThreads)
   state->wanted = found.rank;
 }
 
-/// Counts the trailing digits of those that have the limit's leading ones. Grid B.
-extern "C" __global__ void __launch_bounds__(kSelectThreads)
-    batch_low(const float* __restrict__ h, long long F, const BatchState* __restrict__ state,
-              long long count, unsigned* __restrict__ histogram, int room,
-              const unsigned long long* __restrict__ candidates, const int* __restrict__ found) {
+namespace {
+
+template <class T>
+__device__ inline void batch_low_of(const T* __restrict__ h, long long F,
+                                    const BatchState* __restrict__ state, long long count,
+                                    unsigned* __restrict__ histogram, int room,
+                                    const unsigned long long* __restrict__ candidates,
+                                    const int* __restrict__ found) {
   const unsigned high = state->high;
   if (high == 0xFFFFFFFFU) return;
   unsigned* low = histogram + 2 * kBatchBins;
   visit_token(h, static_cast<int>(F), *state, count, room, candidates, found, [&](unsigned key) {
     if (key != 0 && key >> kLowBits == high) atomicAdd(&low[key & ((1U << kLowBits) - 1)], 1U);
   });
+}
+
+}  // namespace
+
+/// Counts the trailing digits of those that have the limit's leading ones. Grid B.
+extern "C" __global__ void __launch_bounds__(kSelectThreads)
+    batch_low(const float* __restrict__ h, long long F, const BatchState* __restrict__ state,
+              long long count, unsigned* __restrict__ histogram, int room,
+              const unsigned long long* __restrict__ candidates, const int* __restrict__ found) {
+  batch_low_of(h, F, state, count, histogram, room, candidates, found);
+}
+extern "C" __global__ void __launch_bounds__(kSelectThreads)
+    batch_low_bf16(const unsigned short* __restrict__ h, long long F,
+                   const BatchState* __restrict__ state, long long count,
+                   unsigned* __restrict__ histogram, int room,
+                   const unsigned long long* __restrict__ candidates,
+                   const int* __restrict__ found) {
+  batch_low_of(h, F, state, count, histogram, room, candidates, found);
 }
 
 /// The limit, and how many of those equal to it are kept. Grid 1.
@@ -340,12 +467,14 @@ extern "C" __global__ void __launch_bounds__(kSelectThreads)
   state->limit = __uint_as_float(state->key);
 }
 
-/// above [B], equal [B]: how many of a token's entries exceed the limit, how many are equal to it
-/// (all that are not positive, if it is 0). Grid B.
-extern "C" __global__ void __launch_bounds__(kSelectThreads)
-    batch_count(const float* __restrict__ h, long long F, const BatchState* __restrict__ state,
-                long long count, int room, const unsigned long long* __restrict__ candidates,
-                const int* __restrict__ found, int* __restrict__ above, int* __restrict__ equal) {
+namespace {
+
+template <class T>
+__device__ inline void batch_count_of(const T* __restrict__ h, long long F,
+                                      const BatchState* __restrict__ state, long long count,
+                                      int room, const unsigned long long* __restrict__ candidates,
+                                      const int* __restrict__ found, int* __restrict__ above,
+                                      int* __restrict__ equal) {
   const unsigned limit = state->key;
   Passed own;
   visit_token(h, static_cast<int>(F), *state, count, room, candidates, found, [&](unsigned key) {
@@ -357,6 +486,25 @@ extern "C" __global__ void __launch_bounds__(kSelectThreads)
   if (threadIdx.x != 0) return;
   above[blockIdx.x] = own.above;
   equal[blockIdx.x] = limit == 0 ? static_cast<int>(F) - own.above : own.equal;
+}
+
+}  // namespace
+
+/// above [B], equal [B]: how many of a token's entries exceed the limit, how many are equal to it
+/// (all that are not positive, if it is 0). Grid B.
+extern "C" __global__ void __launch_bounds__(kSelectThreads)
+    batch_count(const float* __restrict__ h, long long F, const BatchState* __restrict__ state,
+                long long count, int room, const unsigned long long* __restrict__ candidates,
+                const int* __restrict__ found, int* __restrict__ above, int* __restrict__ equal) {
+  batch_count_of(h, F, state, count, room, candidates, found, above, equal);
+}
+extern "C" __global__ void __launch_bounds__(kSelectThreads)
+    batch_count_bf16(const unsigned short* __restrict__ h, long long F,
+                     const BatchState* __restrict__ state, long long count, int room,
+                     const unsigned long long* __restrict__ candidates,
+                     const int* __restrict__ found, int* __restrict__ above,
+                     int* __restrict__ equal) {
+  batch_count_of(h, F, state, count, room, candidates, found, above, equal);
 }
 
 /// taken [B]: how many of a token's entries equal to the limit are kept, the first tokens' first;
@@ -384,13 +532,15 @@ extern "C" __global__ void __launch_bounds__(kSelectThreads)
   }
 }
 
-/// index [count], value [count]: the kept entries, token by token, ascending by latent. Grid B.
-extern "C" __global__ void __launch_bounds__(kSelectThreads, 3)
-    batch_write(const float* __restrict__ h, long long F, const BatchState* __restrict__ state,
-                long long count, int room, const unsigned long long* __restrict__ candidates,
-                const int* __restrict__ found, const int* __restrict__ taken,
-                const long long* __restrict__ offsets, long long* __restrict__ index,
-                float* __restrict__ value) {
+namespace {
+
+template <class T>
+__device__ inline void batch_write_of(const T* __restrict__ h, long long F,
+                                      const BatchState* __restrict__ state, long long count,
+                                      int room, const unsigned long long* __restrict__ candidates,
+                                      const int* __restrict__ found, const int* __restrict__ taken,
+                                      const long long* __restrict__ offsets,
+                                      long long* __restrict__ index, float* __restrict__ value) {
   __shared__ unsigned long long entry[kRoom];
   __shared__ int kept;
   const int thread = static_cast<int>(threadIdx.x);
@@ -420,4 +570,25 @@ extern "C" __global__ void __launch_bounds__(kSelectThreads, 3)
   __syncthreads();
   block_sort(entry, padded);
   write_entries(entry, n, limit, index, value);
+}
+
+}  // namespace
+
+/// index [count], value [count]: the kept entries, token by token, ascending by latent. Grid B.
+extern "C" __global__ void __launch_bounds__(kSelectThreads, 3)
+    batch_write(const float* __restrict__ h, long long F, const BatchState* __restrict__ state,
+                long long count, int room, const unsigned long long* __restrict__ candidates,
+                const int* __restrict__ found, const int* __restrict__ taken,
+                const long long* __restrict__ offsets, long long* __restrict__ index,
+                float* __restrict__ value) {
+  batch_write_of(h, F, state, count, room, candidates, found, taken, offsets, index, value);
+}
+extern "C" __global__ void __launch_bounds__(kSelectThreads, 3)
+    batch_write_bf16(const unsigned short* __restrict__ h, long long F,
+                     const BatchState* __restrict__ state, long long count, int room,
+                     const unsigned long long* __restrict__ candidates,
+                     const int* __restrict__ found, const int* __restrict__ taken,
+                     const long long* __restrict__ offsets, long long* __restrict__ index,
+                     float* __restrict__ value) {
+  batch_write_of(h, F, state, count, room, candidates, found, taken, offsets, index, value);
 }

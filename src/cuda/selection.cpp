@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "cuda/launch.h"
@@ -15,6 +16,11 @@ constexpr std::int64_t kBins = 65536;
 
 int* ints_of(const at::Tensor& t) { return t.mutable_data_ptr<std::int32_t>(); }
 
+/// The kernel that reads h, whose numbers may be bfloat16.
+std::string of_numbers(const char* kernel, const at::Tensor& h) {
+  return h.scalar_type() == at::kBFloat16 ? std::string(kernel) + "_bf16" : kernel;
+}
+
 }  // namespace
 
 bool has_row_topk(std::int64_t k, std::int64_t d_sae) {
@@ -24,10 +30,11 @@ bool has_row_topk(std::int64_t k, std::int64_t d_sae) {
 Kept largest_of_token(const at::Tensor& h, std::int64_t k) {
   const std::int64_t batch = h.size(0);
   const auto longs = h.options().dtype(at::kLong);
-  Kept out{at::empty({batch * k}, longs), at::empty({batch * k}, h.options()),
+  Kept out{at::empty({batch * k}, longs), at::empty({batch * k}, h.options().dtype(at::kFloat)),
            at::arange(batch + 1, longs).mul_(k)};
-  launch(h.device(), "row_topk", {batch}, kSelectBlock, floats_of(h), Index{h.size(1)},
-         static_cast<int>(k), mutable_indices_of(out.indices), mutable_floats_of(out.values));
+  launch(h.device(), of_numbers("row_topk", h).c_str(), {batch}, kSelectBlock, h.const_data_ptr(),
+         Index{h.size(1)}, static_cast<int>(k), mutable_indices_of(out.indices),
+         mutable_floats_of(out.values));
   return out;
 }
 
@@ -47,7 +54,7 @@ Kept largest_of_batch(const at::Tensor& h, std::int64_t count) {
   const at::Tensor bins = at::empty({3 * kBins}, words);
   const at::Tensor candidate_words = at::empty({batch * room}, longs);
   const at::Tensor per_token = at::empty({4, batch}, words);
-  Kept out{at::empty({count}, longs), at::empty({count}, h.options()),
+  Kept out{at::empty({count}, longs), at::empty({count}, h.options().dtype(at::kFloat)),
            at::empty({batch + 1}, longs)};
   // The kernels' own types of these; a launch passes addresses.
   void* state = state_words.mutable_data_ptr();
@@ -58,40 +65,42 @@ Kept largest_of_batch(const at::Tensor& h, std::int64_t count) {
   int* equal = above + batch;
   int* taken = equal + batch;
   Index* offsets = mutable_indices_of(out.offsets);
-  const float* data = floats_of(h);
+  const void* data = h.const_data_ptr();
+  const auto reading = [&](const char* kernel, std::int64_t blocks, auto... arguments) {
+    launch(device, of_numbers(kernel, h).c_str(), {blocks}, kSelectBlock, data, arguments...);
+  };
   launch(device, "batch_clear", {96}, kSelectBlock, state, histogram);
-  launch(device, "batch_sample", {256}, kSelectBlock, data, all, histogram);
+  reading("batch_sample", 256, all, histogram);
   launch(device, "batch_guess", {1}, kSelectBlock, state, histogram, all, wanted);
-  launch(device, "batch_collect", {batch}, kSelectBlock, data, width, state, histogram, room,
-         candidates, found);
-  launch(device, "batch_redo", {1024}, kSelectBlock, data, all, state, wanted, histogram);
+  reading("batch_collect", batch, width, state, histogram, room, candidates, found);
+  reading("batch_redo", 1024, all, state, wanted, histogram);
   launch(device, "batch_pick_high", {1}, kSelectBlock, state, histogram, wanted);
-  launch(device, "batch_low", {batch}, kSelectBlock, data, width, state, wanted, histogram, room,
-         candidates, found);
+  reading("batch_low", batch, width, state, wanted, histogram, room, candidates, found);
   launch(device, "batch_pick_low", {1}, kSelectBlock, state, histogram);
-  launch(device, "batch_count", {batch}, kSelectBlock, data, width, state, wanted, room, candidates,
-         found, above, equal);
+  reading("batch_count", batch, width, state, wanted, room, candidates, found, above, equal);
   launch(device, "batch_offsets", {1}, kSelectBlock, state, above, equal, Index{batch}, taken,
          offsets);
-  launch(device, "batch_write", {batch}, kSelectBlock, data, width, state, wanted, room, candidates,
-         found, taken, offsets, mutable_indices_of(out.indices), mutable_floats_of(out.values));
+  reading("batch_write", batch, width, state, wanted, room, candidates, found, taken, offsets,
+          mutable_indices_of(out.indices), mutable_floats_of(out.values));
   return out;
 }
 
 at::Tensor count_above(const at::Tensor& h, const at::Tensor& threshold) {
   at::Tensor counts = at::empty({h.size(0)}, h.options().dtype(at::kInt));
-  launch(h.device(), "count_above", {h.size(0)}, kSelectBlock, floats_of(h), Index{h.size(1)},
-         floats_of(threshold), static_cast<int>(threshold.dim()), ints_of(counts));
+  launch(h.device(), of_numbers("count_above", h).c_str(), {h.size(0)}, kSelectBlock,
+         h.const_data_ptr(), Index{h.size(1)}, floats_of(threshold),
+         static_cast<int>(threshold.dim()), ints_of(counts));
   return counts;
 }
 
 Kept above(const at::Tensor& h, const at::Tensor& threshold, const at::Tensor& counts,
            std::int64_t total) {
   const auto longs = h.options().dtype(at::kLong);
-  Kept out{at::empty({total}, longs), at::empty({total}, h.options()),
+  Kept out{empty_entries(total, longs), empty_entries(total, h.options().dtype(at::kFloat)),
            at::cat({at::zeros({1}, longs), counts.cumsum(0, at::kLong)})};
-  launch(h.device(), "write_above", {h.size(0)}, kSelectBlock, floats_of(h), Index{h.size(1)},
-         floats_of(threshold), static_cast<int>(threshold.dim()), indices_of(out.offsets),
+  launch(h.device(), of_numbers("write_above", h).c_str(), {h.size(0)}, kSelectBlock,
+         h.const_data_ptr(), Index{h.size(1)}, floats_of(threshold),
+         static_cast<int>(threshold.dim()), indices_of(out.offsets),
          mutable_indices_of(out.indices), mutable_floats_of(out.values));
   return out;
 }

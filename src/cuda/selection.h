@@ -1,5 +1,6 @@
 // Host side of select.cu and draw.cu: which entries are kept, and masks, on a device that
-// has_kernels.
+// has_kernels. Pre-activations h [B, F] are contiguous, float32 or bfloat16; what is kept of them
+// is float32.
 #pragma once
 
 #include <ATen/core/Tensor.h>

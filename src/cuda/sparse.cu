@@ -17,6 +17,10 @@
 //     threads = ceil(units / width), up to the next multiple of 32
 // so that one tile serves D up to 4096, with 192 threads or more from D 768 on. A thread has 64
 // bytes of rows under way (48 at width 3), which is more than 50 KB a multiprocessor.
+//
+// Rows of W may be bfloat16, half the bytes, with every product and sum in float32: `_b1`, `_b2`
+// take D % 8 == 0 as units of eight, with tiles = ceil(U / 512) for U = D / 8, `_bs` any D as `_s`
+// does.
 
 namespace {
 
@@ -27,8 +31,14 @@ constexpr int kDotUnits = 1024;      // of a row that gather_dot keeps in shared
 constexpr int kDotEntries = 2;       // that a warp of gather_dot takes at once
 constexpr int kDotAhead = 4;         // units of each of them that a lane has under way
 constexpr int kSumThreads = 256;
-constexpr int kPopular = 1024;     // entries from which on a block adds a latent's values
-constexpr int kErrorUnits = 4;     // of four elements, a thread of squared_error
+constexpr int kPopular = 1024;  // entries from which on a block adds a latent's values
+constexpr int kErrorUnits = 4;  // of four elements, a thread of squared_error
+
+/// Eight numbers of a sum over rows of bfloat16, of which 16 bytes are eight.
+struct alignas(16) Float8 {
+  float4 first;
+  float4 second;
+};
 
 /// How many V a row of D floats has.
 template <class V>
@@ -48,6 +58,11 @@ __device__ inline float4 zero_unit<float4>() {
   return make_float4(0.0F, 0.0F, 0.0F, 0.0F);
 }
 
+template <>
+__device__ inline Float8 zero_unit<Float8>() {
+  return {zero_unit<float4>(), zero_unit<float4>()};
+}
+
 /// sum += value * row
 __device__ inline void add_scaled(float& sum, float value, float row) {
   sum = fmaf(value, row, sum);
@@ -59,10 +74,28 @@ __device__ inline void add_scaled(float4& sum, float value, const float4& row) {
   sum.w = fmaf(value, row.w, sum.w);
 }
 
+__device__ inline void add_scaled(float& sum, float value, unsigned short row) {
+  sum = fmaf(value, from_bf16(row), sum);
+}
+__device__ inline void add_scaled(Float8& sum, float value, const uint4& row) {
+  sum.first.x = fmaf(value, first_of(row.x), sum.first.x);
+  sum.first.y = fmaf(value, second_of(row.x), sum.first.y);
+  sum.first.z = fmaf(value, first_of(row.y), sum.first.z);
+  sum.first.w = fmaf(value, second_of(row.y), sum.first.w);
+  sum.second.x = fmaf(value, first_of(row.z), sum.second.x);
+  sum.second.y = fmaf(value, second_of(row.z), sum.second.y);
+  sum.second.z = fmaf(value, first_of(row.w), sum.second.z);
+  sum.second.w = fmaf(value, second_of(row.w), sum.second.w);
+}
+
 /// yes ? a : b, without a branch.
 __device__ inline float chosen(bool yes, float a, float b) { return yes ? a : b; }
 __device__ inline float4 chosen(bool yes, const float4& a, const float4& b) {
   return make_float4(yes ? a.x : b.x, yes ? a.y : b.y, yes ? a.z : b.z, yes ? a.w : b.w);
+}
+
+__device__ inline Float8 chosen(bool yes, const Float8& a, const Float8& b) {
+  return {chosen(yes, a.first, b.first), chosen(yes, a.second, b.second)};
 }
 
 /// sum += a * b, unit by unit; `folded` adds up what is in one.
@@ -73,8 +106,27 @@ __device__ inline void add_product(float4& sum, const float4& a, const float4& b
   sum.z = fmaf(a.z, b.z, sum.z);
   sum.w = fmaf(a.w, b.w, sum.w);
 }
+__device__ inline void add_product(float& sum, float a, unsigned short b) {
+  sum = fmaf(a, from_bf16(b), sum);
+}
+__device__ inline void add_product(float4& sum, const Float8& a, const uint4& b) {
+  sum.x = fmaf(a.first.x, first_of(b.x), sum.x);
+  sum.y = fmaf(a.first.y, second_of(b.x), sum.y);
+  sum.z = fmaf(a.first.z, first_of(b.y), sum.z);
+  sum.w = fmaf(a.first.w, second_of(b.y), sum.w);
+  sum.x = fmaf(a.second.x, first_of(b.z), sum.x);
+  sum.y = fmaf(a.second.y, second_of(b.z), sum.y);
+  sum.z = fmaf(a.second.z, first_of(b.w), sum.z);
+  sum.w = fmaf(a.second.w, second_of(b.w), sum.w);
+}
 __device__ inline float folded(float sum) { return sum; }
 __device__ inline float folded(const float4& sum) { return (sum.x + sum.y) + (sum.z + sum.w); }
+
+__device__ inline float unit_at(const float* at) { return __ldg(at); }
+__device__ inline float4 unit_at(const float4* at) { return __ldg(at); }
+__device__ inline Float8 unit_at(const Float8* at) {
+  return {__ldg(&at->first), __ldg(&at->second)};
+}
 
 __device__ inline void add_unit(float& sum, float other) { sum += other; }
 __device__ inline void add_unit(float4& sum, const float4& other) {
@@ -110,13 +162,15 @@ __device__ inline int first_unit() {
 /// their order, where `entry(position, value, row)` tells which. Called by whole blocks, of which
 /// the first warp reads the entries and leaves padding out.
 ///
+/// Rows of the table consist of units R, which are added to those of a sum, V.
+///
 /// Loads of rows are unconditional: instead of what lies beyond the row or the entries the last
 /// unit or entry is read, which is on chip then, and not added. The compiler issues such loads
 /// together; between those under a predicate it puts the first one's use, which waits.
-template <class V, int kUnits, class Entry>
-__device__ inline void add_rows(const V* __restrict__ table, int units, long long begin,
+template <class R, class V, int kUnits, class Entry>
+__device__ inline void add_rows(const R* __restrict__ table, int units, long long begin,
                                 long long end, const Entry& entry, V (&sum)[kUnits]) {
-  constexpr int kUnitBytes = kUnits * static_cast<int>(sizeof(V));
+  constexpr int kUnitBytes = kUnits * static_cast<int>(sizeof(R));
   constexpr int kAhead = kUnitBytes < kAheadBytes ? kAheadBytes / kUnitBytes : 1;  // entries
   __shared__ float staged_value[kStagedEntries];
   __shared__ long long staged_row[kStagedEntries];  // its first unit in the table
@@ -156,10 +210,10 @@ __device__ inline void add_rows(const V* __restrict__ table, int units, long lon
     const int count = staged_count;
 #pragma unroll 1
     for (int e = 0; e < count; e += kAhead) {
-      V row[kAhead][kUnits];
+      R row[kAhead][kUnits];
 #pragma unroll
       for (int a = 0; a < kAhead; ++a) {
-        const V* from = table + staged_row[min(e + a, count - 1)];
+        const R* from = table + staged_row[min(e + a, count - 1)];
 #pragma unroll
         for (int c = 0; c < kUnits; ++c) row[a][c] = __ldg(from + own[c]);
       }
@@ -188,11 +242,11 @@ __device__ inline void write_units(V* __restrict__ out, int units, const V (&sum
   }
 }
 
-template <class V, int kUnits>
+template <class R, class V, int kUnits, class T>
 __device__ inline void gather_sum_tile(const float* __restrict__ values,
                                        const long long* __restrict__ indices,
                                        const long long* __restrict__ offsets,
-                                       const float* __restrict__ W, const float* __restrict__ bias,
+                                       const T* __restrict__ W, const float* __restrict__ bias,
                                        long long D, float* __restrict__ out) {
   const int units = units_of<V>(D);
   const int first = first_unit<kUnits>();
@@ -205,7 +259,7 @@ __device__ inline void gather_sum_tile(const float* __restrict__ values,
   }
   const long long token = blockIdx.x;
   add_rows(
-      reinterpret_cast<const V*>(W), units, offsets[token], offsets[token + 1],
+      reinterpret_cast<const R*>(W), units, offsets[token], offsets[token + 1],
       [&](long long position, float& value, long long& row) {
         value = values[position];
         row = indices[position];
@@ -301,41 +355,68 @@ __device__ inline void scatter_finish_tile(const long long* __restrict__ starts,
   *to = sum;
 }
 
+/// A token's row in shared memory as units, and products of those with a unit of another row,
+/// summed in V.
 template <class V>
+struct KeptRow {
+  using Sum = V;
+  static constexpr int kUnits = kDotUnits;
+  V unit[kUnits];
+
+  __device__ inline void keep(int i, const V& own) { unit[i] = own; }
+  __device__ inline V at(int i) const { return unit[i]; }
+};
+/// Of eight numbers: in two parts, for lanes whose units are 32 bytes apart read the same banks.
+template <>
+struct KeptRow<Float8> {
+  using Sum = float4;
+  static constexpr int kUnits = kDotUnits / 2;
+  float4 first[kUnits];
+  float4 second[kUnits];
+
+  __device__ inline void keep(int i, const Float8& own) {
+    first[i] = own.first;
+    second[i] = own.second;
+  }
+  __device__ inline Float8 at(int i) const { return {first[i], second[i]}; }
+};
+template <class R, class V, class T>
 __device__ inline void gather_dot_rows(const float* __restrict__ rows,
                                        const long long* __restrict__ indices,
                                        const long long* __restrict__ offsets,
-                                       const float* __restrict__ W, long long D,
+                                       const T* __restrict__ W, long long D,
                                        float* __restrict__ out) {
+  using Sum = typename KeptRow<V>::Sum;
   constexpr int kStep = kWarp * kDotAhead;
-  __shared__ V row[kDotUnits];
+  constexpr int kTile = KeptRow<V>::kUnits;
+  __shared__ KeptRow<V> row;
   const int units = units_of<V>(D);
   const long long token = blockIdx.x;
   const long long begin = offsets[token];
   const int entries = static_cast<int>(offsets[token + 1] - begin);
   if (entries == 0) return;
   const V* own = reinterpret_cast<const V*>(rows) + token * units;
-  for (int tile = 0; tile < units; tile += kDotUnits) {
-    const int count = min(units - tile, kDotUnits);
+  for (int tile = 0; tile < units; tile += kTile) {
+    const int count = min(units - tile, kTile);
     __syncthreads();
     for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) {
-      row[i] = __ldg(own + tile + i);
+      row.keep(i, unit_at(own + tile + i));
     }
     __syncthreads();
 #pragma unroll 1
     for (int e = warp_of_thread() * kDotEntries; e < entries; e += warps_of_block() * kDotEntries) {
-      const V* from[kDotEntries];
-      V sum[kDotEntries];
+      const R* from[kDotEntries];
+      Sum sum[kDotEntries];
 #pragma unroll
       for (int a = 0; a < kDotEntries; ++a) {
         const long long latent = indices[begin + min(e + a, entries - 1)];
-        from[a] = reinterpret_cast<const V*>(W) + max(latent, 0LL) * units + tile;
-        sum[a] = zero_unit<V>();
+        from[a] = reinterpret_cast<const R*>(W) + max(latent, 0LL) * units + tile;
+        sum[a] = zero_unit<Sum>();
       }
       int i = lane_of_thread();
 #pragma unroll 1
       for (; i - lane_of_thread() + kStep <= count; i += kStep) {
-        V unit[kDotEntries][kDotAhead];
+        R unit[kDotEntries][kDotAhead];
 #pragma unroll
         for (int u = 0; u < kDotAhead; ++u) {
 #pragma unroll
@@ -343,14 +424,14 @@ __device__ inline void gather_dot_rows(const float* __restrict__ rows,
         }
 #pragma unroll
         for (int u = 0; u < kDotAhead; ++u) {
-          const V other = row[i + kWarp * u];
+          const V other = row.at(i + kWarp * u);
 #pragma unroll
           for (int a = 0; a < kDotEntries; ++a) add_product(sum[a], other, unit[a][u]);
         }
       }
 #pragma unroll 1
       for (; i < count; i += kWarp) {
-        const V other = row[i];
+        const V other = row.at(i);
 #pragma unroll
         for (int a = 0; a < kDotEntries; ++a) add_product(sum[a], other, __ldg(from[a] + i));
       }
@@ -412,18 +493,21 @@ __device__ inline void sum_latents(const long long* __restrict__ entries,
 /// out[b] = bias + sum over entries of token b: values[e] * W[indices[e]], the entries in their
 /// order. values, indices [nnz], offsets [B + 1], W [F, D], bias [D] (nullptr: 0), out [B, D].
 /// Grid (B, tiles), block and width as at the head of this file. Bytes: 4 D an entry of value
-/// other than 0, 4 D a token; 1.5 KB of shared memory.
-#define SAE_GATHER_SUM(suffix, V, kUnits)                                                          \
+/// other than 0 (2 D of bfloat16), 4 D a token; 1.5 KB of shared memory.
+#define SAE_GATHER_SUM(suffix, T, R, V, kUnits)                                                    \
   extern "C" __global__ void __launch_bounds__(256)                                                \
       gather_sum_##suffix(const float* values, const long long* indices, const long long* offsets, \
-                          const float* W, const float* bias, long long D, float* out) {            \
-    gather_sum_tile<V, kUnits>(values, indices, offsets, W, bias, D, out);                         \
+                          const T* W, const float* bias, long long D, float* out) {                \
+    gather_sum_tile<R, V, kUnits>(values, indices, offsets, W, bias, D, out);                      \
   }
-SAE_GATHER_SUM(1, float4, 1)
-SAE_GATHER_SUM(2, float4, 2)
-SAE_GATHER_SUM(3, float4, 3)
-SAE_GATHER_SUM(4, float4, 4)
-SAE_GATHER_SUM(s, float, 4)
+SAE_GATHER_SUM(1, float, float4, float4, 1)
+SAE_GATHER_SUM(2, float, float4, float4, 2)
+SAE_GATHER_SUM(3, float, float4, float4, 3)
+SAE_GATHER_SUM(4, float, float4, float4, 4)
+SAE_GATHER_SUM(s, float, float, float, 4)
+SAE_GATHER_SUM(b1, unsigned short, uint4, Float8, 1)
+SAE_GATHER_SUM(b2, unsigned short, uint4, Float8, 2)
+SAE_GATHER_SUM(bs, unsigned short, unsigned short, float, 4)
 #undef SAE_GATHER_SUM
 
 /// out[e] = <rows[token of e], W[indices[e]]>. rows [B, D], indices [nnz] (a negative one, of
@@ -435,12 +519,24 @@ SAE_GATHER_SUM(s, float, 4)
 extern "C" __global__ void __launch_bounds__(256, 4)
     gather_dot_4(const float* rows, const long long* indices, const long long* offsets,
                  const float* W, long long D, float* out) {
-  gather_dot_rows<float4>(rows, indices, offsets, W, D, out);
+  gather_dot_rows<float4, float4>(rows, indices, offsets, W, D, out);
 }
 extern "C" __global__ void __launch_bounds__(256)
     gather_dot_s(const float* rows, const long long* indices, const long long* offsets,
                  const float* W, long long D, float* out) {
-  gather_dot_rows<float>(rows, indices, offsets, W, D, out);
+  gather_dot_rows<float, float>(rows, indices, offsets, W, D, out);
+}
+/// With W in bfloat16, 2 D bytes an entry: `_b8` as units of eight, D % 8 == 0, half as many at a
+/// time in shared memory; `_bs` any D.
+extern "C" __global__ void __launch_bounds__(256, 4)
+    gather_dot_b8(const float* rows, const long long* indices, const long long* offsets,
+                  const unsigned short* W, long long D, float* out) {
+  gather_dot_rows<uint4, Float8>(rows, indices, offsets, W, D, out);
+}
+extern "C" __global__ void __launch_bounds__(256)
+    gather_dot_bs(const float* rows, const long long* indices, const long long* offsets,
+                  const unsigned short* W, long long D, float* out) {
+  gather_dot_rows<unsigned short, float>(rows, indices, offsets, W, D, out);
 }
 
 /// out[i] = sum over entries of latent i: values[entries[p]] * rows[tokens[p]], 0 where there are

@@ -3,8 +3,10 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
+#include "data/device_batches.h"
 #include "sae/base/interrupt.h"
 
 namespace sae {
@@ -19,10 +21,15 @@ Codes encode_all(const Autoencoder& sae, const at::Tensor& x, std::int64_t batch
   const at::NoGradGuard no_grad;
   std::vector<Codes> parts;
   at::Tensor dense;  // all codes, if they are dense
+  std::int64_t next = 0;
+  SentAhead sent(sae.W_enc.device(), (x.size(0) + batch - 1) / batch, [&] {
+    const std::int64_t begin = std::exchange(next, next + batch);
+    return x.slice(0, begin, std::min(begin + batch, x.size(0)));
+  });
   for (std::int64_t begin = 0; begin < x.size(0); begin += batch) {
     check_interrupt();
     const std::int64_t end = std::min(begin + batch, x.size(0));
-    const at::Tensor part = x.slice(0, begin, end).to(sae.W_enc.device());
+    const at::Tensor part = sent.next();
     const Codes codes = sae.encode(part);
     if (visit) visit(part, codes);
     if (begin == 0) {

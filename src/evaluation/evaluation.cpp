@@ -4,10 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
+#include "data/device_batches.h"
 #include "sae/base/error.h"
 #include "sae/base/interrupt.h"
 #include "sae/config/findings.h"
@@ -70,10 +73,35 @@ void add_truth(const TruthMetrics& truth, MetricValues& values) {
   values[metric::kHedgingCosine] = truth.hedging_cosine;
 }
 
-/// Calls `body(x, count)` for batches of held-out activations.
-void for_held_out(std::int64_t tokens, std::int64_t batch,
-                  const std::function<void(std::int64_t)>& body) {
-  for (std::int64_t done = 0; done < tokens; done += batch) body(std::min(batch, tokens - done));
+/// Calls `body(x)` for batches of held-out activations, which are on the autoencoder's device.
+void for_held_out(const Autoencoder& sae, const Data& data, std::int64_t tokens, std::int64_t batch,
+                  const std::function<void(const at::Tensor&)>& body) {
+  const auto source = data.held_out();
+  DeviceBatches batches(*source, sae.W_enc.device(), batch, tokens);
+  for (std::int64_t done = 0; done < tokens; done += batch) {
+    body(batches.next().to(sae.W_enc.scalar_type()));
+  }
+}
+
+/// The same with ground truth.
+void for_held_out_with_truth(
+    const Autoencoder& sae, const Data& data, std::int64_t tokens, std::int64_t batch,
+    const std::function<void(const at::Tensor&, const SparseRows&)>& body) {
+  const auto source = data.held_out_with_truth();
+  std::deque<SparseRows> truth;
+  std::int64_t left = tokens;
+  SentAhead sent(sae.W_enc.device(), (tokens + batch - 1) / batch, [&] {
+    const std::int64_t count = std::min(batch, left);
+    left -= count;
+    LabelledBatch labelled = source->next_with_truth(count);
+    truth.push_back(std::move(labelled.truth));
+    return labelled.x;
+  });
+  for (std::int64_t done = 0; done < tokens; done += batch) {
+    const at::Tensor x = sent.next();
+    body(x, truth.front());
+    truth.pop_front();
+  }
 }
 
 void check_width(const Autoencoder& sae, const Data& data) {
@@ -102,10 +130,8 @@ MetricValues evaluate_reconstruction(const Autoencoder& sae, const Data& data, s
                                      std::int64_t batch, const InputMap& input) {
   const at::NoGradGuard no_grad;
   check_width(sae, data);
-  const auto source = data.held_out();
   ReconstructionMetrics metrics(sae.d_sae());
-  for_held_out(data.held_out_at_most(tokens), batch, [&](std::int64_t count) {
-    const at::Tensor x = source->next(count).to(sae.W_enc.device());
+  for_held_out(sae, data, data.held_out_at_most(tokens), batch, [&](const at::Tensor& x) {
     const Codes codes = sae.encode(input.apply(x));
     metrics.add(x, input.undo(sae.decode(codes)), codes);
   });
@@ -118,9 +144,8 @@ Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions&
   check_width(sae, data);
   Evaluation result;
   ReconstructionMetrics metrics(sae.d_sae());
-  const auto measure = [&](const at::Tensor& x_cpu) {
+  const auto measure = [&](const at::Tensor& x) {
     check_interrupt();
-    const at::Tensor x = x_cpu.to(sae.W_enc.device());
     Codes codes = sae.encode(x);
     const at::Tensor x_hat = sae.decode(codes);
     metrics.add(x, x_hat, codes);
@@ -133,20 +158,17 @@ Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions&
     };
     TruthEvaluation truth(data.world, {cpu(sae.W_dec), cpu(sae.b_dec), cpu(sae.W_enc)},
                           options.truth);
-    const auto source = data.held_out_with_truth();
-    for_held_out(data.held_out_at_most(options.tokens), options.batch, [&](std::int64_t count) {
-      const LabelledBatch batch = source->next_with_truth(count);
-      const Codes codes = to_cpu(measure(batch.x));
-      truth.add(batch.truth, view_of(codes));
-    });
+    for_held_out_with_truth(sae, data, data.held_out_at_most(options.tokens), options.batch,
+                            [&](const at::Tensor& x, const SparseRows& of_batch) {
+                              const Codes codes = to_cpu(measure(x));
+                              truth.add(of_batch, view_of(codes));
+                            });
     TruthMetrics measured = truth.metrics();
     result.values = metrics.values();
     add_truth(measured, result.values);
     result.parents = std::move(measured.parents);
   } else {
-    const auto source = data.held_out();
-    for_held_out(data.held_out_at_most(options.tokens), options.batch,
-                 [&](std::int64_t count) { measure(source->next(count)); });
+    for_held_out(sae, data, data.held_out_at_most(options.tokens), options.batch, measure);
     result.values = metrics.values();
   }
   result.tokens = metrics.tokens();

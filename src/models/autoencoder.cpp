@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/reused.h"
+#include "cuda/bf16_copy.h"
 #include "cuda/launch.h"
 #include "cuda/products.h"
 #include "models/batch_statistics.h"
@@ -90,7 +91,10 @@ at::Tensor squared_error(const at::Tensor& x, const at::Tensor& x_hat) {
 }
 
 Autoencoder::Autoencoder(AutoencoderOptions options)
-    : torch::nn::Module("Autoencoder"), options_(std::move(options)) {
+    : torch::nn::Module("Autoencoder"),
+      options_(std::move(options)),
+      W_enc_copy_(std::make_shared<Bf16Copy>()),
+      W_dec_copy_(std::make_shared<Bf16Copy>()) {
   const std::int64_t d_in = options_.d_in;
   const std::int64_t d_sae = options_.d_sae;
   if (d_in < 1 || d_sae < 1) {
@@ -153,7 +157,12 @@ Codes Autoencoder::encode(const at::Tensor& x) const {
 
 at::Tensor Autoencoder::decode(const Codes& codes) const {
   const at::NoGradGuard no_grad;
-  return sae::decode(codes, W_dec, b_dec);
+  return sae::decode(codes, W_dec, b_dec, W_dec_copy_);
+}
+
+std::shared_ptr<Bf16Copy> Autoencoder::copy_of(const at::Tensor& parameter) const {
+  if (parameter.is_same(W_enc)) return W_enc_copy_;
+  return parameter.is_same(W_dec) ? W_dec_copy_ : nullptr;
 }
 
 at::Tensor Autoencoder::weigh_by_chance(const Forward& pass, const at::Tensor& values) const {
@@ -190,12 +199,13 @@ void Autoencoder::draw_mask(Forward& pass, Step step) const {
 
 void Autoencoder::reconstruct(Forward& pass, Step step) const {
   const std::vector<std::int64_t> widths = prefixes();
-  pass.reconstructions = decode_prefixes(pass.kept_for_decoder, widths, W_dec, b_dec);
+  pass.reconstructions = decode_prefixes(pass.kept_for_decoder, widths, W_dec, b_dec, W_dec_copy_);
   pass.x_hat = pass.reconstructions.back();
   // Before the warm-up ends both paths are the same, and one of them is enough.
   if (pass.mask.defined() && mask_->options().paths == MaskPaths::kBoth &&
       mask_->active(step.index)) {
-    const std::vector<at::Tensor> unmasked = decode_prefixes(pass.latents, widths, W_dec, b_dec);
+    const std::vector<at::Tensor> unmasked =
+        decode_prefixes(pass.latents, widths, W_dec, b_dec, W_dec_copy_);
     pass.x_hat = unmasked.back();
     pass.reconstructions.insert(pass.reconstructions.end(), unmasked.begin(), unmasked.end());
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -20,18 +21,21 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
-/// (g) -> dvalues = <g, W_dec>, dW_dec = f^T g, db_dec = sum_b g. Under autocast only dense
-/// products are of lower precision; reconstructions come back in the precision of the weights.
+/// (g) -> dvalues = <g, W_dec>, dW_dec = f^T g, db_dec = sum_b g. Under autocast dense products are
+/// of lower precision, and sparse ones read `low`, W_dec in bfloat16, if there is one;
+/// reconstructions come back in the precision of the weights.
 class Decode : public torch::autograd::Function<Decode> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& values, const at::Tensor& W_dec,
-                            const at::Tensor& b_dec, const c10::intrusive_ptr<Pattern>& pattern) {
+                            const at::Tensor& b_dec, const c10::intrusive_ptr<Pattern>& pattern,
+                            const std::optional<at::Tensor>& low) {
     const StageScope stage(Stage::kDecode);
     save_pattern(ctx, pattern);
     save_precision(ctx, W_dec);
-    ctx->save_for_backward({values, W_dec});
-    if (pattern->is_dense) return at::addmm(b_dec, values, W_dec).to(W_dec.scalar_type());
-    return sparse::gather_sum(*pattern, values, W_dec, b_dec);
+    const at::Tensor table = low.value_or(W_dec);
+    ctx->save_for_backward({values, table});
+    if (pattern->is_dense) return at::addmm(b_dec, values, table).to(W_dec.scalar_type());
+    return sparse::gather_sum(*pattern, values, table, b_dec);
   }
 
   static tensor_list backward(AutogradContext* ctx, tensor_list grads) {
@@ -39,14 +43,16 @@ class Decode : public torch::autograd::Function<Decode> {
     const Pattern& pattern = *held;
     const tensor_list saved = ctx->get_saved_variables();
     const at::Tensor& values = saved[0];
-    const at::Tensor& W_dec = saved[1];
+    const at::Tensor& table = saved[1];
     const at::Tensor& g = grads[0];
     if (pattern.is_dense) {
-      return {mm_as_forward(ctx, g, W_dec.t()), mm_as_forward(ctx, values.t(), g), g.sum(0), {}};
+      return {
+          mm_as_forward(ctx, g, table.t()), mm_as_forward(ctx, values.t(), g), g.sum(0), {}, {}};
     }
-    return {sparse::gather_dot(pattern, g, W_dec),
+    return {sparse::gather_dot(pattern, g, table),
             sparse::scatter_sum(pattern, values, g),
             g.sum(0),
+            {},
             {}};
   }
 };
@@ -70,11 +76,12 @@ class DecodePrefixes : public torch::autograd::Function<DecodePrefixes> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& values, const at::Tensor& W_dec,
                             const at::Tensor& b_dec, const c10::intrusive_ptr<Pattern>& split,
-                            std::int64_t parts) {
+                            std::int64_t parts, const std::optional<at::Tensor>& low) {
     const StageScope stage(Stage::kDecode);
     save_pattern(ctx, split);
-    ctx->save_for_backward({values, W_dec});
-    at::Tensor out = sparse::gather_sum(*split, values, W_dec).view({-1, parts, W_dec.size(1)});
+    const at::Tensor table = low.value_or(W_dec);
+    ctx->save_for_backward({values, table});
+    at::Tensor out = sparse::gather_sum(*split, values, table).view({-1, parts, W_dec.size(1)});
     out.select(1, 0).add_(b_dec);
     for (std::int64_t j = 1; j < parts; ++j) out.select(1, j).add_(out.select(1, j - 1));
     return out;
@@ -93,24 +100,28 @@ class DecodePrefixes : public torch::autograd::Function<DecodePrefixes> {
             sparse::scatter_sum(*split, saved[0], rows),
             suffix.select(1, 0).sum(0),
             {},
+            {},
             {}};
   }
 };
 
 }  // namespace
 
-at::Tensor decode(const Codes& codes, const at::Tensor& W_dec, const at::Tensor& b_dec) {
-  return Decode::apply(codes.values(), W_dec, b_dec, codes.pattern());
+at::Tensor decode(const Codes& codes, const at::Tensor& W_dec, const at::Tensor& b_dec,
+                  const std::shared_ptr<Bf16Copy>& W_dec_copy) {
+  return Decode::apply(codes.values(), W_dec, b_dec, codes.pattern(),
+                       low_rows(W_dec, W_dec_copy.get()));
 }
 
 std::vector<at::Tensor> decode_prefixes(const Codes& codes, const std::vector<std::int64_t>& widths,
-                                        const at::Tensor& W_dec, const at::Tensor& b_dec) {
+                                        const at::Tensor& W_dec, const at::Tensor& b_dec,
+                                        const std::shared_ptr<Bf16Copy>& W_dec_copy) {
   const bool ascending = std::is_sorted(widths.begin(), widths.end(), std::less_equal<>());
   if (widths.empty() || !ascending || widths.front() < 1 || widths.back() != codes.d_sae()) {
     throw std::invalid_argument("decode_prefixes: widths must ascend and end with d_sae = " +
                                 std::to_string(codes.d_sae()));
   }
-  if (widths.size() == 1) return {decode(codes, W_dec, b_dec)};
+  if (widths.size() == 1) return {decode(codes, W_dec, b_dec, W_dec_copy)};
   std::vector<at::Tensor> out;
   if (codes.is_dense()) {
     std::int64_t from = 0;
@@ -122,9 +133,9 @@ std::vector<at::Tensor> decode_prefixes(const Codes& codes, const std::vector<st
     }
     return out;
   }
-  const at::Tensor sums =
-      DecodePrefixes::apply(codes.values(), W_dec, b_dec, split_by_width(*codes.pattern(), widths),
-                            static_cast<std::int64_t>(widths.size()));
+  const at::Tensor sums = DecodePrefixes::apply(
+      codes.values(), W_dec, b_dec, split_by_width(*codes.pattern(), widths),
+      static_cast<std::int64_t>(widths.size()), low_rows(W_dec, W_dec_copy.get()));
   for (const at::Tensor& sum : sums.unbind(1)) out.push_back(sum);
   return out;
 }

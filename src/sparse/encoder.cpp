@@ -8,6 +8,7 @@
 
 #include "base/reused.h"
 #include "base/stages.h"
+#include "cuda/bf16_copy.h"
 #include "cuda/launch.h"
 #include "cuda/screen.h"
 #include "sparse/low_precision.h"
@@ -67,7 +68,8 @@ at::Tensor product(const at::Tensor& centered, const EncoderWeights& weights) {
   const StageScope stage(Stage::kEncode);
   const at::NoGradGuard no_grad;
   if (!centered.is_cpu() || at::autocast::is_autocast_enabled(at::kCPU)) {
-    return at::addmm(weights.b_enc, centered, weights.W_enc.t());
+    const at::Tensor W = low_rows(weights.W_enc, weights.W_enc_copy.get()).value_or(weights.W_enc);
+    return at::addmm(weights.b_enc, centered, W.t());
   }
   at::Tensor h = reused({centered.size(0), weights.W_enc.size(0)}, centered.options());
   return at::addmm_out(h, weights.b_enc, centered, weights.W_enc.t());
@@ -98,7 +100,9 @@ cuda::Kept largest_by_screen(const at::Tensor& centered, const EncoderWeights& w
                              std::int64_t k) {
   const StageScope stage(Stage::kEncode);
   const at::NoGradGuard no_grad;
-  return cuda::screened_largest_of_token(centered, weights.W_enc, weights.b_enc, k);
+  const auto of_W = weights.W_enc_copy ? weights.W_enc_copy->rounded(weights.W_enc)
+                                       : Bf16Copy::round(weights.W_enc);
+  return cuda::screened_largest_of_token(centered, weights.W_enc, weights.b_enc, k, of_W);
 }
 
 }  // namespace

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "base/reused.h"
+#include "cuda/launch.h"
+#include "cuda/nested.h"
 #include "kernels/nested.h"
 #include "sparse/products.h"
 
@@ -153,11 +155,35 @@ NestedSums swept(const Pattern& pattern, const at::Tensor& x, const at::Tensor& 
   return out;
 }
 
+/// By kernels of ours.
+NestedSums on_device(const Pattern& pattern, const at::Tensor& x, const at::Tensor& values,
+                     const Nesting& nesting, const at::Tensor& W_dec, const at::Tensor& b_dec,
+                     bool gradients) {
+  const at::Tensor rank = nesting.rank.index_select(0, pattern.indices);
+  const at::Tensor order = at::argsort(pattern.tokens() * pattern.d_sae + rank);
+  const at::Tensor chance = nesting.chance.contiguous();
+  const cuda::NestedInput in{x,     values, pattern.indices, pattern.offsets,
+                             order, chance, W_dec,           b_dec};
+  cuda::NestedResult found;
+  if (gradients) {
+    const Pattern::ByLatent& by_latent = pattern.by_latent();
+    const cuda::ByLatent same{by_latent.entries, by_latent.tokens, by_latent.offsets};
+    found = cuda::nested_errors(in, &same);
+  } else {
+    found = cuda::nested_errors(in, nullptr);
+  }
+  return {found.error, found.x_hat, found.dvalues, found.dW, found.db};
+}
+
 }  // namespace
 
 NestedSums nested_sums(const Pattern& pattern, const at::Tensor& x, const at::Tensor& values,
                        const Nesting& nesting, const at::Tensor& W_dec, const at::Tensor& b_dec,
                        bool gradients) {
+  if (cuda::has_kernels(x)) {
+    return on_device(pattern, x.contiguous(), values.contiguous(), nesting, W_dec.contiguous(),
+                     b_dec.contiguous(), gradients);
+  }
   const bool own = x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble);
   if (!own) return reference::nested_sums(pattern, x, values, nesting, W_dec, b_dec, gradients);
   NestedSums out;

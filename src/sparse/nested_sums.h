@@ -1,7 +1,8 @@
 // What nested_error computes: sums over the nested prefixes of every token, on any device.
 //
-// On the CPU float and double have a kernel of their own (kernels/nested.h); elsewhere, and as its
-// reference in tests, ATen operators do the same a few tokens at a time.
+// On the CPU float and double have a kernel of their own (kernels/nested.h), on a GPU float has
+// (cuda/nested.h); elsewhere, and as their reference in tests, ATen operators do the same a few
+// tokens at a time.
 #pragma once
 
 #include <ATen/core/Tensor.h>

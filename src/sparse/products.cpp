@@ -57,7 +57,7 @@ void parallel_over_rows(std::int64_t rows, const std::int64_t* offsets, const Bo
 
 at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at::Tensor& weight,
                       const at::Tensor& bias) {
-  if (cuda::has_kernels(weight)) {
+  if (cuda::has_kernels(values)) {
     return cuda::gather_sum(values.contiguous(), pattern.indices, pattern.offsets,
                             weight.contiguous(), bias);
   }
@@ -87,7 +87,7 @@ at::Tensor gather_sum(const Pattern& pattern, const at::Tensor& values, const at
 }
 
 at::Tensor gather_dot(const Pattern& pattern, const at::Tensor& rows_in, const at::Tensor& weight) {
-  if (cuda::has_kernels(weight)) {
+  if (cuda::has_kernels(rows_in)) {
     return cuda::gather_dot(rows_in.contiguous(), pattern.indices, pattern.offsets,
                             weight.contiguous());
   }
@@ -178,13 +178,66 @@ at::Tensor gather_dot(const Pattern& pattern, const at::Tensor& rows, const at::
       rows, weight, pattern.indices, pattern.offsets, pattern.tokens(), /*mode=*/0);
 }
 
-at::Tensor scatter_sum(const Pattern& pattern, const at::Tensor& values, const at::Tensor& rows) {
-  if (pattern.indices.size(0) == 0) return at::zeros({pattern.d_sae, rows.size(1)}, rows.options());
+namespace {
+
+at::Tensor whole_scatter_sum(const Pattern& pattern, const at::Tensor& values,
+                             const at::Tensor& rows) {
   const at::Tensor bag_sizes = pattern.offsets.diff();
   return at::_embedding_bag_dense_backward(rows, pattern.indices, pattern.tokens(), bag_sizes,
                                            /*maximum_indices=*/at::empty({0}, bag_sizes.options()),
                                            pattern.d_sae, /*scale_grad_by_freq=*/false, /*mode=*/0,
                                            values);
+}
+
+}  // namespace
+
+double largest_buffer(std::int64_t d_sae, std::int64_t width) {
+  constexpr double kAddressed = 2147483647;  // by a thread number of 32 bits
+  constexpr double kGigabyte = 1 << 28;      // of float32
+  const double all = static_cast<double>(d_sae) * static_cast<double>(width);
+  return std::min(std::max(kGigabyte, all), kAddressed);
+}
+
+std::int64_t entries_within(double numbers, std::int64_t d_sae, std::int64_t width) {
+  // Of n entries the buffer has n / 10 + min(n, F) rows.
+  const double rows = numbers / static_cast<double>(width);
+  const double few = rows / 1.1;
+  const auto latents = static_cast<double>(d_sae);
+  return std::max<std::int64_t>(
+      1, static_cast<std::int64_t>(few <= latents ? few : 10 * (rows - latents)));
+}
+
+at::Tensor scatter_sum(const Pattern& pattern, const at::Tensor& values, const at::Tensor& rows,
+                       std::int64_t at_once) {
+  const std::int64_t entries = pattern.indices.size(0);
+  if (entries == 0) return at::zeros({pattern.d_sae, rows.size(1)}, rows.options());
+  if (at_once == 0) {
+    const bool buffered = rows.is_cuda();
+    at_once = buffered ? entries_within(largest_buffer(pattern.d_sae, rows.size(1)), pattern.d_sae,
+                                        rows.size(1))
+                       : entries;
+  }
+  if (entries <= at_once) return whole_scatter_sum(pattern, values, rows);
+  // The host must know where tokens begin: one wait, in a case that is slow in itself.
+  const at::Tensor host_offsets = pattern.offsets.cpu();
+  const auto* offset = host_offsets.const_data_ptr<std::int64_t>();
+  at::Tensor sum;
+  for (std::int64_t begin = 0; begin < pattern.batch;) {
+    std::int64_t end = begin + 1;
+    while (end < pattern.batch && offset[end + 1] - offset[begin] <= at_once) ++end;
+    const std::int64_t first = offset[begin];
+    const std::int64_t last = offset[end];
+    const auto part = Pattern::sparse(pattern.indices.slice(0, first, last),
+                                      pattern.offsets.slice(0, begin, end + 1) - first,
+                                      pattern.d_sae, pattern.is_padded);
+    if (last > first) {
+      const at::Tensor own =
+          whole_scatter_sum(*part, values.slice(0, first, last), rows.slice(0, begin, end));
+      sum = sum.defined() ? sum.add_(own) : own;
+    }
+    begin = end;
+  }
+  return sum;
 }
 
 at::Tensor sum_per_latent(const Pattern& pattern, const at::Tensor& values) {
@@ -197,12 +250,20 @@ at::Tensor sum_per_latent(const Pattern& pattern, const at::Tensor& values) {
 
 Pattern::ByLatent by_latent(const Pattern& pattern) {
   // A GPU sorts 32 bits at half the cost of 64, and a count by bins would make the host wait.
-  const auto [latents, entries] = at::sort(pattern.indices.to(at::kInt), /*stable=*/true,
-                                           /*dim=*/0, /*descending=*/false);
-  return {entries,
-          cuda::has_kernels(entries.device()) ? cuda::tokens_of(pattern.offsets, entries)
-                                              : pattern.tokens().index_select(0, entries),
-          at::searchsorted(latents, at::arange(pattern.d_sae + 1, latents.options()))};
+  const bool own = cuda::has_kernels(pattern.indices.device());
+  const std::int64_t count = pattern.indices.size(0);
+  const auto room = [&](at::ScalarType type) {
+    const auto options = pattern.indices.options().dtype(type);
+    return own ? cuda::empty_entries(count, options) : at::empty({count}, options);
+  };
+  at::Tensor latents = room(at::kInt);
+  at::Tensor entries = room(at::kLong);
+  at::sort_out(latents, entries, room(at::kInt).copy_(pattern.indices), /*stable=*/true, /*dim=*/0,
+               /*descending=*/false);
+  return {
+      entries,
+      own ? cuda::tokens_of(pattern.offsets, entries) : pattern.tokens().index_select(0, entries),
+      at::searchsorted(latents, at::arange(pattern.d_sae + 1, latents.options()))};
 }
 
 }  // namespace reference

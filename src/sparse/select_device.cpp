@@ -57,8 +57,10 @@ bool lists(const at::Tensor& h, std::int64_t kept, const StoragePolicy& policy) 
          !policy.wants_dense(static_cast<double>(kept), static_cast<double>(h.numel()));
 }
 
-/// As kernels read it. Under autocast it is bfloat16, which float32 holds exactly.
-at::Tensor readable(const at::Tensor& h) { return h.to(at::kFloat).contiguous(); }
+/// As kernels read it: float32, or bfloat16, which it is under autocast.
+at::Tensor readable(const at::Tensor& h) {
+  return h.scalar_type() == at::kBFloat16 ? h.contiguous() : h.to(at::kFloat).contiguous();
+}
 
 }  // namespace
 

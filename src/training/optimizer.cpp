@@ -11,6 +11,7 @@
 
 #include "base/stages.h"
 #include "cuda/adam.h"
+#include "cuda/bf16_copy.h"
 #include "cuda/launch.h"
 #include "kernels/adam.h"
 
@@ -52,11 +53,17 @@ void Adam::step(double learning_rate) {
 void Adam::step_on_device(double learning_rate) {
   std::vector<cuda::AdamParameter> all;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    all.push_back({parameters_[i], parameters_[i].grad(), first_[i], second_[i],
-                   sae_->unit_norm_decoder() && parameters_[i].is_same(sae_->W_dec)});
+    const at::Tensor& parameter = parameters_[i];
+    all.push_back({parameter, parameter.grad(), first_[i], second_[i],
+                   sae_->unit_norm_decoder() && parameter.is_same(sae_->W_dec)});
+    if (const auto copy = sae_->copy_of(parameter)) all.back().copy = copy->to_write(parameter);
   }
   gradient_norm_ = cuda::adam_step(all, {learning_rate, options_.beta1, options_.beta2,
                                          options_.epsilon, options_.clip_norm, updates_.front()});
+  for (const cuda::AdamParameter& one : all) {
+    one.weight.unsafeGetTensorImpl()->bump_version();  // kernels do not
+    if (one.copy.rows.defined()) sae_->copy_of(one.weight)->written(one.weight);
+  }
 }
 
 void Adam::step_fused(double learning_rate) {

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/parallel.h"
+#include "data/device_batches.h"
 #include "metrics/event_writer.h"
 #include "sae/base/device.h"
 #include "sae/base/error.h"
@@ -19,7 +20,6 @@
 #include "sae/models/architectures.h"
 #include "sae/models/sae_folder.h"
 #include "training/calibration.h"
-#include "training/device_batches.h"
 #include "training/disk_room.h"
 #include "training/run_notices.h"
 #include "training/run_options.h"
@@ -310,7 +310,7 @@ RunOutcome train(const RunOptions& options, const fs::path& folder, bool resume,
   source->seek(run.trainer().steps_done() * batch);
   check_interrupt();
   DeviceBatches batches(*source, run.trainer().autoencoder()->W_enc.device(), batch,
-                        run.trainer().total_steps() - run.trainer().steps_done());
+                        (run.trainer().total_steps() - run.trainer().steps_done()) * batch);
   while (!run.finished()) {
     const StepReport report = run.step(batches.next());
     if (hooks.on_step) hooks.on_step(report, run.trainer().total_steps());

@@ -50,19 +50,14 @@ std::string name_of_training(const Data& data) {
   return data.fingerprint ? data.fingerprint->train.name : "training data";
 }
 
-std::optional<Notice> about_kernels(const RunOptions& options) {
-  const at::Device device = parse_device(options.basics.device);
-  if (!device.is_cuda() || options.basics.kernels == DeviceKernels::kOff) return {};
-  use_device_kernels(options.basics.kernels);
-  const std::string why = prepare_device_kernels(device);
-  if (why.empty()) return {};
-  return Notice{Notice::Kind::kNote,
-                device.str() + ": LibTorch's operators alone, without kernels of our own: " + why};
-}
-
 std::string percent(double share) { return trimmed(100 * share, 1) + " %"; }
 
 }  // namespace
+
+std::optional<Notice> kernels_for(const RunOptions& options) {
+  use_device_kernels(options.basics.kernels);
+  return notice_about_kernels(parse_device(options.basics.device));
+}
 
 std::vector<Notice> notices_about(const RunOptions& options, const Data& data) {
   const TrainOptions& train = options.train.train;
@@ -73,7 +68,7 @@ std::vector<Notice> notices_about(const RunOptions& options, const Data& data) {
   const std::string name = name_of_training(data);
   const std::string held_out =
       data.fingerprint ? data.fingerprint->held_out.name + ", held out" : "held-out data";
-  add(about_kernels(options));
+  add(kernels_for(options));
   add(about_whole_batches(train));
   if (data.train_tokens) {
     add(about_passes(train, *data.train_tokens, name));

@@ -7,12 +7,12 @@
 #include <string>
 #include <utility>
 
+#include "data/device_batches.h"
 #include "sae/base/error.h"
 #include "sae/metrics/catalogue.h"
 #include "training/autocast.h"
 #include "training/batch_pass.h"
 #include "training/calibration.h"
-#include "training/device_batches.h"
 
 namespace sae {
 namespace {
@@ -137,7 +137,8 @@ void Trainer::train(ActivationSource& source,
   }
   logged_at_ = std::chrono::steady_clock::now();
   logged_step_ = step_;
-  DeviceBatches batches(source, sae_->W_enc.device(), options_.batch, total_steps_ - step_);
+  DeviceBatches batches(source, sae_->W_enc.device(), options_.batch,
+                        (total_steps_ - step_) * options_.batch);
   while (!finished()) {
     const StepReport report = step(batches.next());
     if (on_step && !on_step(report)) return;

@@ -320,6 +320,64 @@ TEST(CudaAdam, TheCopyIsRoundedTiesToEven) {
                                                  0x0000}));
 }
 
+/// Sums of squares in float64, and whether a float is the root of one, from above and closely.
+void expect_norm(float norm, double square) {
+  EXPECT_GE(double{norm} * double{norm}, square);
+  EXPECT_LE(double{norm}, std::sqrt(square) * (1 + 3e-7));
+}
+
+TEST(CudaAdamRounded, IsTheStepWithTheCopyAndTheNormsOfItsRows) {
+  for (const long long n : kLengths) {
+    SCOPED_TRACE(n);
+    std::vector<Parameter> plain{parameter_of(3 * n, n, false, 1)};
+    Parameter p = plain[0];
+    std::vector<std::vector<unsigned short>> low;
+    double total = kNone;
+    run_norm(run_products(p), false, total, true);
+    const AdamScalars scalars = run_scalars(total, {.clip_norm = 1});
+    step(plain, {.clip_norm = 1}, &low);
+    std::vector<unsigned short> rounded(at(p.size), 0x7FFF);
+    Floats norm(3, kNaN);
+    Floats residual(3, kNaN);
+    cpu::launch({3}, {256}, [&] {
+      adam_update_rounded(p.g.data(), p.w.data(), p.m.data(), p.v.data(), rounded.data(),
+                          norm.data(), residual.data(), &scalars, p.size, p.n);
+    });
+    EXPECT_EQ(p.w, plain[0].w);
+    EXPECT_EQ(p.m, plain[0].m);
+    EXPECT_EQ(p.v, plain[0].v);
+    EXPECT_EQ(rounded, low[0]);
+    for (long long row = 0; row < 3; ++row) {
+      double whole = 0;
+      double left = 0;
+      for (long long j = row * n; j < (row + 1) * n; ++j) {
+        whole += std::pow(double{p.w[at(j)]}, 2);
+        left += std::pow(double{p.w[at(j)]} - double{from_bf16(rounded[at(j)])}, 2);
+      }
+      expect_norm(norm[at(row)], whole * (1 - 1e-14));
+      expect_norm(residual[at(row)], left * (1 - 1e-14));
+    }
+  }
+}
+
+TEST(CudaAdamRounded, OfWhatIsNotFiniteHasInfiniteNorms) {
+  for (const float bad : {kNaN, kInfinity}) {
+    Parameter p = parameter_of(60, 20, false, 1);
+    p.w[25] = bad;
+    const AdamScalars scalars = run_scalars(1, {});
+    std::vector<unsigned short> low(60);
+    Floats norm(3, kNaN);
+    Floats residual(3, kNaN);
+    cpu::launch({3}, {256}, [&] {
+      adam_update_rounded(p.g.data(), p.w.data(), p.m.data(), p.v.data(), low.data(), norm.data(),
+                          residual.data(), &scalars, p.size, p.n);
+    });
+    EXPECT_EQ(norm[1], kInfinity);
+    EXPECT_EQ(residual[1], kInfinity);
+    for (const std::size_t row : {0U, 2U}) EXPECT_TRUE(std::isfinite(norm[row] + residual[row]));
+  }
+}
+
 TEST(CudaAdamProducts, AreTheProductsInFloat64) {
   for (const long long n : kLengths) {
     Parameter p = parameter_of(2 * n, n, true, 1);

@@ -44,6 +44,23 @@ std::vector<float> numbers(Numbers kind, long long B, long long F, unsigned seed
   return h;
 }
 
+/// As bfloat16, in memory that begins where no 16 bytes do but every number of a row may be first.
+struct Low {
+  std::vector<unsigned short> bits;
+  std::size_t skew;
+  const unsigned short* data() const { return bits.data() + skew; }
+};
+Low low_of(const std::vector<float>& h, std::size_t skew) {
+  Low low{std::vector<unsigned short>(h.size() + skew), skew};
+  for (std::size_t i = 0; i < h.size(); ++i) low.bits[skew + i] = to_bf16(h[i]);
+  return low;
+}
+/// What bfloat16 makes of numbers.
+std::vector<float> rounded(std::vector<float> h) {
+  for (float& x : h) x = from_bf16(to_bf16(x));
+  return h;
+}
+
 struct Entry {
   long long row, latent;
   float value;
@@ -74,12 +91,14 @@ std::vector<Entry> largest(const std::vector<float>& h, long long F, long long f
   return kept;
 }
 
-void expect_row_topk(const std::vector<float>& h, long long F, int k) {
+template <class Kernel, class T>
+void expect_row_topk(const Kernel& kernel, const T* data, const std::vector<float>& h, long long F,
+                     int k) {
   const long long B = static_cast<long long>(h.size()) / F;
   std::vector<long long> index(static_cast<std::size_t>(B * k), kPoison);
   std::vector<float> value(index.size(), NAN);
   cpu::launch({static_cast<unsigned>(B)}, {512},
-              [&] { row_topk(h.data(), F, k, index.data(), value.data()); });
+              [&] { kernel(data, F, k, index.data(), value.data()); });
   for (long long b = 0; b < B; ++b) {
     std::vector<Entry> kept;
     for (long long j = b * k; j < (b + 1) * k; ++j) {
@@ -87,6 +106,16 @@ void expect_row_topk(const std::vector<float>& h, long long F, int k) {
     }
     ASSERT_EQ(kept, largest(h, F, b, 1, k)) << "row " << b << " F " << F << " k " << k;
   }
+}
+
+void expect_row_topk(const std::vector<float>& h, long long F, int k) {
+  {
+    SCOPED_TRACE("float32");
+    expect_row_topk(row_topk, h.data(), h, F, k);
+  }
+  SCOPED_TRACE("bfloat16");
+  const std::size_t skew = static_cast<std::size_t>(F + k) % 8;
+  expect_row_topk(row_topk_bf16, low_of(h, skew).data(), rounded(h), F, k);
 }
 
 TEST(CudaRowTopk, KeepsTheLargestOfEveryRowForAllKindsOfNumbers) {
@@ -142,8 +171,9 @@ struct Batch {
 };
 
 /// The launches as select.cu lists them, all scratch poisoned before.
-Batch batch_topk(const std::vector<float>& h, long long F, long long count, int room) {
-  const long long B = static_cast<long long>(h.size()) / F;
+template <class Kernels, class T>
+Batch batch_topk(const Kernels& by, const T* x, long long B, long long F, long long count,
+                 int room) {
   const long long n = B * F;
   const dim3 rows{static_cast<unsigned>(B)};
   const auto tokens = static_cast<std::size_t>(B);
@@ -156,26 +186,25 @@ Batch batch_topk(const std::vector<float>& h, long long F, long long count, int 
   std::vector<long long> offsets(tokens + 1, kPoison);
   std::vector<long long> index(static_cast<std::size_t>(count), kPoison);
   std::vector<float> value(index.size(), NAN);
-  const float* x = h.data();
   cpu::launch({96}, {512}, [&] { batch_clear(&s, counts); });
-  cpu::launch({256}, {512}, [&] { batch_sample(x, n, counts); });
+  cpu::launch({256}, {512}, [&] { by.sample(x, n, counts); });
   cpu::launch({1}, {512}, [&] { batch_guess(&s, counts, n, count); });
   cpu::launch(rows, {512},
-              [&] { batch_collect(x, F, &s, counts, room, candidates.data(), found.data()); });
-  cpu::launch({64}, {512}, [&] { batch_redo(x, n, &s, count, counts); });
+              [&] { by.collect(x, F, &s, counts, room, candidates.data(), found.data()); });
+  cpu::launch({64}, {512}, [&] { by.redo(x, n, &s, count, counts); });
   cpu::launch({1}, {512}, [&] { batch_pick_high(&s, counts, count); });
   cpu::launch(rows, {512},
-              [&] { batch_low(x, F, &s, count, counts, room, candidates.data(), found.data()); });
+              [&] { by.low(x, F, &s, count, counts, room, candidates.data(), found.data()); });
   cpu::launch({1}, {512}, [&] { batch_pick_low(&s, counts); });
   cpu::launch(rows, {512}, [&] {
-    batch_count(x, F, &s, count, room, candidates.data(), found.data(), above.data(), equal.data());
+    by.count(x, F, &s, count, room, candidates.data(), found.data(), above.data(), equal.data());
   });
   cpu::launch({1}, {512}, [&] {
     batch_offsets(&s, above.data(), equal.data(), B, taken.data(), offsets.data());
   });
   cpu::launch(rows, {512}, [&] {
-    batch_write(x, F, &s, count, room, candidates.data(), found.data(), taken.data(),
-                offsets.data(), index.data(), value.data());
+    by.write(x, F, &s, count, room, candidates.data(), found.data(), taken.data(), offsets.data(),
+             index.data(), value.data());
   });
   Batch batch{{}, offsets, s};
   for (long long b = 0; b < B; ++b) {
@@ -187,8 +216,34 @@ Batch batch_topk(const std::vector<float>& h, long long F, long long count, int 
   return batch;
 }
 
-void expect_batch_topk(const std::vector<float>& h, long long F, long long count, int room) {
-  const Batch batch = batch_topk(h, F, count, room);
+struct OfFloats {
+  decltype(&batch_sample) sample = batch_sample;
+  decltype(&batch_collect) collect = batch_collect;
+  decltype(&batch_redo) redo = batch_redo;
+  decltype(&batch_low) low = batch_low;
+  decltype(&batch_count) count = batch_count;
+  decltype(&batch_write) write = batch_write;
+};
+struct OfLow {
+  decltype(&batch_sample_bf16) sample = batch_sample_bf16;
+  decltype(&batch_collect_bf16) collect = batch_collect_bf16;
+  decltype(&batch_redo_bf16) redo = batch_redo_bf16;
+  decltype(&batch_low_bf16) low = batch_low_bf16;
+  decltype(&batch_count_bf16) count = batch_count_bf16;
+  decltype(&batch_write_bf16) write = batch_write_bf16;
+};
+
+Batch batch_topk(const std::vector<float>& h, long long F, long long count, int room) {
+  return batch_topk(OfFloats{}, h.data(), static_cast<long long>(h.size()) / F, F, count, room);
+}
+Batch batch_topk_bf16(const std::vector<float>& h, long long F, long long count, int room) {
+  const std::size_t skew = static_cast<std::size_t>(F + count) % 8;
+  const Low low = low_of(h, skew);
+  return batch_topk(OfLow{}, low.data(), static_cast<long long>(h.size()) / F, F, count, room);
+}
+
+void expect_batch_topk(const Batch& batch, const std::vector<float>& h, long long F,
+                       long long count, int room) {
   const std::vector<Entry> expected = largest(h, F, 0, static_cast<long long>(h.size()) / F, count);
   ASSERT_EQ(batch.offsets.front(), 0);
   ASSERT_EQ(batch.offsets.back(), count);
@@ -197,6 +252,14 @@ void expect_batch_topk(const std::vector<float>& h, long long F, long long count
       std::min_element(expected.begin(), expected.end(),
                        [](const Entry& a, const Entry& b) { return a.value < b.value; });
   EXPECT_EQ(batch.state.limit, smallest->value);
+}
+void expect_batch_topk(const std::vector<float>& h, long long F, long long count, int room) {
+  {
+    SCOPED_TRACE("float32");
+    expect_batch_topk(batch_topk(h, F, count, room), h, F, count, room);
+  }
+  SCOPED_TRACE("bfloat16");
+  expect_batch_topk(batch_topk_bf16(h, F, count, room), rounded(h), F, count, room);
 }
 
 TEST(CudaBatchTopk, KeepsTheLargestOfTheBatchForAllKindsOfNumbers) {
@@ -264,24 +327,25 @@ TEST(CudaBatchTopk, GuessesFromASampleOfALargeBatch) {
 TEST(CudaBatchTopk, IsExactWhereTheSampleMisleads) {
   std::vector<float> h = numbers(Numbers::kTied, kTokens, kWidth, 6);
   for (std::size_t i = 0, large = 0; large < 3900; i += i % 36 < 31 ? 1 : 5, ++large) h[i] += 20;
-  const Batch batch = batch_topk(h, kWidth, 4000, 512);  // all 3900 in the sample, where 3862 do
-  EXPECT_TRUE(guess_failed(batch.state, 4000));
-  EXPECT_TRUE(batch.kept == largest(h, kWidth, 0, kTokens, 4000));
+  for (const Batch& batch : {batch_topk(h, kWidth, 4000, 512),          // all 3900 in the sample,
+                             batch_topk_bf16(h, kWidth, 4000, 512)}) {  // where 3862 do
+    EXPECT_TRUE(guess_failed(batch.state, 4000));
+    EXPECT_TRUE(batch.kept == largest(h, kWidth, 0, kTokens, 4000));
+  }
 }
 
-std::vector<Entry> above(const std::vector<float>& h, long long F,
-                         const std::vector<float>& limit) {
-  const auto B = static_cast<unsigned>(static_cast<long long>(h.size()) / F);
+template <class Count, class Write, class T>
+std::vector<Entry> above(const Count& count, const Write& write, const T* h, unsigned B,
+                         long long F, const std::vector<float>& limit) {
   const int per_latent = limit.size() == static_cast<std::size_t>(F) && F > 1;
   std::vector<int> counts(B, -5);
-  cpu::launch({B}, {512},
-              [&] { count_above(h.data(), F, limit.data(), per_latent, counts.data()); });
+  cpu::launch({B}, {512}, [&] { count(h, F, limit.data(), per_latent, counts.data()); });
   std::vector<long long> offsets{0};
-  for (const int count : counts) offsets.push_back(offsets.back() + count);
+  for (const int own : counts) offsets.push_back(offsets.back() + own);
   std::vector<long long> index(static_cast<std::size_t>(offsets.back()), kPoison);
   std::vector<float> value(index.size(), NAN);
   cpu::launch({B}, {512}, [&] {
-    write_above(h.data(), F, limit.data(), per_latent, offsets.data(), index.data(), value.data());
+    write(h, F, limit.data(), per_latent, offsets.data(), index.data(), value.data());
   });
   std::vector<Entry> kept;
   for (unsigned b = 0; b < B; ++b) {
@@ -291,6 +355,18 @@ std::vector<Entry> above(const std::vector<float>& h, long long F,
     }
   }
   return kept;
+}
+
+std::vector<Entry> above(const std::vector<float>& h, long long F,
+                         const std::vector<float>& limit) {
+  const auto B = static_cast<unsigned>(static_cast<long long>(h.size()) / F);
+  return above(count_above, write_above, h.data(), B, F, limit);
+}
+std::vector<Entry> above_bf16(const std::vector<float>& h, long long F,
+                              const std::vector<float>& limit) {
+  const auto B = static_cast<unsigned>(static_cast<long long>(h.size()) / F);
+  const Low low = low_of(h, static_cast<std::size_t>(F) % 8);
+  return above(count_above_bf16, write_above_bf16, low.data(), B, F, limit);
 }
 
 std::vector<Entry> above_plainly(const std::vector<float>& h, long long F,
@@ -309,11 +385,12 @@ TEST(CudaAbove, WritesWhatExceedsAThreshold) {
   for (const Numbers kind : kAllNumbers) {
     for (const long long F : {1LL, 3LL, 4501LL}) {
       const std::vector<float> h = numbers(kind, 3, F, 8);
-      for (const float limit : {0.F, -0.5F, NAN, -INFINITY}) {
-        ASSERT_EQ(above(h, F, {limit}), above_plainly(h, F, {limit})) << F << " " << limit;
+      std::vector<std::vector<float>> limits{{0.F}, {-0.5F}, {NAN}, {-INFINITY}};
+      limits.push_back(numbers(Numbers::kTied, 1, F, 9));
+      for (const std::vector<float>& limit : limits) {
+        ASSERT_EQ(above(h, F, limit), above_plainly(h, F, limit)) << F << " " << limit[0];
+        ASSERT_EQ(above_bf16(h, F, limit), above_plainly(rounded(h), F, limit)) << F;
       }
-      const std::vector<float> limits = numbers(Numbers::kTied, 1, F, 9);
-      ASSERT_EQ(above(h, F, limits), above_plainly(h, F, limits)) << F;
     }
   }
 }

@@ -122,6 +122,17 @@ Launch launch_for(long long D) {
           static_cast<unsigned>(ceiling(ceiling(of_tile, width), 32) * 32)};
 }
 
+/// The same with W in bfloat16: 1, 2, or 3 for `_bs`.
+Launch low_launch_for(long long D) {
+  if (D % 8 != 0) return {static_cast<unsigned>(ceiling(D, 1024)), 3, 256};
+  const long long tiles = ceiling(D / 8, 512);
+  const long long of_tile = ceiling(D / 8, tiles);
+  const long long width = ceiling(of_tile, 256);
+  return {static_cast<unsigned>(tiles), static_cast<int>(width),
+          static_cast<unsigned>(ceiling(ceiling(of_tile, width), 32) * 32)};
+}
+
+constexpr auto kLowGatherSum = std::array{gather_sum_b1, gather_sum_b2, gather_sum_bs};
 constexpr auto kGatherSum =
     std::array{gather_sum_1, gather_sum_2, gather_sum_3, gather_sum_4, gather_sum_s};
 constexpr auto kScatterSum =
@@ -133,6 +144,37 @@ Floats run_gather_sum(const Launch& launch, const Pattern& p, const Floats& valu
   cpu::launch({static_cast<unsigned>(p.B), launch.tiles}, {launch.threads}, [&] {
     kGatherSum[at(launch.width - 1)](values.data(), p.indices.data(), p.offsets.data(), W.data(),
                                      bias, D, out.data());
+  });
+  return out;
+}
+
+using Bits = std::vector<unsigned short>;
+Bits low_of(const Floats& all) {
+  Bits bits;
+  for (const float x : all) bits.push_back(to_bf16(x));
+  return bits;
+}
+Floats rounded(Floats all) {
+  for (float& x : all) x = from_bf16(to_bf16(x));
+  return all;
+}
+
+Floats run_gather_sum(const Launch& launch, const Pattern& p, const Floats& values, const Bits& W,
+                      const float* bias, long long D) {
+  Floats out = poisoned(p.B * D);
+  cpu::launch({static_cast<unsigned>(p.B), launch.tiles}, {launch.threads}, [&] {
+    kLowGatherSum[at(launch.width - 1)](values.data(), p.indices.data(), p.offsets.data(), W.data(),
+                                        bias, D, out.data());
+  });
+  return out;
+}
+
+Floats run_gather_dot(unsigned threads, const Pattern& p, const Floats& rows, const Bits& W,
+                      long long D) {
+  Floats out = poisoned(p.nnz());
+  cpu::launch({static_cast<unsigned>(p.B)}, {threads}, [&] {
+    (D % 8 == 0 ? gather_dot_b8 : gather_dot_bs)(rows.data(), p.indices.data(), p.offsets.data(),
+                                                 W.data(), D, out.data());
   });
   return out;
 }
@@ -167,7 +209,22 @@ Floats run_scatter_sum(const Launch& launch, const Pattern& p, const Floats& val
 }
 
 // Every width, both sides of a tile's and a warp's borders, and rows that are no multiple of four.
-const Longs kWidths = {4, 12, 128, 300, 1028, 1540, 2304, 4096, 4100, 1, 3, 7, 130, 1025, 4099};
+const Longs kWidths = {4,    12,   128, 300, 1028, 1540, 2304, 2056, 4096,
+                       4100, 4104, 1,   3,   7,    130,  1025, 4099};
+
+void expect_gathered(const Pattern& p, const Floats& values, const Floats& W, const float* bias,
+                     long long D, const Floats& out) {
+  for (long long i = 0; i < p.B * D; ++i) {
+    const long long token = i / D;
+    Sum sum;
+    if (bias != nullptr) sum.add(double{bias[i % D]});
+    for (long long e = p.offsets[at(token)]; e < p.offsets[at(token + 1)]; ++e) {
+      sum.add(double{values[at(e)]} * double{W[at(p.indices[at(e)] * D + i % D)]});
+    }
+    ASSERT_TRUE(sum.is(out[at(i)])) << "D " << D << ", token " << token << ", " << i % D << ": "
+                                    << out[at(i)] << " is not " << sum.value;
+  }
+}
 
 TEST(CudaGatherSum, IsTheSumInFloat64InEveryWidth) {
   const Pattern p = with_entries({0, 1, 32, 127, 128, 129, 257}, 261, 1);
@@ -177,17 +234,10 @@ TEST(CudaGatherSum, IsTheSumInFloat64InEveryWidth) {
       const Floats W = normal(p.F * D, 3, scale);
       const Floats bias = normal(D, 4, scale);
       for (const float* b_dec : {bias.data(), static_cast<const float*>(nullptr)}) {
-        const Floats out = run_gather_sum(launch_for(D), p, values, W, b_dec, D);
-        for (long long i = 0; i < p.B * D; ++i) {
-          const long long token = i / D;
-          Sum sum;
-          if (b_dec != nullptr) sum.add(double{bias[at(i % D)]});
-          for (long long e = p.offsets[at(token)]; e < p.offsets[at(token + 1)]; ++e) {
-            sum.add(double{values[at(e)]} * double{W[at(p.indices[at(e)] * D + i % D)]});
-          }
-          ASSERT_TRUE(sum.is(out[at(i)])) << "D " << D << ", token " << token << ", " << i % D
-                                          << ": " << out[at(i)] << " is not " << sum.value;
-        }
+        expect_gathered(p, values, W, b_dec, D,
+                        run_gather_sum(launch_for(D), p, values, W, b_dec, D));
+        expect_gathered(p, values, rounded(W), b_dec, D,
+                        run_gather_sum(low_launch_for(D), p, values, low_of(W), b_dec, D));
       }
     }
   }
@@ -208,6 +258,9 @@ TEST(CudaGatherSum, ReadsNoRowOfPadding) {
       for (std::size_t b = 1; b < padded.offsets.size(); ++b) padded.offsets[b] += 2;
       EXPECT_TRUE(
           same_bytes(run_gather_sum(launch_for(D), padded, with_zeros, W, nullptr, D), expected));
+      EXPECT_TRUE(
+          same_bytes(run_gather_sum(low_launch_for(D), padded, with_zeros, low_of(W), nullptr, D),
+                     run_gather_sum(launch_for(D), p, values, rounded(W), nullptr, D)));
     }
   }
 }
@@ -256,10 +309,23 @@ TEST(CudaGatherSum, HasTheSameBytesInEveryLaunch) {
 TEST(CudaGatherSum, PassesOnWhatIsNotFinite) {
   const Pattern p = with_entries({2, 2, 2}, 2, 1);
   const Floats values = {1, kNaN, kInfinity, 1, 2, 3};
-  const Floats out = run_gather_sum(launch_for(1), p, values, {1, 1}, nullptr, 1);
+  const Floats out = run_gather_sum(launch_for(1), p, values, Floats{1, 1}, nullptr, 1);
   EXPECT_TRUE(std::isnan(out[0]));
   EXPECT_EQ(out[1], kInfinity);
   EXPECT_EQ(out[2], 5);
+}
+
+void expect_dots(const Pattern& p, const Floats& rows, const Floats& W, long long D,
+                 const Floats& out) {
+  for (long long e = 0; e < p.nnz(); ++e) {
+    const long long token =
+        std::upper_bound(p.offsets.begin(), p.offsets.end(), e) - p.offsets.begin() - 1;
+    Sum sum;
+    for (long long d = 0; d < D; ++d) {
+      sum.add(double{rows[at(token * D + d)]} * double{W[at(p.indices[at(e)] * D + d)]});
+    }
+    ASSERT_TRUE(sum.is(out[at(e)])) << "D " << D << ", entry " << e;
+  }
 }
 
 TEST(CudaGatherDot, IsTheProductInFloat64InEveryWidth) {
@@ -269,16 +335,8 @@ TEST(CudaGatherDot, IsTheProductInFloat64InEveryWidth) {
   for (const long long D : widths) {
     const Floats rows = normal(p.B * D, 2);
     const Floats W = normal(p.F * D, 3);
-    const Floats out = run_gather_dot(256, p, rows, W, D);
-    for (long long e = 0; e < p.nnz(); ++e) {
-      const long long token =
-          std::upper_bound(p.offsets.begin(), p.offsets.end(), e) - p.offsets.begin() - 1;
-      Sum sum;
-      for (long long d = 0; d < D; ++d) {
-        sum.add(double{rows[at(token * D + d)]} * double{W[at(p.indices[at(e)] * D + d)]});
-      }
-      ASSERT_TRUE(sum.is(out[at(e)])) << "D " << D << ", entry " << e;
-    }
+    expect_dots(p, rows, W, D, run_gather_dot(256, p, rows, W, D));
+    expect_dots(p, rows, rounded(W), D, run_gather_dot(256, p, rows, low_of(W), D));
   }
 }
 
@@ -304,10 +362,13 @@ TEST(CudaGatherDot, OfANegativeLatentIsZero) {
     p.indices[1] = -1;
     Floats rows = normal(p.B * D, 2);
     rows[0] = kInfinity;
-    const Floats out = run_gather_dot(64, p, rows, normal(p.F * D, 3), D);
-    EXPECT_TRUE(std::isinf(out[0]));
-    EXPECT_EQ(out[1], 0);
-    EXPECT_TRUE(std::isfinite(out[2]));
+    const Floats W = normal(p.F * D, 3);
+    for (const Floats& out :
+         {run_gather_dot(64, p, rows, W, D), run_gather_dot(64, p, rows, low_of(W), D)}) {
+      EXPECT_TRUE(std::isinf(out[0]));
+      EXPECT_EQ(out[1], 0);
+      EXPECT_TRUE(std::isfinite(out[2]));
+    }
   }
 }
 

@@ -12,6 +12,7 @@ struct Counts {
   std::map<std::string, std::int64_t> waits;      ///< of the host for the device, by cause
   std::map<std::string, std::int64_t> operators;  ///< calls, by name; kernels of ours as well
   std::map<std::string, std::int64_t> bytes_of;   ///< by name
+  std::map<std::int64_t, std::int64_t> blocks;    ///< of device memory asked for, by size
   std::int64_t bytes = 0;
   std::int64_t peak = 0;  ///< most device memory at once
 };

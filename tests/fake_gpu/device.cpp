@@ -55,6 +55,7 @@ class DeviceMemory final : public c10::Allocator {
     blocks[at] = pages;
     in_use += static_cast<std::int64_t>(pages);
     counted.peak = std::max(counted.peak, in_use);
+    ++counted.blocks[static_cast<std::int64_t>(size)];
     return {at, at, &release, device};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &release; }

@@ -21,6 +21,7 @@
 #include "../../src/cuda/common.cuh"
 #include "../../src/cuda/adam.cu"
 #include "../../src/cuda/draw.cu"
+#include "../../src/cuda/nested.cu"
 #include "../../src/cuda/select.cu"
 #include "../../src/cuda/screen.cu"
 #include "../../src/cuda/sparse.cu"
@@ -68,31 +69,48 @@ std::map<std::string, Kernel>& kernels() {
       {"adam_products", of(adam_products)},
       {"adam_scalars", of(adam_scalars)},
       {"adam_update", of(adam_update)},
+      {"adam_update_rounded", of(adam_update_rounded)},
       {"batch_clear", of(batch_clear)},
       {"batch_collect", of(batch_collect)},
+      {"batch_collect_bf16", of(batch_collect_bf16)},
       {"batch_count", of(batch_count)},
+      {"batch_count_bf16", of(batch_count_bf16)},
       {"batch_guess", of(batch_guess)},
       {"batch_low", of(batch_low)},
+      {"batch_low_bf16", of(batch_low_bf16)},
       {"batch_offsets", of(batch_offsets)},
       {"batch_pick_high", of(batch_pick_high)},
       {"batch_pick_low", of(batch_pick_low)},
       {"batch_redo", of(batch_redo)},
+      {"batch_redo_bf16", of(batch_redo_bf16)},
       {"batch_sample", of(batch_sample)},
+      {"batch_sample_bf16", of(batch_sample_bf16)},
       {"batch_write", of(batch_write)},
+      {"batch_write_bf16", of(batch_write_bf16)},
       {"bernoulli_mask", of(bernoulli_mask)},
       {"by_latent_tokens", of(by_latent_tokens)},
       {"count_above", of(count_above)},
+      {"count_above_bf16", of(count_above_bf16)},
       {"gather_dot_4", of(gather_dot_4)},
+      {"gather_dot_b8", of(gather_dot_b8)},
+      {"gather_dot_bs", of(gather_dot_bs)},
       {"gather_dot_s", of(gather_dot_s)},
       {"gather_sum_1", of(gather_sum_1)},
       {"gather_sum_2", of(gather_sum_2)},
       {"gather_sum_3", of(gather_sum_3)},
       {"gather_sum_4", of(gather_sum_4)},
+      {"gather_sum_b1", of(gather_sum_b1)},
+      {"gather_sum_b2", of(gather_sum_b2)},
+      {"gather_sum_bs", of(gather_sum_bs)},
       {"gather_sum_s", of(gather_sum_s)},
       {"latent_sum", of(latent_sum)},
       {"latent_sums", of(latent_sums)},
+      {"nested_dots", of(nested_dots)},
+      {"nested_errors_4", of(nested_errors_4)},
+      {"nested_errors_s", of(nested_errors_s)},
       {"round_rows", of(round_rows)},
       {"row_topk", of(row_topk)},
+      {"row_topk_bf16", of(row_topk_bf16)},
       {"scatter_finish_4", of(scatter_finish_4)},
       {"scatter_finish_s", of(scatter_finish_s)},
       {"scatter_sum_1", of(scatter_sum_1)},
@@ -107,6 +125,7 @@ std::map<std::string, Kernel>& kernels() {
       {"squared_error", of(squared_error)},
       {"squared_error_finish", of(squared_error_finish)},
       {"write_above", of(write_above)},
+      {"write_above_bf16", of(write_above_bf16)},
   };
   return *all;
 }

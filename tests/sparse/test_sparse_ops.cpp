@@ -1,9 +1,11 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/rows.h"
@@ -188,6 +190,38 @@ TEST(SparseOps, OrderEntriesByLatentThenToken) {
   EXPECT_EQ(indices(codes.pattern()->by_latent().entries), (std::vector<std::int64_t>{1, 0, 2}));
   EXPECT_EQ(indices(codes.pattern()->by_latent().tokens), (std::vector<std::int64_t>{1, 0, 1}));
   EXPECT_EQ(indices(codes.pattern()->by_latent().offsets), (std::vector<std::int64_t>{0, 1, 3}));
+}
+
+TEST(SparseOps, AddUpPartsOfTheTokensWhereABufferForAllWouldBeTooLarge) {
+  // A token with more entries than a part may have, and some with none.
+  const at::Tensor indices = at::tensor(std::vector<std::int64_t>{0, 2, 3, 1, 0, 1, 2, 3, 4, 3});
+  const at::Tensor offsets = at::tensor(std::vector<std::int64_t>{0, 0, 3, 4, 4, 9, 10, 10});
+  const auto pattern = Pattern::sparse(indices, offsets, 6);
+  const at::Tensor values = normal({10}, 1);
+  const at::Tensor rows = normal({7, 5}, 2);
+  const at::Tensor whole = sparse::reference::scatter_sum(*pattern, values, rows);
+  for (const std::int64_t at_once : {1, 3, 4, 9, 10}) {
+    expect_close(sparse::reference::scatter_sum(*pattern, values, rows, at_once), whole,
+                 std::to_string(at_once), 1e-14);
+  }
+}
+
+TEST(SparseOps, TakeAsManyEntriesAsABufferHasRoomFor) {
+  const auto rows_of = [](std::int64_t n, std::int64_t d_sae) {
+    return static_cast<double>(n) / 10 + static_cast<double>(std::min(n, d_sae));
+  };
+  for (const auto& [d_sae, width] : {std::pair<std::int64_t, std::int64_t>{131072, 4096},
+                                     {16384, 2304},
+                                     {24576, 768},
+                                     {1 << 20, 8192},
+                                     {4, 1 << 20}}) {
+    const double numbers = sparse::reference::largest_buffer(d_sae, width);
+    EXPECT_LT(numbers, 2147483648.0);
+    const std::int64_t n = sparse::reference::entries_within(numbers, d_sae, width);
+    const auto limit = numbers / static_cast<double>(width);
+    EXPECT_LE(rows_of(n, d_sae), limit * (1 + 1e-9)) << d_sae;
+    EXPECT_GT(rows_of(n + 11, d_sae), limit) << d_sae;
+  }
 }
 
 TEST(SparseOps, GiveTheSameBitsWithAnyNumberOfThreads) {

@@ -11,7 +11,10 @@
 #include <c10/core/Device.h>
 
 #include <array>
+#include <optional>
 #include <string>
+
+#include "sae/base/notice.h"
 
 namespace sae {
 
@@ -28,5 +31,8 @@ void use_device_kernels(DeviceKernels wanted);
 /// else a line that says why not: they are off, it is no CUDA device, NVRTC was not found, a kernel
 /// could not be compiled. Cheap after the first time.
 std::string prepare_device_kernels(const at::Device& device);
+
+/// Where own kernels are wanted on `device`, a CUDA device, and cannot be had: why.
+std::optional<Notice> notice_about_kernels(const at::Device& device);
 
 }  // namespace sae

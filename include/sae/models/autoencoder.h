@@ -71,7 +71,7 @@ class Autoencoder : public torch::nn::Module {
   std::int64_t d_in() const { return options_.d_in; }
   std::int64_t d_sae() const { return options_.d_sae; }
   const std::shared_ptr<AtmMask>& mask() const { return mask_; }
-  EncoderWeights encoder() const { return {W_enc, b_enc, b_dec}; }
+  EncoderWeights encoder() const { return {W_enc, b_enc, b_dec, W_enc_copy_}; }
   bool unit_norm_decoder() const { return options_.decoder_norm == DecoderNorm::kUnit; }
 
   /// Random decoder rows of norm 1 (0.1 if norms are free), W_enc = W_dec, b_enc = 0; b_dec stays.
@@ -127,6 +127,10 @@ class Autoencoder : public torch::nn::Module {
 
   at::Tensor W_enc, b_enc, W_dec, b_dec;  // [F, D] [F] [F, D] [D], registered parameters
 
+  /// What is kept of a weight matrix in bfloat16, for whoever updates it by other means than
+  /// LibTorch's operators; null for other parameters.
+  std::shared_ptr<Bf16Copy> copy_of(const at::Tensor& parameter) const;
+
  protected:
   /// Which pre-activations of a batch of `batch` tokens are kept in training, and in inference.
   virtual SelectionRule rule(std::int64_t batch) const = 0;
@@ -156,6 +160,7 @@ class Autoencoder : public torch::nn::Module {
   AutoencoderOptions options_;
   EncodeOptions encoding_;
   std::shared_ptr<AtmMask> mask_;
+  std::shared_ptr<Bf16Copy> W_enc_copy_, W_dec_copy_;
   at::Tensor silent_tokens_;  // [F] i64
   // At most so many, as of that version of the tensor, which loading and tests write to as well.
   mutable std::int64_t silent_at_most_ = 0;

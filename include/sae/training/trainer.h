@@ -37,10 +37,10 @@ constexpr auto names_of(InputCentre) { return std::array{"none", "mean"}; }
 enum class BDecInit { kGeometricMedian, kMean, kZero };
 constexpr auto names_of(BDecInit) { return std::array{"geometric_median", "mean", "zero"}; }
 
-/// Of dense products; weights stay float32, and so does all that is sparse. kBf16: under autocast,
-/// forward and back. kTf32, on GPUs alone: factors are rounded to 10 bits, sums are float32; it is
-/// a setting of the whole process while a step runs, so steps of other precision must not run
-/// beside.
+/// Of dense products; weights stay float32, and so does all that is sparse, but for the rows of
+/// W_dec that kernels of ours read on a GPU. kBf16: under autocast, forward and back. kTf32, on
+/// GPUs alone: factors are rounded to 10 bits, sums are float32; it is a setting of the whole
+/// process while a step runs, so steps of other precision must not run beside.
 enum class Precision { kFp32, kBf16, kTf32 };
 constexpr auto names_of(Precision) { return std::array{"fp32", "bf16", "tf32"}; }
 

@@ -14,6 +14,7 @@
 
 #include "base/parallel.h"
 #include "base/stages.h"
+#include "data/device_batches.h"
 #include "sae/base/device.h"
 #include "sae/base/error.h"
 #include "sae/base/interrupt.h"
@@ -26,7 +27,6 @@
 #include "tools/bench/batches.h"
 #include "tools/bench/peak_memory.h"
 #include "training/autocast.h"
-#include "training/device_batches.h"
 
 namespace sae {
 namespace {
@@ -205,7 +205,7 @@ BenchResult measure(const BenchCase& one, const BenchOptions& options) {
   train.schedule.lr = 1e-7;  // the state stays the one that is to be measured
   Trainer trainer(sae, train, /*seed=*/0, options.precision);
   sae->set_encoding({options.storage, sae->encoding().screening});
-  DeviceBatches batches(*source, device, one.batch, *train.steps);
+  DeviceBatches batches(*source, device, one.batch, *train.steps * one.batch);
   const at::Tensor first = batches.next().to(at::kFloat);
   trainer.calibrate(first);
   keep_l0(*sae, one, first);

@@ -11,6 +11,7 @@
 #include "config/fields_json.h"
 #include "sae/base/device.h"
 #include "sae/base/error.h"
+#include "sae/cuda/device_kernels.h"
 #include "sae/training/open.h"
 #include "tools/evaluate/inputs.h"
 
@@ -94,7 +95,10 @@ EvaluateInputs::EvaluateInputs(const EvaluateArguments& arguments) {
   }
   data_group_ = document.at("data").json();
   seed_ = training.value("seed", std::uint64_t{0});
-  loaded.sae->to(parse_device(arguments.device.empty() ? "auto" : arguments.device));
+  const at::Device device = parse_device(arguments.device.empty() ? "auto" : arguments.device);
+  loaded.sae->to(device);
+  const auto notice = notice_about_kernels(device);
+  if (notice && arguments.say) arguments.say(notice->text);
 }
 
 const Data& EvaluateInputs::data() {

@@ -7,6 +7,7 @@
 #include "sae/base/files.h"
 #include "sae/base/folder_lock.h"
 #include "sae/base/interrupt.h"
+#include "sae/cuda/device_kernels.h"
 #include "sae/data/vocabulary.h"
 #include "sae/tools/features.h"
 #include "sae/training/open.h"
@@ -87,7 +88,10 @@ FeaturesOutcome write_features(const FeaturesArguments& arguments,
     readings = read_latent_readings(*arguments.results, loaded.sae->d_sae());
   }
   StagedDirectory staged(arguments.out);  // a folder that cannot be written is noticed now
-  loaded.sae->to(parse_device(arguments.device.empty() ? "auto" : arguments.device));
+  const at::Device device = parse_device(arguments.device.empty() ? "auto" : arguments.device);
+  loaded.sae->to(device);
+  const auto notice = notice_about_kernels(device);
+  if (notice && arguments.say) arguments.say(notice->text);
 
   const Features features = collect_features(*loaded.sae, store, arguments.options, go_on);
   FeaturesOutcome outcome;

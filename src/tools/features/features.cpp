@@ -3,7 +3,11 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <numeric>
+#include <utility>
+#include <vector>
 
+#include "data/device_batches.h"
 #include "sae/base/error.h"
 #include "sae/base/interrupt.h"
 #include "sparse/row_norms.h"
@@ -34,12 +38,15 @@ std::span<const Number> span_of(const at::Tensor& tensor) {
   return {tensor.const_data_ptr<Number>(), static_cast<std::size_t>(tensor.numel())};
 }
 
-/// Rows [first, first + count) of a store with their codes in decoder units.
+/// Rows [first, first + count) of a store, which are x [count, D], with their codes in decoder
+/// units.
 struct EncodedRows {
   EncodedRows(const Autoencoder& sae, const at::Tensor& units, const ActivationStore& store,
-              std::int64_t first, std::int64_t count)
-      : codes(in_decoder_units(
-            sae.encode(store.rows(first, count).to(sae.W_enc.device())).to_sparse(), units)),
+              std::int64_t first, const at::Tensor& x)
+      : EncodedRows(in_decoder_units(sae.encode(x.to(sae.W_enc.scalar_type())).to_sparse(), units),
+                    store, first, x.size(0)) {}
+  EncodedRows(Codes encoded, const ActivationStore& store, std::int64_t first, std::int64_t count)
+      : codes(std::move(encoded)),
         values(codes.values().to(at::kCPU, at::kFloat).contiguous()),
         indices(codes.pattern()->indices.cpu()),
         offsets(codes.pattern()->offsets.cpu()),
@@ -94,14 +101,25 @@ Features collect_features(const Autoencoder& sae, const ActivationStore& store,
   at::Tensor units = decoder_units(sae.W_dec);
   // A latent whose row is zero fires without saying anything; that it fires is shown all the same.
   if (units.defined()) units = at::where(units > 0, units, at::ones_like(units));
+  // Rows around a batch are encoded twice, so that one reading suffices.
+  const auto from_of = [&](std::int64_t first) {
+    return std::max<std::int64_t>(0, first - options.window);
+  };
+  const at::Device device = sae.W_enc.device();
+  std::int64_t next = 0;
+  SentAhead sent(device, (store.size() + batch - 1) / batch, [&] {
+    const std::int64_t first = std::exchange(next, next + batch);
+    std::vector<std::int64_t> which(static_cast<std::size_t>(
+        std::min(first + batch + options.window, store.size()) - from_of(first)));
+    std::iota(which.begin(), which.end(), from_of(first));
+    return store.rows(which, batch_form_for(device));
+  });
   for (std::int64_t first = 0; first < store.size(); first += batch) {
     check_interrupt();
     if (go_on && !go_on(first, store.size())) break;
     const std::int64_t end = std::min(first + batch, store.size());
-    // Rows around the batch are encoded twice, so that one reading suffices.
-    const std::int64_t from = std::max<std::int64_t>(0, first - options.window);
-    const std::int64_t to = std::min(end + options.window, store.size());
-    const EncodedRows rows(sae, units, store, from, to - from);
+    const std::int64_t from = from_of(first);
+    const EncodedRows rows(sae, units, store, from, sent.next());
     const auto tokens = span_of<std::int32_t>(rows.tokens);
     collector.add({.codes = rows.view(),
                    .first_row = from,
