@@ -30,7 +30,7 @@ def measure(given):
     """Milliseconds a step: {density: {storage: ms}}."""
     fastest = {density: dict.fromkeys(STORAGES, math.inf) for density in given.densities}
     with tempfile.TemporaryDirectory(prefix="sae-density-") as folder:
-        store = make_store(given.sae, given.shape, given.threads, Path(folder) / "store")
+        store = make_store(given.sae, given.shape, Path(folder) / "store")
         for turn in range(given.rounds * len(given.densities)):
             density = given.densities[turn % len(given.densities)]
             shape = {**given.shape, "k": density * given.shape["n"]}

@@ -79,13 +79,13 @@ def find_sae(path):
     return path
 
 
-def make_store(sae, shape, threads, folder):
+def make_store(sae, shape, folder):
     """Activations of the world that `sae bench` measures on without --data."""
     features = max(1024, min(4 * shape["d"], shape["n"]))
     world = [f"d_in={shape['d']}", f"features={features}", "correlation_rank=0", "orthogonal_steps=0"]
     tokens = BATCHES * shape["batch"]
-    options = ["--tokens", tokens, "--out", folder, "--threads", threads, "--quiet"]
-    run([sae, "synth", "--preset", "small-zipf", "--set", *world, *options])
+    sets = [word for option in world for word in ("--set", option)]
+    run([sae, "synth", "--preset", "small-zipf", *sets, "--tokens", tokens, "--out", folder, "--quiet"])
     return folder
 
 
@@ -416,7 +416,7 @@ def main():
     for shape in given.shapes:
         of_shape = {}
         with tempfile.TemporaryDirectory(prefix="sae-peers-") as folder:
-            store = make_store(given.sae, shape, given.threads, Path(folder) / "store")
+            store = make_store(given.sae, shape, Path(folder) / "store")
             for arch in given.arch:
                 row = of_shape[arch] = Row(shape, arch)
                 rows.append(row)
