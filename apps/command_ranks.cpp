@@ -46,7 +46,7 @@ void add_ranks(Program& program) {
   add_number(command, "--timeout-s", given->timeout_s, 1, "Seconds after which a rank is missing");
   command->add_flag("--distributed", given->distributed,
                     "Take ranks from srun's or mpirun's variables too");
-  add_common(command, program.common);
+  add_output(command, program.common);
   command->footer(
       "Which of how many ranks a process is stands in RANK and WORLD_SIZE, and where\n"
       "rank 0 is in MASTER_ADDR and MASTER_PORT: torchrun sets them, and so does\n"

@@ -10,7 +10,6 @@
 #include <utility>
 #include <vector>
 
-#include "distributed/backend.h"
 #include "distributed/rendezvous.h"
 #include "sae/base/error.h"
 #include "sae/base/interrupt.h"
@@ -27,18 +26,18 @@ class GroupState {
         store(std::move(store)),
         rank(rank),
         size(size),
-        backend(connect_gloo(this->store, rank, size, this->meeting->member())) {}
+        backend_(this->meeting->connect(this->store, rank, size)) {}
 
   /// One collective call, of which this rank sends `bytes`.
   template <class Call>
   void send(std::int64_t bytes, Call&& call) {
-    if (!broken.empty()) throw DistributedError(broken);
+    if (!meeting->broken().empty()) throw DistributedError(meeting->broken());
     const auto began = std::chrono::steady_clock::now();
     try {
-      call(*backend)->wait();
+      call(backend_)->wait();
     } catch (const std::exception& error) {
-      broken = meeting->blame(first_line(error));
-      throw DistributedError(broken);
+      meeting->blame(first_line(error));
+      throw DistributedError(meeting->broken());
     }
     ++traffic.calls;
     traffic.bytes += bytes;
@@ -49,10 +48,11 @@ class GroupState {
   const std::shared_ptr<Rendezvous> meeting;
   const c10::intrusive_ptr<c10d::Store> store;
   const int rank, size;
-  const c10::intrusive_ptr<c10d::Backend> backend;
   Traffic traffic;
-  int splits = 0;
-  std::string broken;  // why nothing can be sent any more
+  int splits = 0, agreements = 0;
+
+ private:
+  c10d::Backend& backend_;  // gone when something is broken
 };
 
 namespace {
@@ -97,11 +97,15 @@ std::string first_difference(const Facts& first, const Facts& own, int rank) {
   return "";
 }
 
-/// By the store, so that nothing of unlike size is ever sent.
-void agree_by_store(Rendezvous& meeting, const std::string& about, const Facts& facts) {
-  meeting.tell(about, text_of(facts));
-  const std::string found =
-      first_difference(facts_of(meeting.told(about, 0)), facts, meeting.member().rank);
+/// By the store, so that nothing of unlike size is ever sent. `about` is the agreement's own name.
+void agree_by_store(c10d::Store& store, int rank, const std::string& about, const Facts& facts) {
+  if (rank == 0) {
+    const std::string text = text_of(facts);
+    store.set(about, std::vector<std::uint8_t>(text.begin(), text.end()));
+    return;
+  }
+  const std::vector<std::uint8_t> first = store.get(about);
+  const std::string found = first_difference(facts_of({first.begin(), first.end()}), facts, rank);
   if (!found.empty()) throw ConfigError(found);
 }
 
@@ -173,7 +177,7 @@ void Group::meet() const {
 
 void Group::agree(const Facts& facts) const {
   if (!state_) return;
-  agree_by_store(*state_->meeting, "facts" + std::to_string(state_->traffic.calls), facts);
+  agree_by_store(*state_->store, rank(), "facts" + std::to_string(state_->agreements++), facts);
   meet();  // nobody goes on before all have agreed
 }
 
@@ -201,17 +205,12 @@ void together(const Membership& member, const std::function<void(const Group&)>&
   const auto meeting = std::make_shared<Rendezvous>(member);
   try {
     // Before anything is sent: what does not fit together may end the process in a foreign thread.
-    agree_by_store(*meeting, "program",
+    agree_by_store(*meeting->store(), member.rank, "program",
                    {{"sae", kVersion},
                     {"LibTorch", kTorchVersion},
                     {"WORLD_SIZE", std::to_string(member.size)}});
-    std::shared_ptr<GroupState> state;
-    try {
-      state = std::make_shared<GroupState>(meeting, meeting->store(), member.rank, member.size);
-    } catch (const std::exception& error) {
-      throw DistributedError(meeting->blame(first_line(error)));
-    }
-    const Group group(state);
+    const Group group(
+        std::make_shared<GroupState>(meeting, meeting->store(), member.rank, member.size));
     work(group);
     group.meet();  // whoever ends early looks dead
   } catch (const DistributedError&) {

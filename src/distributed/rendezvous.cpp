@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "distributed/backend.h"
 #include "sae/base/error.h"
 #include "sae/base/interrupt.h"
 #include "sae/base/text.h"
@@ -30,6 +31,8 @@ constexpr Milliseconds kNoticing = 1000ms;  // within which those that live see 
 constexpr Milliseconds kAsking = 3000ms;    // for a store that may itself be gone
 
 std::vector<std::uint8_t> bytes(const std::string& text) { return {text.begin(), text.end()}; }
+
+std::string key(const std::string& name, int rank) { return name + "/" + std::to_string(rank); }
 
 std::string place_of(const Membership& member) {
   return member.address + ":" + std::to_string(member.port);
@@ -101,26 +104,15 @@ Rendezvous::Rendezvous(const Membership& member) : member_(member) {
   wait_for_all();
 }
 
-std::string Rendezvous::key(const std::string& name, int rank) const {
-  return name + "/" + std::to_string(rank);
-}
-
 bool Rendezvous::has(const std::string& name, int rank) { return store_->check({key(name, rank)}); }
 
-void Rendezvous::tell(const std::string& name, const std::string& text) {
-  store_->set(key(name, member_.rank), bytes(text));
-}
-
-std::string Rendezvous::told(const std::string& name, int rank) {
-  const std::vector<std::uint8_t> found = store_->get(key(name, rank));
-  return {found.begin(), found.end()};
-}
+void Rendezvous::tell(const std::string& name) { store_->set(key(name, member_.rank), bytes("1")); }
 
 void Rendezvous::wait_for_all() {
   std::vector<int> missing;
   const auto end = Clock::now() + member_.timeout;
   try {
-    tell("here", "1");
+    tell("here");
     do {
       check_interrupt();
       missing.clear();
@@ -147,10 +139,11 @@ void Rendezvous::tell_failure(const std::string& message) noexcept {
                        bytes("rank " + std::to_string(member_.rank) + ": " + message));
   } catch (...) {  // the store is gone: nobody is left to be told
   }
+  connections_.clear();  // so that ranks which wait for this one look what it says
 }
 
 std::string Rendezvous::find_culprit(const std::string& what) {
-  tell("noticed", "1");
+  tell("noticed");
   std::vector<int> silent;
   const auto end = Clock::now() + kNoticing;
   do {
@@ -169,28 +162,39 @@ std::string Rendezvous::find_culprit(const std::string& what) {
   return listed(silent) + (late ? " did not answer for " + seconds(member_.timeout) : " vanished");
 }
 
-std::string Rendezvous::blame(const std::string& what) noexcept {
+void Rendezvous::blame(const std::string& what) noexcept {
+  connections_.clear();
   // On a thread of its own: where the store's rank hangs, so does whoever asks it.
-  std::string culprit = "rank 0, which serves the store, does not answer: " + what;
+  broken_ = "rank 0, which serves the store, does not answer: " + what;
   try {
     const auto answer = std::make_shared<std::promise<std::string>>();
     std::future<std::string> found = answer->get_future();
-    std::thread([this, what, answer] {
+    // It may hang for longer than anybody else has a use for the store.
+    std::thread([self = shared_from_this(), what, answer] {
       try {
-        answer->set_value(find_culprit(what));
+        answer->set_value(self->find_culprit(what));
       } catch (...) {
         answer->set_value("rank 0 vanished");
       }
     }).detach();
-    if (found.wait_for(kAsking) == std::future_status::ready) culprit = found.get();
+    if (found.wait_for(kAsking) == std::future_status::ready) broken_ = found.get();
   } catch (...) {  // no thread is to be had
   }
-  return culprit;
+}
+
+c10d::Backend& Rendezvous::connect(const c10::intrusive_ptr<c10d::Store>& part, int rank,
+                                   int size) {
+  try {
+    return *connections_.emplace_back(connect_gloo(part, rank, size, member_));
+  } catch (const std::exception& error) {
+    blame(first_line(error));
+    throw DistributedError(broken_);
+  }
 }
 
 void Rendezvous::leave(Milliseconds patience) noexcept {
   try {
-    tell("left", "1");
+    tell("left");
     if (!serves()) return;
     for (const auto end = Clock::now() + patience; Clock::now() < end;) {
       bool all = true;

@@ -2,7 +2,6 @@
 
 #include <torch/types.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "sae/base/interrupt.h"
+#include "sae/metrics/statistics.h"
 
 namespace sae {
 namespace {
@@ -21,12 +21,6 @@ constexpr std::size_t kLeast = 3;  // of each, however long they take
 
 double since(Clock::time_point began) {
   return std::chrono::duration<double>(Clock::now() - began).count();
-}
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
 }
 
 /// Calls until `seconds` have passed on rank 0, by whose clock all go.

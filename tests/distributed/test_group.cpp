@@ -158,6 +158,22 @@ TEST(Group, RanksThatDifferAreToldInWhatAndNobodyGoesOn) {
   EXPECT_FALSE(went_on);
 }
 
+TEST(Group, APartOfTheRanksAgreesByItself) {
+  expect_none(on_ranks(4, [](const Group& group) {
+    const Group part = group.split(group.rank() / 2);
+    // In one part once, in the other twice: each has its own agreements.
+    part.agree({{"part", std::to_string(group.rank() / 2)}});
+    if (group.rank() >= 2) part.agree({{"again", "yes"}});
+    group.agree({{"all", "yes"}});
+  }));
+  const std::vector<std::string> errors = on_ranks(4, [](const Group& group) {
+    group.split(group.rank() / 2).agree({{"seed", group.rank() == 3 ? "2" : "1"}});
+    group.meet();
+  });
+  EXPECT_EQ(errors[3], "config: seed: rank 0 has 1, rank 1 has 2; expected the same on all ranks");
+  EXPECT_EQ(errors[0], "others: rank 3: " + errors[3].substr(8));
+}
+
 TEST(Group, WhatOneRankFailsForIsToldToTheOthersAtTheirNextCall) {
   for (const int culprit : {0, 2}) {
     const auto began = std::chrono::steady_clock::now();

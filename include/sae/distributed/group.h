@@ -62,7 +62,8 @@ class Group {
   /// Returns when all ranks have come here.
   void meet() const;
 
-  /// ConfigError that names the first difference if another rank has other facts.
+  /// ConfigError that names the first difference if another rank has other facts; ranks are those
+  /// of this group.
   void agree(const Facts& facts) const;
 
   /// The ranks with the same `part`, in the order of their ranks here.
