@@ -15,7 +15,15 @@ import shutil
 import sys
 from pathlib import Path
 
-COLUMNS = ("explained variance", "full absorption", "absorption fraction", "MCC", "F1", "latents that never fired")
+COLUMNS = (
+    "L0 on the words",
+    "explained variance",
+    "full absorption",
+    "absorption fraction",
+    "MCC",
+    "F1",
+    "latents that never fired",
+)
 TABLE = re.compile(r"(<!-- table (\S+)( every level)? -->\n).*?(<!-- end -->)", re.DOTALL)
 PICTURE = re.compile(r"\(pictures/([^)/]+)/([^)/]+)\.svg\)")
 
