@@ -112,15 +112,15 @@ CompareOutcome compare(const ComparisonPlan& plan, const fs::path& folder,
     if (hooks.on_notice) hooks.on_notice(notice);
   };
   ComparisonData data;
-  const std::vector<Group> groups = make_groups(entrants, data);
-  const std::string warning = check_memory(plan, groups);
+  const std::vector<Cohort> cohorts = make_cohorts(entrants, data);
+  const std::string warning = check_memory(plan, cohorts);
   if (!warning.empty()) tell({Notice::Kind::kWarning, warning});
   for (const Notice& notice :
        check_before_training(folder, entrants, evaluator ? &*evaluator : nullptr, data)) {
     tell(notice);
   }
   own.claim();
-  if (!train_in_waves(plan, groups, threads, after_chunk)) return {};
+  if (!train_in_waves(plan, cohorts, threads, after_chunk)) return {};
   CompareOutcome outcome{true, gather(plan, entrants, command)};
   if (evaluator &&
       !evaluate_runs(plan, *evaluator, entrants, data, folder, threads, hooks, outcome.result)) {

@@ -28,12 +28,12 @@ constexpr const char* kFailure = "failure.txt";
 /// Trains a wave chunk by chunk: batches are drawn once, while the previous chunk is trained on.
 class WaveTraining {
  public:
-  WaveTraining(const Group& group, const std::vector<Entrant*>& wave, std::size_t threads)
-      : group_(group),
+  WaveTraining(const Cohort& cohort, const std::vector<Entrant*>& wave, std::size_t threads)
+      : cohort_(cohort),
         wave_(wave),
         threads_(threads),
-        chunk_(group.chunk()),
-        source_(group.data.train()) {
+        chunk_(cohort.chunk()),
+        source_(cohort.data.train()) {
     const auto device_of = [](const Entrant* one) {
       return parse_device(one->plan->options.basics.device);
     };
@@ -49,7 +49,7 @@ class WaveTraining {
   void open() {
     run_jobs(wave_.size(), threads_, [&](std::size_t i) {
       Entrant& one = *wave_[i];
-      one.run = std::make_unique<TrainingRun>(one.plan->options, group_.data, one.folder,
+      one.run = std::make_unique<TrainingRun>(one.plan->options, cohort_.data, one.folder,
                                               /*resume=*/true);
       one.run->calibrate();
     });
@@ -108,10 +108,10 @@ class WaveTraining {
 
   std::vector<at::Tensor> draw(std::int64_t chunk) {
     std::vector<at::Tensor> batches;
-    source_->seek(chunk * chunk_ * group_.batch);
+    source_->seek(chunk * chunk_ * cohort_.batch);
     // Once a stop was asked for, nobody trains on them.
     for (std::int64_t i = 0; i < chunk_ && !interrupt_requested(); ++i) {
-      batches.push_back(source_->next(group_.batch));
+      batches.push_back(source_->next(cohort_.batch));
       // Once for all runs, on the stream that they all train on.
       if (device_) batches.back() = batches.back().to(*device_, /*non_blocking=*/true);
     }
@@ -146,7 +146,7 @@ class WaveTraining {
     }
   }
 
-  const Group& group_;
+  const Cohort& cohort_;
   const std::vector<Entrant*>& wave_;
   std::size_t threads_;
   std::int64_t chunk_;
@@ -174,7 +174,7 @@ std::string data_key(const PlannedRun& run) {
   return data.dump() + "/" + std::to_string(run.options.train.train.batch);
 }
 
-std::int64_t Group::chunk() const {
+std::int64_t Cohort::chunk() const {
   const std::int64_t bytes = batch * data.d_in * 4;
   return std::clamp<std::int64_t>((32 << 20) / bytes, 1, 64);
 }
@@ -190,23 +190,23 @@ Entrant make_entrant(const PlannedRun& run, const std::filesystem::path& folder)
   return entrant;
 }
 
-std::vector<Group> make_groups(std::vector<Entrant>& entrants, ComparisonData& data) {
-  std::vector<Group> groups;
+std::vector<Cohort> make_cohorts(std::vector<Entrant>& entrants, ComparisonData& data) {
+  std::vector<Cohort> cohorts;
   std::map<std::string, std::size_t> known;
   for (Entrant& entrant : entrants) {
     if (!entrant.ours || entrant.over()) continue;
-    const auto [place, is_new] = known.emplace(data_key(*entrant.plan), groups.size());
+    const auto [place, is_new] = known.emplace(data_key(*entrant.plan), cohorts.size());
     if (is_new) {
-      groups.push_back({data.of(*entrant.plan), entrant.plan->options.train.train.batch, {}});
+      cohorts.push_back({data.of(*entrant.plan), entrant.plan->options.train.train.batch, {}});
     }
-    groups[place->second].entrants.push_back(&entrant);
+    cohorts[place->second].entrants.push_back(&entrant);
   }
-  return groups;
+  return cohorts;
 }
 
-bool train_wave(const Group& group, const std::vector<Entrant*>& wave, std::size_t threads,
+bool train_wave(const Cohort& cohort, const std::vector<Entrant*>& wave, std::size_t threads,
                 const std::function<bool()>& after_chunk) {
-  WaveTraining training(group, wave, threads);
+  WaveTraining training(cohort, wave, threads);
   training.open();
   const bool whole = training.train(after_chunk);
   training.close();

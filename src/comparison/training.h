@@ -31,7 +31,7 @@ struct Entrant {
 };
 
 /// Runs that can be fed the same batches.
-struct Group {
+struct Cohort {
   Data data;
   std::int64_t batch = 0;
   std::vector<Entrant*> entrants;
@@ -48,13 +48,13 @@ Entrant make_entrant(const PlannedRun& run, const std::filesystem::path& folder)
 class ComparisonData;
 
 /// The runs of ours that are still to be trained.
-std::vector<Group> make_groups(std::vector<Entrant>& entrants, ComparisonData& data);
+std::vector<Cohort> make_cohorts(std::vector<Entrant>& entrants, ComparisonData& data);
 
-/// Trains `wave`, some runs of the group, on `threads` threads, and saves their results, or their
+/// Trains `wave`, some runs of the cohort, on `threads` threads, and saves their results, or their
 /// checkpoints if `after_chunk` says stop (false, and so is what this returns). What goes wrong
 /// with one run is thrown when the others have been saved; divergence is recorded and stops no
 /// other.
-bool train_wave(const Group& group, const std::vector<Entrant*>& wave, std::size_t threads,
+bool train_wave(const Cohort& cohort, const std::vector<Entrant*>& wave, std::size_t threads,
                 const std::function<bool()>& after_chunk);
 
 }  // namespace sae

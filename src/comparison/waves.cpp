@@ -22,14 +22,14 @@ std::int64_t budget_of(const ComparisonPlan& plan, const std::string& queue) {
 
 class Queues {
  public:
-  Queues(const ComparisonPlan& plan, const std::vector<Group>& groups, std::size_t threads,
+  Queues(const ComparisonPlan& plan, const std::vector<Cohort>& cohorts, std::size_t threads,
          const std::function<bool()>& after_chunk)
-      : plan_(plan), groups_(groups), threads_(threads), after_chunk_(after_chunk) {}
+      : plan_(plan), cohorts_(cohorts), threads_(threads), after_chunk_(after_chunk) {}
 
   bool run() {
     run_jobs(plan_.queues.size(), plan_.queues.size(), [&](std::size_t queue) {
       try {
-        for (const Group& group : groups_) train(group, queue);
+        for (const Cohort& cohort : cohorts_) train(cohort, queue);
       } catch (...) {
         stop_ = true;  // the others save what they have
         throw;
@@ -39,25 +39,25 @@ class Queues {
   }
 
  private:
-  void train(const Group& group, std::size_t queue) {
+  void train(const Cohort& cohort, std::size_t queue) {
     std::vector<Entrant*> left;
-    for (Entrant* one : group.entrants) {
+    for (Entrant* one : cohort.entrants) {
       if (one->plan->queue == queue) left.push_back(one);
     }
     while (!left.empty() && !stop_) {
-      const auto end = left.begin() + static_cast<std::ptrdiff_t>(next_wave(group, left, queue));
+      const auto end = left.begin() + static_cast<std::ptrdiff_t>(next_wave(cohort, left, queue));
       const std::vector<Entrant*> wave(left.begin(), end);
-      if (!train_wave(group, wave, threads_of(queue), [&] { return report(wave); })) stop_ = true;
+      if (!train_wave(cohort, wave, threads_of(queue), [&] { return report(wave); })) stop_ = true;
       left.erase(left.begin(), end);
     }
   }
 
-  std::size_t next_wave(const Group& group, const std::vector<Entrant*>& left, std::size_t queue) {
+  std::size_t next_wave(const Cohort& cohort, const std::vector<Entrant*>& left, std::size_t queue) {
     release_freed_memory(parse_device(plan_.queues[queue]));
     std::vector<RunMemory> runs;
-    for (const Entrant* one : left) runs.push_back(estimate_memory(one->plan->options, group.data));
+    for (const Entrant* one : left) runs.push_back(estimate_memory(one->plan->options, cohort.data));
     return wave_size(runs, threads_of(queue),
-                     budget_of(plan_, plan_.queues[queue]) - batch_memory(group));
+                     budget_of(plan_, plan_.queues[queue]) - batch_memory(cohort));
   }
 
   std::size_t threads_of(std::size_t queue) const {
@@ -77,7 +77,7 @@ class Queues {
   }
 
   const ComparisonPlan& plan_;
-  const std::vector<Group>& groups_;
+  const std::vector<Cohort>& cohorts_;
   std::size_t threads_;
   const std::function<bool()>& after_chunk_;
   std::atomic<bool> stop_ = false;
@@ -86,18 +86,18 @@ class Queues {
 
 }  // namespace
 
-std::int64_t batch_memory(const Group& group) {
+std::int64_t batch_memory(const Cohort& cohort) {
   constexpr std::int64_t kReadAhead = 4;
-  return (2 * group.chunk() + kReadAhead) * group.batch * group.data.d_in * 4;
+  return (2 * cohort.chunk() + kReadAhead) * cohort.batch * cohort.data.d_in * 4;
 }
 
-std::string check_memory(const ComparisonPlan& plan, const std::vector<Group>& groups) {
+std::string check_memory(const ComparisonPlan& plan, const std::vector<Cohort>& cohorts) {
   std::string largest;
   std::int64_t most = 0, allowed = 0, count = 0;
-  for (const Group& group : groups) {
-    for (const Entrant* one : group.entrants) {
+  for (const Cohort& cohort : cohorts) {
+    for (const Entrant* one : cohort.entrants) {
       const RunOptions& options = one->plan->options;
-      const std::int64_t least = least_memory(options, group.data);
+      const std::int64_t least = least_memory(options, cohort.data);
       const auto memory = memory_of(parse_device(options.basics.device));
       if (memory && least > memory->total) {
         throw ConfigError("runs/" + one->plan->name + ": needs " + size_text(least) +
@@ -105,9 +105,9 @@ std::string check_memory(const ComparisonPlan& plan, const std::vector<Group>& g
                           parse_device(options.basics.device).str() + " has " +
                           size_text(memory->total) + "; lower model.d_sae");
       }
-      const RunMemory run = estimate_memory(options, group.data);
+      const RunMemory run = estimate_memory(options, cohort.data);
       const std::int64_t budget = budget_of(plan, plan.queues[one->plan->queue]);
-      const std::int64_t needed = run.held + run.working + batch_memory(group);
+      const std::int64_t needed = run.held + run.working + batch_memory(cohort);
       if (needed <= budget) continue;
       ++count;
       if (needed <= most) continue;
@@ -124,9 +124,9 @@ std::string check_memory(const ComparisonPlan& plan, const std::vector<Group>& g
          "train.batch, or raise train.accumulate";
 }
 
-bool train_in_waves(const ComparisonPlan& plan, const std::vector<Group>& groups,
+bool train_in_waves(const ComparisonPlan& plan, const std::vector<Cohort>& cohorts,
                     std::size_t threads, const std::function<bool()>& after_chunk) {
-  return Queues(plan, groups, threads, after_chunk).run();
+  return Queues(plan, cohorts, threads, after_chunk).run();
 }
 
 }  // namespace sae

@@ -52,6 +52,7 @@ DeviceBatches::DeviceBatches(ActivationSource& source, const at::Device& device,
     : source_(source),
       batch_(batch),
       unread_(activations),
+      not_handed_out_(activations),
       position_(source.position()),
       sent_(device, (activations + batch - 1) / batch, [this] {
         const std::int64_t count = std::min(batch_, unread_);
@@ -71,7 +72,9 @@ DeviceBatches::~DeviceBatches() {
 
 at::Tensor DeviceBatches::next() {
   at::Tensor batch = sent_.next();
-  position_ += batch.size(0);
+  const std::int64_t count = std::min(batch_, not_handed_out_);
+  not_handed_out_ -= count;
+  position_ += count;
   return batch;
 }
 

@@ -52,12 +52,14 @@ class DeviceBatches {
   DeviceBatches(const DeviceBatches&) = delete;
   DeviceBatches& operator=(const DeviceBatches&) = delete;
 
-  at::Tensor next();  ///< [batch, D], or what is left
+  /// [batch, D], or what is left; of a SharedSource, this rank's part of it.
+  at::Tensor next();
 
  private:
   ActivationSource& source_;
   std::int64_t batch_;
   std::int64_t unread_;
+  std::int64_t not_handed_out_;
   std::int64_t position_;  // of the source, counting what was handed out alone
   SentAhead sent_;
 };

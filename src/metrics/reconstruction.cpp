@@ -47,6 +47,18 @@ void ReconstructionMetrics::add(const at::Tensor& x_in, const at::Tensor& x_hat_
   tokens_ += x.size(0);
 }
 
+void ReconstructionMetrics::join(const Spread& spread) {
+  if (spread.is_one() || tokens_ == 0) return;
+  // Of a token's numbers the active entries alone are those of a rank's latents.
+  at::Tensor active = sums_.slice(0, 4, 5).clone();
+  spread.mesh().latents.sum(active);
+  sums_.slice(0, 4, 5).copy_(active);
+  spread.sum_tokens({&sums_, &total_, &fired_});
+  tokens_ = spread.tokens(tokens_).all;
+  fired_ = spread.all_latents(fired_);
+  d_sae_ = spread.d_sae();
+}
+
 MetricValues ReconstructionMetrics::values() const {
   if (tokens_ == 0) return {};
   const at::Tensor means = (sums_ / static_cast<double>(tokens_)).to(at::kCPU).contiguous();

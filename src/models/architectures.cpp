@@ -20,6 +20,17 @@
 namespace sae {
 namespace {
 
+template <class Options>
+AutoencoderOptions& base_of(Options& options) {
+  if constexpr (requires { options.batch_topk; }) {
+    return options.batch_topk.base;
+  } else if constexpr (requires { options.standard; }) {
+    return options.standard.base;
+  } else {
+    return options.base;
+  }
+}
+
 template <class Sae>
 Architecture row(std::string summary) {
   using Options = typename Sae::Options;
@@ -30,8 +41,10 @@ Architecture row(std::string summary) {
           [](const ConfigNode& model, const RunLength& run) {
             return findings_of(read_fields<Options>(model), model, run);
           },
-          [](const ConfigNode& model) -> std::shared_ptr<Autoencoder> {
-            return std::make_shared<Sae>(read_fields<Options>(model));
+          [](const ConfigNode& model, const Mesh& mesh) -> std::shared_ptr<Autoencoder> {
+            auto options = read_fields<Options>(model);
+            base_of(options).placement.mesh = mesh;
+            return std::make_shared<Sae>(std::move(options));
           }};
 }
 
@@ -156,8 +169,8 @@ Findings check_model(const ConfigNode& model, const RunLength& run) {
   return find_architecture(model).check(model.without({"architecture"}), run);
 }
 
-std::shared_ptr<Autoencoder> make_autoencoder(const ConfigNode& model) {
-  return find_architecture(model).make(model.without({"architecture"}));
+std::shared_ptr<Autoencoder> make_autoencoder(const ConfigNode& model, const Mesh& mesh) {
+  return find_architecture(model).make(model.without({"architecture"}), mesh);
 }
 
 }  // namespace sae

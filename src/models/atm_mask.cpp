@@ -9,6 +9,7 @@
 
 #include "cuda/launch.h"
 #include "cuda/selection.h"
+#include "sae/base/error.h"
 #include "sae/base/rng.h"
 #include "sae/base/text.h"
 #include "sae/config/findings.h"
@@ -107,13 +108,23 @@ void AtmMaskOptions::check(Findings& findings, const RunLength& run) const {
 }
 
 AtmMask::AtmMask(std::int64_t d_sae, AtmMaskOptions options)
-    : torch::nn::Module("AtmMask"), options_(std::move(options)) {
+    : AtmMask(std::make_shared<const Spread>(Placement{}, d_sae), std::move(options)) {}
+
+AtmMask::AtmMask(std::shared_ptr<const Spread> spread, AtmMaskOptions options)
+    : torch::nn::Module("AtmMask"), spread_(std::move(spread)), options_(std::move(options)) {
   if (options_.weights.size() != 3) {
     throw std::invalid_argument("mask.weights: " + wrong_weights(options_.weights));
   }
-  magnitude_ = register_buffer("magnitude", at::zeros({d_sae}));
-  frequency_ = register_buffer("frequency", at::zeros({d_sae}));
-  contribution_ = register_buffer("contribution", at::zeros({d_sae}));
+  if (options_.draw == MaskDraw::kExpected && spread_->splits_latents()) {
+    throw ConfigError(
+        "model.mask.draw: got 'expected' with latents on " +
+        std::to_string(spread_->mesh().latents.size()) +
+        " ranks, but its error pairs every latent of a token with every other; expected another "
+        "draw, or distributed.latents 1, where ranks split the batch");
+  }
+  magnitude_ = register_buffer("magnitude", at::zeros({spread_->own()}));
+  frequency_ = register_buffer("frequency", at::zeros({spread_->own()}));
+  contribution_ = register_buffer("contribution", at::zeros({spread_->own()}));
   updates_ = register_buffer("updates", at::zeros({}, at::kLong));
 }
 
@@ -148,6 +159,10 @@ double AtmMask::correction() const {
 
 at::Tensor AtmMask::importance(double scale) const {
   const at::NoGradGuard no_grad;
+  return spread_->all_latents(own_importance(scale));
+}
+
+at::Tensor AtmMask::own_importance(double scale) const {
   const double unbias = correction();
   const at::Tensor signals[] = {magnitude_ * (unbias / scale), frequency_ * unbias,
                                 contribution_ * (unbias / (scale * scale))};
@@ -167,7 +182,8 @@ at::Tensor AtmMask::importance(double scale) const {
   at::Tensor sum = at::zeros_like(magnitude_);
   for (std::size_t j = 0; j < 3; ++j) {
     const double weight = options_.importance == Importance::kMean ? 1.0 / 3 : options_.weights[j];
-    sum += weight * signals[j] / signals[j].mean(at::kDouble).clamp_min(1e-30);
+    const at::Tensor mean = spread_->all_latents(signals[j]).mean(at::kDouble);
+    sum += weight * signals[j] / mean.clamp_min(1e-30);
   }
   return sum;
 }
@@ -180,16 +196,23 @@ double AtmMask::threshold_at(std::int64_t step) const {
 
 at::Tensor AtmMask::theta(std::int64_t step, double scale) const {
   const at::NoGradGuard no_grad;
+  return theta_of(importance(scale), step);
+}
+
+at::Tensor AtmMask::theta_of(const at::Tensor& importance, std::int64_t step) const {
   // In float64, so that a sum's order, which depends on the number of threads, does not show.
-  const at::Tensor value = importance(scale).to(at::kDouble);
+  const at::Tensor value = importance.to(at::kDouble);
   const at::Tensor limit = value.mean() + threshold_at(step) * value.std(/*unbiased=*/false);
   return limit.to(magnitude_.scalar_type());
 }
 
 at::Tensor AtmMask::mask_probability(std::int64_t step) const {
   const at::NoGradGuard no_grad;
-  const at::Tensor value = importance();
-  const at::Tensor limit = theta(step);
+  return probability_of(importance(), step);
+}
+
+at::Tensor AtmMask::probability_of(const at::Tensor& value, std::int64_t step) const {
+  const at::Tensor limit = theta_of(value, step);
   // A theta of zero or less masks nothing: the quotient below would change its sign.
   const at::Tensor shortfall = ((limit - value) / limit).clamp_min(0);
   return at::where(limit > 0, 1 - at::exp(-options_.rate * shortfall), at::zeros_like(value));
@@ -201,33 +224,35 @@ at::Tensor AtmMask::drawn(std::uint64_t seed, std::int64_t step,
     return cuda::bernoulli_mask(seed, static_cast<std::uint32_t>(Stream::kMask),
                                 static_cast<std::uint64_t>(step), probability.contiguous());
   }
-  const std::int64_t d_sae = magnitude_.size(0);
   const bool travels = !probability.is_cpu();
   at::Tensor uniform =
-      at::empty({d_sae}, at::TensorOptions().dtype(at::kFloat).pinned_memory(travels));
+      at::empty({d_sae()}, at::TensorOptions().dtype(at::kFloat).pinned_memory(travels));
   Rng rng(seed, Stream::kMask, static_cast<std::uint64_t>(step));
   auto* draw = uniform.mutable_data_ptr<float>();
-  for (std::int64_t i = 0; i < d_sae; ++i) draw[i] = static_cast<float>(rng.uniform());
+  for (std::int64_t i = 0; i < d_sae(); ++i) draw[i] = static_cast<float>(rng.uniform());
   return (uniform.to(probability.device(), /*non_blocking=*/true) >= probability)
       .to(probability.dtype());
 }
 
 at::Tensor AtmMask::sample(std::uint64_t seed, std::int64_t step) const {
   const at::NoGradGuard no_grad;
-  const std::int64_t d_sae = magnitude_.size(0);
   if (!active(step)) return at::ones_like(magnitude_);
+  return spread_->own_latents(sample_all(seed, step));
+}
+
+at::Tensor AtmMask::sample_all(std::uint64_t seed, std::int64_t step) const {
   const at::Tensor value = importance();
   if (options_.draw == MaskDraw::kNested) {
     Rng rng(seed, Stream::kMask, static_cast<std::uint64_t>(step));
-    const double width = std::floor(std::pow(static_cast<double>(d_sae), rng.uniform()));
-    const std::int64_t keep = std::clamp(static_cast<std::int64_t>(width), floor(), d_sae);
+    const double width = std::floor(std::pow(static_cast<double>(d_sae()), rng.uniform()));
+    const std::int64_t keep = std::clamp(static_cast<std::int64_t>(width), floor(), d_sae());
     return at::zeros_like(value).index_fill_(0, by_rank(value).slice(0, 0, keep), 1);
   }
   if (options_.draw == MaskDraw::kRanked) {
     const at::Tensor masked = (1 - chance_by_rank(/*weight=*/1)).to(value.scalar_type());
     return drawn(seed, step, at::empty_like(value).index_copy_(0, by_rank(value), masked));
   }
-  at::Tensor mask = drawn(seed, step, mask_probability(step));
+  at::Tensor mask = drawn(seed, step, probability_of(value, step));
   if (floor() == 0) return mask;
   // Kept latents rank before all masked ones, masked ones by importance: the first `floor` stay.
   const at::Tensor rank = at::where(mask > 0, at::full_like(value, INFINITY), value);
@@ -236,7 +261,7 @@ at::Tensor AtmMask::sample(std::uint64_t seed, std::int64_t step) const {
 
 std::int64_t AtmMask::floor() const {
   return static_cast<std::int64_t>(
-      std::ceil(options_.min_keep * static_cast<double>(magnitude_.size(0))));
+      std::ceil(options_.min_keep * static_cast<double>(d_sae())));
 }
 
 double AtmMask::nested_weight(Step step) const {
@@ -248,11 +273,10 @@ double AtmMask::nested_weight(Step step) const {
 }
 
 at::Tensor AtmMask::chance_by_rank(double weight) const {
-  const std::int64_t d_sae = magnitude_.size(0);
   const auto options = magnitude_.options().dtype(at::kDouble);
-  if (d_sae == 1) return at::ones({1}, options);
-  const at::Tensor rank = at::arange(1, d_sae + 1, options);
-  at::Tensor chance = 1 - weight / std::log(static_cast<double>(d_sae)) * rank.log();
+  if (d_sae() == 1) return at::ones({1}, options);
+  const at::Tensor rank = at::arange(1, d_sae() + 1, options);
+  at::Tensor chance = 1 - weight / std::log(static_cast<double>(d_sae())) * rank.log();
   chance.slice(0, 0, floor()).fill_(1);
   return chance;
 }
@@ -270,9 +294,11 @@ at::Tensor AtmMask::inference_factor() const {
   if (options_.inference == MaskInference::kNone || updates_.item<std::int64_t>() == 0) return {};
   const at::NoGradGuard no_grad;
   // Step 0 of a cycle prunes, unless the schedule never does.
-  if (options_.inference == MaskInference::kExpected) return 1 - mask_probability(0);
   const at::Tensor value = importance();
-  return (value >= theta(0)).to(value.dtype());
+  if (options_.inference == MaskInference::kExpected) {
+    return spread_->own_latents(1 - probability_of(value, 0));
+  }
+  return spread_->own_latents((value >= theta_of(value, 0)).to(value.dtype()));
 }
 
 std::map<std::string, double> AtmMask::metrics(Step step, const at::Tensor& mask,
@@ -282,19 +308,20 @@ std::map<std::string, double> AtmMask::metrics(Step step, const at::Tensor& mask
                                                            {0.5, "importance_q50"},
                                                            {0.75, "importance_q75"},
                                                            {0.95, "importance_q95"}};
-  const at::Tensor value = importance(scale).to(at::kDouble);
+  const at::Tensor all = importance(scale);
+  const at::Tensor value = all.to(at::kDouble);
   const at::Tensor old_value = before.to(at::kDouble);
   const double size = old_value.norm().item<double>();
   std::map<std::string, double> values;
   if (options_.draw == MaskDraw::kBernoulli) {  // nested masks know no threshold
-    values["theta"] = theta(step.index, scale).item<double>();
+    values["theta"] = theta_of(all, step.index).item<double>();
   }
   if (options_.draw == MaskDraw::kExpected) {
     values["nested_weight"] = active(step.index) ? nested_weight(step) : 0;
     values["masked"] =
         active(step.index) ? 1 - chance_by_rank(nested_weight(step)).mean().item<double>() : 0;
   } else {
-    values["masked"] = 1 - mask.mean().item<double>();
+    values["masked"] = 1 - spread_->all_latents(mask).mean().item<double>();
   }
   values["drift"] = size > 0 ? (value - old_value).norm().item<double>() / size : NAN;
   for (const auto& [share, name] : kQuantiles) values[name] = value.quantile(share).item<double>();

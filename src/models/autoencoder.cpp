@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "cuda/launch.h"
 #include "cuda/products.h"
 #include "models/batch_statistics.h"
+#include "models/over_ranks.h"
 #include "sae/base/rng.h"
 #include "sae/base/text.h"
 #include "sae/config/findings.h"
@@ -86,21 +88,29 @@ void AutoencoderOptions::check(Findings& findings, const RunLength& run) const {
   }
 }
 
+namespace {
+
+AutoencoderOptions with_sizes(AutoencoderOptions options) {
+  if (options.d_in >= 1 && options.d_sae >= 1) return options;
+  throw std::invalid_argument("model: got d_in " + std::to_string(options.d_in) + ", d_sae " +
+                              std::to_string(options.d_sae) +
+                              ", expected both to be at least 1");
+}
+
+}  // namespace
+
 at::Tensor squared_error(const at::Tensor& x, const at::Tensor& x_hat) {
   return SquaredError::apply(x_hat, x);
 }
 
 Autoencoder::Autoencoder(AutoencoderOptions options)
     : torch::nn::Module("Autoencoder"),
-      options_(std::move(options)),
+      options_(with_sizes(std::move(options))),
+      spread_(std::make_shared<const Spread>(options_.placement, options_.d_sae)),
       W_enc_copy_(std::make_shared<Bf16Copy>()),
       W_dec_copy_(std::make_shared<Bf16Copy>()) {
   const std::int64_t d_in = options_.d_in;
-  const std::int64_t d_sae = options_.d_sae;
-  if (d_in < 1 || d_sae < 1) {
-    throw std::invalid_argument("model: got d_in " + std::to_string(d_in) + ", d_sae " +
-                                std::to_string(d_sae) + ", expected both to be at least 1");
-  }
+  const std::int64_t d_sae = spread_->own();
   W_enc = register_parameter("W_enc", at::zeros({d_sae, d_in}));
   b_enc = register_parameter("b_enc", at::zeros({d_sae}));
   W_dec = register_parameter("W_dec", at::zeros({d_sae, d_in}));
@@ -108,7 +118,7 @@ Autoencoder::Autoencoder(AutoencoderOptions options)
   silent_tokens_ = register_buffer("silent_tokens", at::zeros({d_sae}, at::kLong));
   silent_version_ = silent_tokens_._version();
   if (options_.mask) {
-    mask_ = register_module("mask", std::make_shared<AtmMask>(d_sae, *options_.mask));
+    mask_ = register_module("mask", std::make_shared<AtmMask>(spread_, *options_.mask));
   }
 }
 
@@ -116,9 +126,10 @@ void Autoencoder::initialise(std::uint64_t seed) {
   const at::NoGradGuard no_grad;
   at::Tensor rows = at::empty({d_sae(), d_in()}, at::kFloat);
   auto* all = rows.mutable_data_ptr<float>();
+  const auto* ids = spread_->ids().const_data_ptr<std::int64_t>();
   at::parallel_for(0, d_sae(), 16, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
-      Rng rng(seed, Stream::kInit, static_cast<std::uint64_t>(i));
+      Rng rng(seed, Stream::kInit, static_cast<std::uint64_t>(ids[i]));
       float* value = all + i * d_in();
       for (std::int64_t d = 0; d < d_in(); ++d) *value++ = static_cast<float>(rng.normal());
     }
@@ -148,7 +159,12 @@ at::Tensor Autoencoder::weigh_by_norm(const Codes& codes, const at::Tensor& valu
 
 Codes Autoencoder::encode(const at::Tensor& x) const {
   const at::NoGradGuard no_grad;
-  const Codes h = sae::encode(x, encoder(), inference_rule(x.size(0)), encoding_);
+  SelectionRule kept = inference_rule(x.size(0));
+  auto* of_token = std::get_if<LargestOfToken>(&kept);
+  const std::int64_t k = of_token ? of_token->k : 0;
+  if (of_token) of_token->k = std::min(k, d_sae());
+  Codes h = sae::encode(x, encoder(), kept, encoding_);
+  if (of_token) h = largest_of_token(*spread_, h, k);
   Codes f = h.with_values(activate(h));
   if (!mask_) return f;
   const at::Tensor factor = mask_->inference_factor();
@@ -157,12 +173,18 @@ Codes Autoencoder::encode(const at::Tensor& x) const {
 
 at::Tensor Autoencoder::decode(const Codes& codes) const {
   const at::NoGradGuard no_grad;
-  return sae::decode(codes, W_dec, b_dec, W_dec_copy_);
+  if (!spread_->splits_latents()) return sae::decode(codes, W_dec, b_dec, W_dec_copy_);
+  const at::Tensor part = sae::decode(codes, W_dec, at::zeros_like(b_dec), W_dec_copy_);
+  return spread_->sum_latents(part) + b_dec;
 }
 
 std::shared_ptr<Bf16Copy> Autoencoder::copy_of(const at::Tensor& parameter) const {
   if (parameter.is_same(W_enc)) return W_enc_copy_;
   return parameter.is_same(W_dec) ? W_dec_copy_ : nullptr;
+}
+
+bool Autoencoder::is_by_latent(std::string_view name, const at::Tensor& tensor) {
+  return tensor.dim() > 0 && name != "b_dec" && name != "sparsity.state";
 }
 
 at::Tensor Autoencoder::weigh_by_chance(const Forward& pass, const at::Tensor& values) const {
@@ -198,17 +220,47 @@ void Autoencoder::draw_mask(Forward& pass, Step step) const {
 }
 
 void Autoencoder::reconstruct(Forward& pass, Step step) const {
-  const std::vector<std::int64_t> widths = prefixes();
-  pass.reconstructions = decode_prefixes(pass.kept_for_decoder, widths, W_dec, b_dec, W_dec_copy_);
-  pass.x_hat = pass.reconstructions.back();
   // Before the warm-up ends both paths are the same, and one of them is enough.
-  if (pass.mask.defined() && mask_->options().paths == MaskPaths::kBoth &&
-      mask_->active(step.index)) {
-    const std::vector<at::Tensor> unmasked =
-        decode_prefixes(pass.latents, widths, W_dec, b_dec, W_dec_copy_);
-    pass.x_hat = unmasked.back();
-    pass.reconstructions.insert(pass.reconstructions.end(), unmasked.begin(), unmasked.end());
+  const bool both = pass.mask.defined() && mask_->options().paths == MaskPaths::kBoth &&
+                    mask_->active(step.index);
+  pass.reconstructions = both ? reconstructions_of({pass.kept_for_decoder, pass.latents})
+                              : reconstructions_of({pass.kept_for_decoder});
+  pass.x_hat = pass.reconstructions.back();
+}
+
+std::vector<at::Tensor> Autoencoder::reconstructions_of(const std::vector<Codes>& paths) const {
+  const std::vector<std::int64_t> widths = prefixes();
+  std::vector<at::Tensor> all;
+  if (!spread_->splits_latents()) {
+    for (const Codes& codes : paths) {
+      for (at::Tensor& one : decode_prefixes(codes, widths, W_dec, b_dec, W_dec_copy_)) {
+        all.push_back(std::move(one));
+      }
+    }
+    return all;
   }
+  // Widths that leave this rank nothing, or nothing more than the one before, are not decoded.
+  const std::vector<std::int64_t> below = spread_->own_below(widths);
+  std::vector<std::int64_t> distinct;
+  for (const std::int64_t width : below) {
+    if (width > 0 && (distinct.empty() || width > distinct.back())) distinct.push_back(width);
+  }
+  const at::Tensor none = at::zeros_like(b_dec);
+  std::vector<at::Tensor> parts;
+  for (const Codes& codes : paths) {
+    const std::vector<at::Tensor> sums =
+        decode_prefixes(codes, distinct, W_dec, none, W_dec_copy_);
+    for (const std::int64_t width : below) {
+      const auto place = std::lower_bound(distinct.begin(), distinct.end(), width);
+      parts.push_back(width > 0 ? sums[static_cast<std::size_t>(place - distinct.begin())]
+                                : at::zeros_like(sums.front()).detach());
+    }
+  }
+  // One rank alone has the gradient of b_dec by this way: it adds up over ranks.
+  const at::Tensor bias = spread_->mesh().latents.rank() == 0 ? b_dec : b_dec.detach();
+  const at::Tensor sums = spread_->sum_latents(at::stack(parts));
+  for (const at::Tensor& sum : sums.unbind(0)) all.push_back(sum + bias);
+  return all;
 }
 
 void Autoencoder::reconstruct_nested(Forward& pass, Step step) const {
@@ -219,7 +271,7 @@ void Autoencoder::reconstruct_nested(Forward& pass, Step step) const {
   const std::vector<std::int64_t> widths = prefixes();
   for (const std::int64_t width : widths) {
     const Codes prefix =
-        width == d_sae() ? active : active.where(active.pattern()->indices < width);
+        width == all_latents() ? active : active.where(active.pattern()->indices < width);
     const NestedError nested = sae::nested_error(pass.x, prefix, *pass.nesting, W_dec, b_dec);
     pass.nested_error =
         pass.nested_error.defined() ? pass.nested_error + nested.error : nested.error;
@@ -248,36 +300,56 @@ Losses Autoencoder::losses(const Forward& pass, Step step) const {
 std::vector<BatchPart> Autoencoder::plan(const std::vector<at::Tensor>& parts, Step step) const {
   const at::NoGradGuard no_grad;
   std::vector<BatchPart> plan(parts.size());
-  if (parts.size() < 2) return plan;
-  std::int64_t tokens = 0;
-  for (const at::Tensor& x : parts) tokens += x.size(0);
-  const SelectionRule kept = rule(tokens);
-  if (const auto* of_batch = std::get_if<LargestOfBatch>(&kept)) {
-    LargestOfParts largest(of_batch->count);
-    const EncodeOptions how{Storage::kSparse, encoding_.screening};
-    for (const at::Tensor& x : parts) largest.add(sae::encode(x, encoder(), largest.rule(), how));
-    std::vector<Codes> found = largest.kept();
-    for (std::size_t i = 0; i < parts.size(); ++i) plan[i].kept = std::move(found[i]);
-  }
-  if (!needs_totals()) return plan;
+  select_over_parts(parts, plan);
+  if (parts.size() < 2 || !needs_totals()) return plan;
   BatchTotals totals;
+  const bool of_token = std::holds_alternative<LargestOfToken>(rule(1));
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const Forward pass = forward(parts[i], step, plan[i]);
     totals.add(batch_totals(pass));
     // Few enough to be held, which saves the second product.
-    if (std::holds_alternative<LargestOfToken>(kept))
-      plan[i].kept = pass.preactivations.to_sparse();
+    if (of_token) plan[i].kept = pass.preactivations.to_sparse();
   }
+  totals = whole(totals, *spread_);
   for (BatchPart& part : plan) part.totals = totals;
   return plan;
+}
+
+void Autoencoder::select_over_parts(const std::vector<at::Tensor>& parts,
+                                    std::vector<BatchPart>& plan) const {
+  if (parts.size() < 2 && spread_->is_one()) return;
+  std::int64_t tokens = 0;
+  for (const at::Tensor& x : parts) tokens += x.size(0);
+  const EncodeOptions how{Storage::kSparse, encoding_.screening};
+  const Spread::Tokens batch = spread_->tokens(tokens);
+  const SelectionRule kept = rule(batch.all);
+  if (const auto* of_batch = std::get_if<LargestOfBatch>(&kept)) {
+    LargestOfParts largest(of_batch->count);
+    for (const at::Tensor& x : parts) largest.add(sae::encode(x, encoder(), largest.rule(), how));
+    std::vector<Codes> found =
+        largest_of_batch(*spread_, largest.kept(), of_batch->count, batch.before);
+    for (std::size_t i = 0; i < parts.size(); ++i) plan[i].kept = std::move(found[i]);
+  }
+  const auto* of_token = std::get_if<LargestOfToken>(&kept);
+  if (!of_token || !spread_->splits_latents()) return;
+  const LargestOfToken own{std::min(of_token->k, d_sae())};
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    plan[i].kept =
+        largest_of_token(*spread_, sae::encode(parts[i], encoder(), own, how), of_token->k);
+  }
+}
+
+BatchTotals Autoencoder::totals_of(const Forward& pass) const {
+  return pass.totals ? *pass.totals : whole(batch_totals(pass), *spread_);
 }
 
 BatchStatistics Autoencoder::statistics(const Forward& pass, double loss_scale) const {
   return batch_statistics(pass.latents, pass.kept_for_decoder, mask_ != nullptr, loss_scale);
 }
 
-void Autoencoder::observe(const BatchStatistics& batch, Step step) {
+void Autoencoder::observe(const BatchStatistics& own, Step step) {
   const at::NoGradGuard no_grad;
+  const BatchStatistics batch = whole(own, *spread_);
   const bool known = silent_version_ == silent_tokens_._version();
   silent_tokens_.add_(batch.tokens).masked_fill_(batch.fired > 0, 0);
   if (known) {
@@ -290,9 +362,13 @@ void Autoencoder::observe(const BatchStatistics& batch, Step step) {
 
 at::Tensor Autoencoder::dead() const { return silent_tokens_ >= options_.dead_after_tokens; }
 
+std::int64_t Autoencoder::count_dead() const {
+  return spread_->count_latents(dead().sum().item<std::int64_t>());
+}
+
 bool Autoencoder::may_be_dead() const {
   if (silent_version_ != silent_tokens_._version()) {
-    silent_at_most_ = silent_tokens_.max().item<std::int64_t>();
+    silent_at_most_ = spread_->most_of_latents(silent_tokens_.max().item<std::int64_t>());
     silent_version_ = silent_tokens_._version();
   }
   return silent_at_most_ >= options_.dead_after_tokens;

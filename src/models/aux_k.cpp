@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "models/over_ranks.h"
 #include "sae/config/findings.h"
 
 namespace sae {
@@ -19,22 +20,19 @@ void AuxKOptions::check(Findings& findings, std::int64_t d_sae) const {
 
 Losses aux_k_loss(const Autoencoder& sae, const Forward& pass, const AuxKOptions& options) {
   if (options.aux_coefficient == 0 || !sae.may_be_dead()) return {};
-  const at::Tensor which = at::nonzero(sae.dead()).squeeze(1);
-  const std::int64_t dead = which.size(0);
+  const std::int64_t dead = sae.count_dead();
   if (dead == 0) return {};
+  const at::Tensor which = at::nonzero(sae.dead()).squeeze(1);
   const std::int64_t wanted = options.aux_k.value_or(std::max<std::int64_t>(1, sae.d_in() / 2));
 
   const at::Tensor residual = (pass.x - pass.x_hat).detach();
   at::Tensor f = sae.preactivations_of(pass.x, which).relu();  // [B, n_dead]
-  if (dead > wanted) {
-    const at::Tensor top = std::get<1>(at::topk(f.detach(), wanted, /*dim=*/1));
-    f = f * at::zeros_like(f).scatter_(1, top, 1);
-  }
-  const at::Tensor guess = at::mm(f, sae.W_dec.index_select(0, which));
+  if (dead > wanted) f = f * largest_of_token(sae.spread(), f.detach(), wanted);
+  const at::Tensor guess = sae.spread().sum_latents(at::mm(f, sae.W_dec.index_select(0, which)));
   const at::Tensor error = (guess - residual).square().sum();
   if (options.aux_normalize) {
     constexpr double kLeast = 1e-12;
-    const BatchTotals batch = pass.totals ? *pass.totals : batch_totals(pass);
+    const BatchTotals batch = sae.totals_of(pass);
     const double part = static_cast<double>(pass.x.size(0)) / static_cast<double>(batch.tokens);
     const at::Tensor varies = batch.residual_sum > kLeast;
     const at::Tensor sum = batch.residual_sum.clamp_min(kLeast) * part;
@@ -46,7 +44,7 @@ Losses aux_k_loss(const Autoencoder& sae, const Forward& pass, const AuxKOptions
 
 bool aux_k_needs_totals(const Autoencoder& sae, const AuxKOptions& options) {
   return options.aux_normalize && options.aux_coefficient != 0 && sae.may_be_dead() &&
-         sae.dead().any().item<bool>();
+         sae.count_dead() > 0;
 }
 
 }  // namespace sae

@@ -75,10 +75,6 @@ BatchStatistics swept_statistics(const Codes& latents, const Codes& kept_for_dec
 
 at::Tensor BatchStatistics::l0() const { return fired.sum() / tokens; }
 
-at::Tensor BatchStatistics::l0(const at::Tensor& factor) const {
-  return factor.defined() ? fired.masked_fill(factor == 0, 0).sum() / tokens : l0();
-}
-
 void BatchStatistics::add(const BatchStatistics& other) {
   if (tokens == 0) {
     *this = other;

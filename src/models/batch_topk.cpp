@@ -38,7 +38,7 @@ BatchTopK::BatchTopK(BatchTopKOptions options)
 SelectionRule BatchTopK::rule(std::int64_t batch) const {
   const auto count = static_cast<std::int64_t>(options_.k * static_cast<double>(batch));
   return LargestOfBatch{
-      std::clamp<std::int64_t>(count, 1, std::max<std::int64_t>(1, batch * d_sae()))};
+      std::clamp<std::int64_t>(count, 1, std::max<std::int64_t>(1, batch * all_latents()))};
 }
 
 SelectionRule BatchTopK::inference_rule(std::int64_t /*batch*/) const {
@@ -51,8 +51,8 @@ Losses BatchTopK::penalties(const Forward& pass, Step) const {
 }
 
 void BatchTopK::observe_more(const BatchStatistics& batch, Step) {
-  const at::Tensor smallest =
-      at::where(batch.min_positive.isfinite(), batch.min_positive, threshold_);
+  const at::Tensor least = spread().least(batch.min_positive);
+  const at::Tensor smallest = at::where(least.isfinite(), least, threshold_);
   const at::Tensor next = threshold_.lerp(smallest, 1 - options_.threshold_decay);
   threshold_.copy_(at::where(threshold_ < 0, smallest, next));
 }

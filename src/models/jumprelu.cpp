@@ -118,15 +118,16 @@ at::Tensor JumpRelu::active_per_token(const Forward& pass, const at::Tensor& cou
   const Codes& h = pass.preactivations;
   at::Tensor on = Heaviside::apply(h.values(), h.per_entry(threshold()), options_.bandwidth);
   if (counted.defined()) on = on * h.per_entry(counted);
-  return on.sum() / pass.x.size(0);
+  return spread().sum_latents(on.sum() / pass.x.size(0));
 }
 
 at::Tensor JumpRelu::target_loss(const Forward& pass) const {
   at::Tensor l0 = active_per_token(
       pass, pass.inference.defined() ? (pass.inference != 0).to(pass.x.dtype()) : pass.inference);
-  if (pass.totals) {
+  if (pass.totals || spread().splits_tokens()) {
     // The square is of the batch's L0; this part contributes its share of the slope.
-    const at::Tensor of_batch = pass.totals->active.to(l0.dtype()) / pass.totals->tokens;
+    const BatchTotals totals = totals_of(pass);
+    const at::Tensor of_batch = totals.active.to(l0.dtype()) / totals.tokens;
     l0 = l0 + (of_batch - l0).detach();
   }
   return (l0 / *options_.sparsity.target_l0 - 1).square();
@@ -143,22 +144,23 @@ Losses JumpRelu::penalties(const Forward& pass, Step step) const {
   } else {
     const at::Tensor f = weigh_by_norm(pass.kept, pass.kept.values());
     const at::Tensor each = at::tanh(options_.tanh_scale * f);
-    sparsity = weigh_by_chance(pass, each).sum() / pass.x.size(0);
+    sparsity = spread().sum_latents(weigh_by_chance(pass, each).sum() / pass.x.size(0));
   }
   Losses all{{"sparsity", lambda * sparsity}};
   if (options_.preact_coefficient == 0 || !may_be_dead()) return all;
+  if (count_dead() == 0) return all;
   const at::Tensor which = at::nonzero(dead()).squeeze(1);
-  if (which.size(0) == 0) return all;
   at::Tensor missing =
       (threshold().index_select(0, which) - preactivations_of(pass.x, which)).relu();
   if (!unit_norm_decoder()) missing = missing * W_dec.index_select(0, which).norm(2, /*dim=*/1);
-  all.emplace_back("preact", options_.preact_coefficient * missing.sum() / pass.x.size(0));
+  all.emplace_back("preact", spread().sum_latents(options_.preact_coefficient * missing.sum() /
+                                                  pass.x.size(0)));
   return all;
 }
 
 void JumpRelu::observe_more(const BatchStatistics& batch, Step step) {
   if (options_.sparsity_loss == SparsityLoss::kTarget) return;
-  sparsity_->observe(l0_at_inference(batch, mask().get()), step.index);
+  sparsity_->observe(l0_at_inference(batch, mask().get(), spread()), step.index);
 }
 
 void JumpRelu::fold_more(double scale) {

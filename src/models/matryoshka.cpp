@@ -49,8 +49,18 @@ std::vector<std::int64_t> matryoshka_widths(std::vector<std::int64_t> widths, st
   return widths;
 }
 
+namespace {
+
+BatchTopKOptions cut_at_widths(const MatryoshkaOptions& options) {
+  BatchTopKOptions cut = options.batch_topk;
+  cut.base.placement.cuts = matryoshka_widths(options.widths, cut.base.d_sae);
+  return cut;
+}
+
+}  // namespace
+
 Matryoshka::Matryoshka(MatryoshkaOptions options)
-    : BatchTopK(options.batch_topk),
+    : BatchTopK(cut_at_widths(options)),
       widths_(matryoshka_widths(options.widths, options.batch_topk.base.d_sae)) {}
 
 }  // namespace sae

@@ -46,8 +46,11 @@ void SparsityOptions::check(Findings& findings, const RunLength& run) const {
   }
 }
 
-at::Tensor l0_at_inference(const BatchStatistics& batch, const AtmMask* mask) {
-  return batch.l0(mask ? mask->inference_factor() : at::Tensor());
+at::Tensor l0_at_inference(const BatchStatistics& batch, const AtmMask* mask,
+                           const Spread& spread) {
+  const at::Tensor factor = mask ? mask->inference_factor() : at::Tensor();
+  const at::Tensor fired = factor.defined() ? batch.fired.masked_fill(factor == 0, 0) : batch.fired;
+  return spread.sum_latents(fired.sum()) / batch.tokens;
 }
 
 SparsityControl::SparsityControl(SparsityOptions options)

@@ -34,28 +34,30 @@ Standard::Standard(StandardOptions options)
 Losses Standard::penalties(const Forward& pass, Step step) const {
   // The L1 term is on the masked latents: a masked one is not penalised.
   const at::Tensor f = weigh_by_norm(pass.kept, pass.kept.values());
-  const at::Tensor l1 = weigh_by_chance(pass, f).sum() / pass.x.size(0);
+  const at::Tensor l1 = spread().sum_latents(weigh_by_chance(pass, f).sum() / pass.x.size(0));
   return {{"sparsity", sparsity_->coefficient(step.index) * l1}};
 }
 
 void Standard::observe_more(const BatchStatistics& batch, Step step) {
-  sparsity_->observe(l0_at_inference(batch, mask().get()), step.index);
+  sparsity_->observe(l0_at_inference(batch, mask().get(), spread()), step.index);
 }
 
 bool Standard::resamples(Step step) const {
   return options_.resample_every && step.index > 0 && step.index % *options_.resample_every == 0;
 }
 
-at::Tensor Standard::resample(const at::Tensor& x, const at::Tensor& errors, Step step) {
+at::Tensor Standard::resample(const at::Tensor& own_x, const at::Tensor& own_errors, Step step) {
   if (!resamples(step)) return {};
   const at::NoGradGuard no_grad;
-  const at::Tensor silent = dead();
-  const at::Tensor which = at::nonzero(silent).squeeze(1);
-  const std::int64_t count = which.size(0);
+  const at::Tensor silent = spread().all_latents(dead());
+  const at::Tensor all = at::nonzero(silent).squeeze(1);
+  const std::int64_t count = all.size(0);
   if (count == 0) return {};
+  const at::Tensor x = spread().all_tokens(own_x);
 
   // Inputs by inverse transform sampling of the squared errors.
-  const at::Tensor cumulative = errors.to(at::kCPU, at::kDouble).cumsum(0);
+  const at::Tensor cumulative =
+      spread().all_tokens(own_errors).to(at::kCPU, at::kDouble).cumsum(0);
   const auto* total = cumulative.const_data_ptr<double>();
   const std::int64_t batch = cumulative.size(0);
   at::Tensor drawn = at::empty({count}, at::kLong);
@@ -67,8 +69,15 @@ at::Tensor Standard::resample(const at::Tensor& x, const at::Tensor& errors, Ste
   }
   at::Tensor rows = x.index_select(0, drawn.to(x.device())) - b_dec;
   rows = rows / rows.norm(2, /*dim=*/1, /*keepdim=*/true).clamp_min(1e-12);
-  const at::Tensor living = W_enc.norm(2, /*dim=*/1).masked_select(silent.logical_not());
+  const at::Tensor living =
+      spread().all_latents(W_enc.norm(2, /*dim=*/1)).masked_select(silent.logical_not());
   const at::Tensor norm = living.numel() > 0 ? living.mean() : at::ones({}, W_enc.options());
+
+  // All ranks draw for all latents, and each keeps what is for its own.
+  at::Tensor place = at::zeros_like(silent, at::kLong);
+  place.index_copy_(0, all, at::arange(count, all.options()));
+  const at::Tensor which = at::nonzero(dead()).squeeze(1);
+  rows = rows.index_select(0, spread().own_latents(place).index_select(0, which));
   W_dec.index_copy_(0, which, rows);
   W_enc.index_copy_(0, which, rows * (0.2 * norm));
   b_enc.index_fill_(0, which, 0);

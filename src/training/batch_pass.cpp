@@ -40,6 +40,8 @@ BatchPass run_batch(const Autoencoder& sae, const at::Tensor& x, Step step,
                   .metrics = ReconstructionMetrics(sae.d_sae()),
                   .mask = {},
                   .errors = {}};
+  const Spread& spread = sae.spread();
+  const auto tokens = static_cast<double>(spread.tokens(x.size(0)).all);
   const std::vector<at::Tensor> parts = x.chunk(std::min(options.parts, x.size(0)));
   const auto autocast = [&] { return Bf16Scope(options.bf16, x.device().type()); };
   std::vector<BatchPart> plan;
@@ -49,7 +51,7 @@ BatchPass run_batch(const Autoencoder& sae, const at::Tensor& x, Step step,
   }
   std::vector<at::Tensor> errors;
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    const double share = static_cast<double>(parts[i].size(0)) / static_cast<double>(x.size(0));
+    const double share = static_cast<double>(parts[i].size(0)) / tokens;
     Forward pass;
     Losses losses;
     {
@@ -69,6 +71,10 @@ BatchPass run_batch(const Autoencoder& sae, const at::Tensor& x, Step step,
     batch.mask = pass.mask;
   }
   if (!errors.empty()) batch.errors = at::cat(errors);
+  std::vector<at::Tensor*> losses{&batch.total};
+  for (auto& [name, value] : batch.losses) losses.push_back(&value);
+  spread.sum_tokens(losses);
+  if (options.measure) batch.metrics.join(spread);
   return batch;
 }
 

@@ -17,15 +17,42 @@
 
 namespace sae {
 
+namespace {
+
+/// [n, ...] of each rank's rows -> [R, most, ...], rows of rank r from rows_of(n, r, R).begin on.
+at::Tensor dealt_out(const at::Tensor& x, std::int64_t ranks) {
+  const std::int64_t n = x.size(0);
+  const std::int64_t most = (n + ranks - 1) / ranks;
+  std::vector<std::int64_t> shape = x.sizes().vec();
+  shape[0] = most;
+  shape.insert(shape.begin(), ranks);
+  at::Tensor out = at::zeros(shape, x.options());
+  for (std::int64_t rank = 0; rank < ranks; ++rank) {
+    const Rows rows = rows_of(n, rank, ranks);
+    out[rank].slice(0, 0, rows.size()).copy_(x.slice(0, rows.begin, rows.end));
+  }
+  return out;
+}
+
+}  // namespace
+
 Adam::Adam(std::shared_ptr<Autoencoder> sae, AdamOptions options)
     : sae_(std::move(sae)), options_(options) {
+  const at::NoGradGuard no_grad;
+  const Group& data = sae_->spread().mesh().data;
+  rows_ = rows_of(sae_->d_sae(), data.rank(), data.size());
   for (const auto& item : sae_->named_parameters()) {
-    const at::Tensor& parameter = item.value();
-    names_.push_back(item.key());
-    parameters_.push_back(parameter);
-    first_.push_back(at::zeros_like(parameter));
-    second_.push_back(at::zeros_like(parameter));
-    updates_.push_back(at::zeros({}, parameter.options().dtype(at::kFloat).requires_grad(false)));
+    Slot slot;
+    slot.name = item.key();
+    slot.whole = item.value();
+    slot.by_latent = Autoencoder::is_by_latent(slot.name, slot.whole);
+    slot.unit = sae_->unit_norm_decoder() && slot.whole.is_same(sae_->W_dec);
+    const bool shared = slot.by_latent && sae_->spread().splits_tokens();
+    slot.rows = shared ? slot.whole.slice(0, rows_.begin, rows_.end) : slot.whole;
+    slot.first = at::zeros_like(slot.rows);
+    slot.second = at::zeros_like(slot.rows);
+    slot.updates = at::zeros({}, slot.whole.options().dtype(at::kFloat).requires_grad(false));
+    slots_.push_back(std::move(slot));
   }
   gradient_norm_ = at::zeros({}, sae_->W_enc.options().requires_grad(false));
 }
@@ -33,33 +60,75 @@ Adam::Adam(std::shared_ptr<Autoencoder> sae, AdamOptions options)
 void Adam::step(double learning_rate) {
   const StageScope stage(Stage::kOptimizer);
   const at::NoGradGuard no_grad;
-  for (const at::Tensor& parameter : parameters_) {
-    at::Tensor& gradient = parameter.mutable_grad();
-    if (!gradient.defined()) gradient = at::zeros_like(parameter);
-    if (!gradient.is_contiguous()) gradient = gradient.contiguous();
-  }
-  for (const at::Tensor& updates : updates_) updates.add_(1);
+  take_gradients();
+  for (const Slot& slot : slots_) slot.updates.add_(1);
   const at::ScalarType type = sae_->W_enc.scalar_type();
   if (sae_->W_enc.is_cpu() && (type == at::kFloat || type == at::kDouble)) {
     step_by_rows(learning_rate);
-  } else if (cuda::has_kernels(sae_->W_enc)) {
+  } else if (cuda::has_kernels(sae_->W_enc) && sae_->spread().is_one()) {
     step_on_device(learning_rate);
   } else {
     step_fused(learning_rate);
   }
-  for (const at::Tensor& parameter : parameters_) parameter.mutable_grad() = at::Tensor();
+  for (Slot& slot : slots_) slot.gradient = at::Tensor();
+  share_rows();
+}
+
+void Adam::take_gradients() {
+  const Spread& spread = sae_->spread();
+  for (Slot& slot : slots_) {
+    slot.gradient = std::exchange(slot.whole.mutable_grad(), at::Tensor());
+    if (!slot.gradient.defined()) slot.gradient = at::zeros_like(slot.whole);
+    if (slot.by_latent && spread.splits_tokens()) {
+      const Group& data = spread.mesh().data;
+      slot.gradient =
+          data.sum_of_parts(dealt_out(slot.gradient, data.size())).slice(0, 0, rows_.size());
+    }
+    if (!slot.gradient.is_contiguous()) slot.gradient = slot.gradient.contiguous();
+  }
+}
+
+void Adam::share_rows() {
+  const Spread& spread = sae_->spread();
+  if (!spread.splits_tokens()) return;
+  const Group& data = spread.mesh().data;
+  const std::int64_t most = (sae_->d_sae() + data.size() - 1) / data.size();
+  for (const Slot& slot : slots_) {
+    if (!slot.by_latent) continue;
+    std::vector<std::int64_t> shape = slot.rows.sizes().vec();
+    shape[0] = most;
+    at::Tensor own = at::zeros(shape, slot.rows.options().requires_grad(false));
+    own.slice(0, 0, rows_.size()).copy_(slot.rows);
+    const at::Tensor all = data.gather(own);  // [R_d, most, ...]
+    for (int rank = 0; rank < data.size(); ++rank) {
+      if (rank == data.rank()) continue;
+      const Rows rows = rows_of(sae_->d_sae(), rank, data.size());
+      slot.whole.slice(0, rows.begin, rows.end).copy_(all[rank].slice(0, 0, rows.size()));
+    }
+  }
+}
+
+void Adam::complete(at::Tensor& square) {
+  const Spread& spread = sae_->spread();
+  if (spread.is_one()) return;
+  const auto b_dec = std::find_if(slots_.begin(), slots_.end(),
+                                  [](const Slot& slot) { return !slot.by_latent; });
+  at::Tensor all =
+      at::cat({b_dec->gradient.to(at::kDouble), square.to(at::kDouble).view({1})});  // [D + 1]
+  spread.mesh().world.sum(all);
+  b_dec->gradient.copy_(all.slice(0, 0, -1));
+  square = all[-1].to(square.options());
 }
 
 void Adam::step_on_device(double learning_rate) {
   std::vector<cuda::AdamParameter> all;
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    const at::Tensor& parameter = parameters_[i];
-    all.push_back({parameter, parameter.grad(), first_[i], second_[i],
-                   sae_->unit_norm_decoder() && parameter.is_same(sae_->W_dec)});
-    if (const auto copy = sae_->copy_of(parameter)) all.back().copy = copy->to_write(parameter);
+  for (const Slot& slot : slots_) {
+    all.push_back({slot.whole, slot.gradient, slot.first, slot.second, slot.unit});
+    if (const auto copy = sae_->copy_of(slot.whole)) all.back().copy = copy->to_write(slot.whole);
   }
-  gradient_norm_ = cuda::adam_step(all, {learning_rate, options_.beta1, options_.beta2,
-                                         options_.epsilon, options_.clip_norm, updates_.front()});
+  gradient_norm_ =
+      cuda::adam_step(all, {learning_rate, options_.beta1, options_.beta2, options_.epsilon,
+                            options_.clip_norm, slots_.front().updates});
   for (const cuda::AdamParameter& one : all) {
     one.weight.unsafeGetTensorImpl()->bump_version();  // kernels do not
     if (one.copy.rows.defined()) sae_->copy_of(one.weight)->written(one.weight);
@@ -67,23 +136,39 @@ void Adam::step_on_device(double learning_rate) {
 }
 
 void Adam::step_fused(double learning_rate) {
-  std::vector<at::Tensor> gradients;
-  for (const at::Tensor& parameter : parameters_) gradients.push_back(parameter.grad());
-  const bool unit = sae_->unit_norm_decoder();
-  if (unit) {
-    at::Tensor& gradient = sae_->W_dec.mutable_grad();
-    const at::Tensor parallel = (gradient * sae_->W_dec).sum(/*dim=*/1, /*keepdim=*/true);
-    gradient.addcmul_(sae_->W_dec, parallel, -1);
+  std::vector<at::Tensor> rows, gradients, first, second, updates, of_latents;
+  for (Slot& slot : slots_) {
+    if (slot.unit) {
+      const at::Tensor parallel = (slot.gradient * slot.rows).sum(/*dim=*/1, /*keepdim=*/true);
+      slot.gradient.addcmul_(slot.rows, parallel, -1);
+    }
+    rows.push_back(slot.rows);
+    gradients.push_back(slot.gradient);
+    first.push_back(slot.first);
+    second.push_back(slot.second);
+    updates.push_back(slot.updates);
+    if (slot.by_latent) of_latents.push_back(slot.gradient);
   }
-  gradient_norm_ = at::stack(at::_foreach_norm(gradients)).norm();
+  if (sae_->spread().is_one()) {
+    gradient_norm_ = at::stack(at::_foreach_norm(gradients)).norm();
+  } else {
+    at::Tensor square = at::stack(at::_foreach_norm(of_latents)).norm().square();
+    complete(square);
+    for (const Slot& slot : slots_) {
+      if (!slot.by_latent) square = square + slot.gradient.square().sum();
+    }
+    gradient_norm_ = square.sqrt();
+  }
   std::optional<at::Tensor> shrink;
   if (options_.clip_norm > 0) {
     shrink = (gradient_norm_ / options_.clip_norm).clamp_min(1).to(at::kFloat);
   }
-  at::_fused_adam_(parameters_, gradients, first_, second_, /*max_exp_avg_sqs=*/{}, updates_,
-                   learning_rate, options_.beta1, options_.beta2, /*weight_decay=*/0,
-                   options_.epsilon, /*amsgrad=*/false, /*maximize=*/false, shrink);
-  if (unit) sae_->W_dec.div_(sae_->W_dec.norm(2, /*dim=*/1, /*keepdim=*/true).clamp_min(1e-12));
+  at::_fused_adam_(rows, gradients, first, second, /*max_exp_avg_sqs=*/{}, updates, learning_rate,
+                   options_.beta1, options_.beta2, /*weight_decay=*/0, options_.epsilon,
+                   /*amsgrad=*/false, /*maximize=*/false, shrink);
+  for (const Slot& slot : slots_) {
+    if (slot.unit) slot.rows.div_(slot.rows.norm(2, /*dim=*/1, /*keepdim=*/true).clamp_min(1e-12));
+  }
 }
 
 namespace {
@@ -99,9 +184,10 @@ void for_each_row(const at::Tensor& parameter, const Body& body) {
 
 /// ||g||^2 after projection, summed over rows in their order; `parallel [rows]` gets <g, w>.
 template <class T>
-double squared_norm(const at::Tensor& parameter, bool unit, std::vector<double>& parallel) {
+double squared_norm(const at::Tensor& parameter, const at::Tensor& gradient, bool unit,
+                    std::vector<double>& parallel) {
   const std::int64_t n = parameter.size(-1);
-  const T* g = parameter.grad().const_data_ptr<T>();
+  const T* g = gradient.const_data_ptr<T>();
   const T* w = parameter.const_data_ptr<T>();
   std::vector<double> squares(static_cast<std::size_t>(parameter.numel() / n));
   parallel.assign(squares.size(), 0);
@@ -120,20 +206,30 @@ double squared_norm(const at::Tensor& parameter, bool unit, std::vector<double>&
 
 void Adam::step_by_rows(double learning_rate) {
   AT_DISPATCH_FLOATING_TYPES(sae_->W_enc.scalar_type(), "Adam::step", [&] {
-    std::vector<std::vector<double>> parallel(parameters_.size());
-    const auto is_unit = [&](std::size_t i) {
-      return sae_->unit_norm_decoder() && parameters_[i].is_same(sae_->W_dec);
+    const bool is_one = sae_->spread().is_one();
+    std::vector<std::vector<double>> parallel(slots_.size());
+    const auto square_of = [&](std::size_t i) {
+      const Slot& slot = slots_[i];
+      return squared_norm<scalar_t>(slot.rows, slot.gradient, slot.unit, parallel[i]);
     };
     double square = 0;
-    for (std::size_t i = 0; i < parameters_.size(); ++i) {
-      square += squared_norm<scalar_t>(parameters_[i], is_unit(i), parallel[i]);
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      if (is_one || slots_[i].by_latent) square += square_of(i);
+    }
+    if (!is_one) {
+      at::Tensor all = at::tensor(square, at::kDouble);
+      complete(all);
+      square = all.item<double>();
+      for (std::size_t i = 0; i < slots_.size(); ++i) {
+        if (!slots_[i].by_latent) square += square_of(i);
+      }
     }
     const double norm = std::sqrt(square);
     gradient_norm_.fill_(norm);
     const bool clips = options_.clip_norm > 0 && norm > options_.clip_norm;
-    for (std::size_t i = 0; i < parameters_.size(); ++i) {
-      const at::Tensor& parameter = parameters_[i];
-      const double t = updates_[i].item<double>();
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      Slot& slot = slots_[i];
+      const double t = slot.updates.item<double>();
       const adam::Scalars scalars{
           .step = learning_rate / (1 - std::pow(options_.beta1, t)),
           .root = std::sqrt(1 - std::pow(options_.beta2, t)),
@@ -142,37 +238,40 @@ void Adam::step_by_rows(double learning_rate) {
           .epsilon = options_.epsilon,
           .gradient_scale = clips ? options_.clip_norm / norm : 1,
       };
-      const std::int64_t n = parameter.size(-1);
-      const auto* g = parameter.grad().template const_data_ptr<scalar_t>();
-      auto* w = parameter.mutable_data_ptr<scalar_t>();
-      auto* m = first_[i].template mutable_data_ptr<scalar_t>();
-      auto* v = second_[i].template mutable_data_ptr<scalar_t>();
-      for_each_row(parameter, [&](std::int64_t row) {
+      const std::int64_t n = slot.rows.size(-1);
+      const auto* g = slot.gradient.template const_data_ptr<scalar_t>();
+      auto* w = slot.rows.mutable_data_ptr<scalar_t>();
+      auto* m = slot.first.template mutable_data_ptr<scalar_t>();
+      auto* v = slot.second.template mutable_data_ptr<scalar_t>();
+      for_each_row(slot.rows, [&](std::int64_t row) {
         const std::int64_t at = row * n;
-        adam::update_row(n, scalars, parallel[i][static_cast<std::size_t>(row)], is_unit(i), g + at,
+        adam::update_row(n, scalars, parallel[i][static_cast<std::size_t>(row)], slot.unit, g + at,
                          w + at, m + at, v + at);
       });
-      parameter.mutable_grad() = at::Tensor();
+      slot.gradient = at::Tensor();
     }
   });
 }
 
 void Adam::forget(const at::Tensor& which) {
   const at::NoGradGuard no_grad;
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (parameters_[i].is_same(sae_->b_dec))
-      continue;  // the only parameter whose rows are not latents
-    first_[i].index_fill_(0, which, 0);
-    second_[i].index_fill_(0, which, 0);
+  at::Tensor here = which;
+  if (sae_->spread().splits_tokens()) {
+    here = which.masked_select((which >= rows_.begin).logical_and(which < rows_.end)) - rows_.begin;
+  }
+  for (const Slot& slot : slots_) {
+    if (!slot.by_latent) continue;
+    slot.first.index_fill_(0, here, 0);
+    slot.second.index_fill_(0, here, 0);
   }
 }
 
 std::vector<std::pair<std::string, at::Tensor>> Adam::state() const {
   std::vector<std::pair<std::string, at::Tensor>> all;
-  for (std::size_t i = 0; i < names_.size(); ++i) {
-    all.emplace_back(names_[i] + ".m", first_[i]);
-    all.emplace_back(names_[i] + ".v", second_[i]);
-    all.emplace_back(names_[i] + ".updates", updates_[i]);
+  for (const Slot& slot : slots_) {
+    all.emplace_back(slot.name + ".m", slot.first);
+    all.emplace_back(slot.name + ".v", slot.second);
+    all.emplace_back(slot.name + ".updates", slot.updates);
   }
   return all;
 }

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "data/device_batches.h"
+#include "data/shared_source.h"
 #include "sae/base/error.h"
 #include "sae/metrics/catalogue.h"
 #include "training/autocast.h"
@@ -43,6 +45,17 @@ void Trainer::calibrate(const at::Tensor& x_in) {
   input_scale_ = found.scale;
   if (input_mean_.defined()) input_mean_.copy_(found.mean);
   sae_->b_dec.copy_(initial_b_dec(options_.b_dec_init, input().apply(x)));
+  share_calibration();
+}
+
+void Trainer::share_calibration() {
+  const Group& world = sae_->spread().mesh().world;
+  at::Tensor scale = at::tensor(input_scale_, at::kDouble);
+  world.broadcast(scale);
+  input_scale_ = scale.item<double>();
+  if (input_mean_.defined()) world.broadcast(input_mean_);
+  at::Tensor b_dec = sae_->b_dec.detach();
+  world.broadcast(b_dec);
 }
 
 StepReport Trainer::step(const at::Tensor& x_in) {
@@ -78,7 +91,7 @@ StepReport Trainer::step(const at::Tensor& x_in) {
     report.values = measure(pass, importance);
     const auto now = std::chrono::steady_clock::now();
     const double seconds = std::chrono::duration<double>(now - logged_at_).count();
-    const std::int64_t tokens = (step_ - logged_step_) * x.size(0);
+    const std::int64_t tokens = (step_ - logged_step_) * sae_->spread().tokens(x.size(0)).all;
     report.values["tokens_per_s"] = static_cast<double>(tokens) / std::max(seconds, 1e-9);
     logged_at_ = now;
     logged_step_ = step_;
@@ -99,7 +112,11 @@ void Trainer::check(const BatchPass& pass, const at::Tensor& x) const {
   const double loss = pass.total.item<double>();
   const double error = pass.losses.front().second.item<double>();
   if (!std::isfinite(loss)) diverged(step_ + 1, "the loss is not finite");
-  const double square = x.square().sum().item<double>() / static_cast<double>(x.size(0));
+  at::Tensor sum = x.square().sum();
+  const Spread& spread = sae_->spread();
+  spread.sum_tokens({&sum});
+  const double square =
+      sum.item<double>() / static_cast<double>(spread.tokens(x.size(0)).all);
   if (square > 0 && error > options_.divergence * square) {
     diverged(step_ + 1, "the reconstruction error is " + std::to_string(error / square) +
                             " times the mean squared norm of the batch");
@@ -116,7 +133,8 @@ MetricValues Trainer::measure(const BatchPass& pass, const at::Tensor& importanc
   values["loss"] = pass.total.item<double>();
   for (const auto& [name, value] : pass.losses) values["loss." + name] = value.item<double>();
   values.erase(metric::kNeverFired);  // of this one batch: says nothing
-  values[metric::kDead] = sae_->dead().to(at::kDouble).mean().item<double>();
+  values[metric::kDead] =
+      static_cast<double>(sae_->count_dead()) / static_cast<double>(sae_->all_latents());
   values["grad_norm"] = adam_.gradient_norm().item<double>();
   values["lr"] = learning_rate(options_.schedule, step_ - 1, total_steps_);
   if (const auto& mask = sae_->mask()) {
@@ -137,7 +155,11 @@ void Trainer::train(ActivationSource& source,
   }
   logged_at_ = std::chrono::steady_clock::now();
   logged_step_ = step_;
-  DeviceBatches batches(source, sae_->W_enc.device(), options_.batch,
+  std::optional<SharedSource> shared;
+  if (const Spread& spread = sae_->spread(); !spread.is_one()) {
+    shared.emplace(source, spread.mesh(), options_.batch);
+  }
+  DeviceBatches batches(shared ? *shared : source, sae_->W_enc.device(), options_.batch,
                         (total_steps_ - step_) * options_.batch);
   while (!finished()) {
     const StepReport report = step(batches.next());

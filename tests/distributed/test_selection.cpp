@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "distributed/rows.h"
+#include "sae/distributed/rows.h"
 #include "distributed/selection.h"
 #include "support/ranks_testing.h"
 #include "support/sae_testing.h"

@@ -12,6 +12,10 @@ namespace sae {
 struct BatchForm {
   bool as_stored = false;  ///< float32, float16 or bfloat16, as in the files, instead of float32
   bool pinned = false;     ///< in memory that a GPU can copy from by itself
+  /// Activations from the beginning of a batch to that of the next, by which a source may read
+  /// ahead; 0: as many as were asked for.
+  std::int64_t stride = 0;
+  bool operator==(const BatchForm& other) const = default;
 };
 
 /// A stream of activation vectors in a fixed order.

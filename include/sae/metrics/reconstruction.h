@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "sae/distributed/spread.h"
 #include "sae/metrics/metric_values.h"
 #include "sae/sparse/codes.h"
 
@@ -26,6 +27,10 @@ class ReconstructionMetrics {
   explicit ReconstructionMetrics(std::int64_t d_sae);
 
   void add(const at::Tensor& x, const at::Tensor& x_hat, const Codes& codes);
+
+  /// Where codes are those of a rank's latents, and x perhaps its tokens: of all ranks, on every
+  /// one. Once, when all has been added.
+  void join(const Spread& spread);
 
   std::int64_t tokens() const { return tokens_; }
   MetricValues values() const;

@@ -26,8 +26,9 @@ struct Architecture {
   std::function<nlohmann::ordered_json(const ConfigNode& model)> resolve;
   /// What `model` says that contradicts itself or a run of this length.
   std::function<Findings(const ConfigNode& model, const RunLength& run)> check;
-  /// An autoencoder with these options; parameters are zero until initialise() or a load.
-  std::function<std::shared_ptr<Autoencoder>(const ConfigNode& model)> make;
+  /// An autoencoder with these options, or the part of it that the mesh's rank has; parameters are
+  /// zero until initialise() or a load.
+  std::function<std::shared_ptr<Autoencoder>(const ConfigNode& model, const Mesh& mesh)> make;
 };
 
 const std::vector<Architecture>& architectures();
@@ -47,7 +48,7 @@ ConfigNode with_sets(ConfigNode document, const std::vector<std::string>& assign
 
 /// The model group of a configuration, resolved: "architecture" first, every option explicit.
 nlohmann::ordered_json resolve_model(const ConfigNode& model);
-std::shared_ptr<Autoencoder> make_autoencoder(const ConfigNode& model);
+std::shared_ptr<Autoencoder> make_autoencoder(const ConfigNode& model, const Mesh& mesh = {});
 Findings check_model(const ConfigNode& model, const RunLength& run);
 
 }  // namespace sae

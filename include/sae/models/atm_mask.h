@@ -6,10 +6,12 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "sae/config/fields.h"
+#include "sae/distributed/spread.h"
 #include "sae/models/batch_statistics.h"
 #include "sae/models/step.h"
 #include "sae/sparse/nested_error.h"
@@ -124,14 +126,19 @@ struct AtmMaskOptions {
 ///
 /// State: three float32 [F] buffers and a step count, registered (they save and, the count apart,
 /// move with the model), changed by observe() only. No gradient flows through the mask.
+///
+/// Where latents are spread over ranks a rank has the buffers of its own latents. Each gathers the
+/// importance of all, 4 F bytes, where x_hat takes 8 B D, and does what one process would do: masks
+/// are the same to the bit, whatever the number of ranks.
 class AtmMask : public torch::nn::Module {
  public:
   AtmMask(std::int64_t d_sae, AtmMaskOptions options);
+  AtmMask(std::shared_ptr<const Spread> spread, AtmMaskOptions options);
 
   const AtmMaskOptions& options() const { return options_; }
 
-  /// The mask of training step `step`, [F] of 0 and 1: a function of (seed, step, statistics). With
-  /// draw 'expected' there is none.
+  /// The mask of training step `step`, [F_r] of 0 and 1, of this rank's latents: a function of
+  /// (seed, step, statistics). With draw 'expected' there is none.
   at::Tensor sample(std::uint64_t seed, std::int64_t step) const;
   /// What takes its place there, and a at this step.
   Nesting nesting(Step step) const;
@@ -145,17 +152,17 @@ class AtmMask : public torch::nn::Module {
   void to(at::Device device, bool non_blocking = false) override;
   using torch::nn::Module::to;
 
-  /// [F] >= 0, and [], as if inputs and activations had been `scale` times smaller.
+  /// [F] >= 0, and [], as if inputs and activations had been `scale` times smaller. Of all latents.
   at::Tensor importance(double scale = 1) const;
   at::Tensor theta(std::int64_t step, double scale = 1) const;
   at::Tensor mask_probability(std::int64_t step) const;  ///< p [F]
-  at::Tensor inference_factor()
-      const;  ///< [F], what `inference` multiplies f with; undefined: none
+  /// [F_r], what `inference` multiplies f with; undefined: nothing.
+  at::Tensor inference_factor() const;
 
   /// What a log says of training step `step`, by name: theta (bernoulli draws only), masked (share
   /// of latents; expected, without a draw), nested_weight (without a draw only), drift (how far
   /// importance(scale) moved from `before`, relative to it) and quantiles of it, importance_q05 to
-  /// importance_q95. `mask` [F] is the one that was drawn.
+  /// importance_q95. `mask` [F_r] is the one that was drawn.
   std::map<std::string, double> metrics(Step step, const at::Tensor& mask, const at::Tensor& before,
                                         double scale = 1) const;
 
@@ -164,14 +171,20 @@ class AtmMask : public torch::nn::Module {
 
  private:
   double threshold_at(std::int64_t step) const;
+  at::Tensor own_importance(double scale) const;  // [F_r]
+  at::Tensor theta_of(const at::Tensor& importance, std::int64_t step) const;
+  at::Tensor probability_of(const at::Tensor& importance, std::int64_t step) const;
+  at::Tensor sample_all(std::uint64_t seed, std::int64_t step) const;  // [F]
   // [F] of 0 and 1, each latent by itself; `probability` [F] f32 of being masked
   at::Tensor drawn(std::uint64_t seed, std::int64_t step, const at::Tensor& probability) const;
   std::int64_t floor() const;                      // latents that min_keep keeps
   at::Tensor chance_by_rank(double weight) const;  // [F] f64, q of rank 1, 2, ... at weight a
   double correction() const;
+  std::int64_t d_sae() const { return spread_->d_sae(); }
 
+  std::shared_ptr<const Spread> spread_;
   AtmMaskOptions options_;
-  at::Tensor magnitude_, frequency_, contribution_;  // [F] float32
+  at::Tensor magnitude_, frequency_, contribution_;  // [F_r] float32
   at::Tensor updates_;                               // [] int64, on the CPU
 };
 

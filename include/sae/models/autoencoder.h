@@ -8,9 +8,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sae/config/fields.h"
+#include "sae/distributed/spread.h"
 #include "sae/models/atm_mask.h"
 #include "sae/models/forward.h"
 #include "sae/sparse/encoder.h"
@@ -28,6 +30,7 @@ struct AutoencoderOptions {
   std::optional<AtmMaskOptions> mask;
   DecoderNorm decoder_norm = DecoderNorm::kUnit;
   std::int64_t dead_after_tokens = 1'000'000;
+  Placement placement;  ///< on which ranks; no option of a configuration
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -64,12 +67,18 @@ struct AutoencoderOptions {
 /// the whole batch, and so is the gradient. What of the batch is no mean over tokens (a selection
 /// among all its entries, a square, a quotient) is what `plan` gathers; a batch that is spread over
 /// devices has to exchange just that, `BatchTotals` and `BatchStatistics`.
+///
+/// Over ranks (spread.h) this is the part of one of them: x is its tokens of the batch, the rows and
+/// codes its latents; reconstructions, losses and what selects are of the whole, and all ranks make
+/// the same calls of the same functions.
 class Autoencoder : public torch::nn::Module {
  public:
   explicit Autoencoder(AutoencoderOptions options);
 
   std::int64_t d_in() const { return options_.d_in; }
-  std::int64_t d_sae() const { return options_.d_sae; }
+  std::int64_t d_sae() const { return spread_->own(); }         ///< F, of all or of this rank
+  std::int64_t all_latents() const { return options_.d_sae; }  ///< F, of all ranks
+  const Spread& spread() const { return *spread_; }
   const std::shared_ptr<AtmMask>& mask() const { return mask_; }
   EncoderWeights encoder() const { return {W_enc, b_enc, b_dec, W_enc_copy_}; }
   bool unit_norm_decoder() const { return options_.decoder_norm == DecoderNorm::kUnit; }
@@ -89,22 +98,27 @@ class Autoencoder : public torch::nn::Module {
   /// part only. Holds the entries that a rule with a k keeps, and nothing else of size [B, F].
   std::vector<BatchPart> plan(const std::vector<at::Tensor>& parts, Step step) const;
 
-  /// Sums of one pass for `observe`. After backward, if a contribution is wanted: it reads the
+  /// What losses depend on that are no mean over tokens, of the batch that the pass is a part of.
+  BatchTotals totals_of(const Forward& pass) const;
+
+  /// Sums of one pass for `observe`, of these tokens. After backward, if a contribution is wanted: it reads the
   /// gradient of `pass.kept_for_decoder`; `loss_scale` is what the losses were multiplied with.
   BatchStatistics statistics(const Forward& pass, double loss_scale = 1) const;
 
-  /// Updates every statistic, once per training step.
+  /// Updates every statistic, once per training step, from the sums of this rank.
   void observe(const BatchStatistics& batch, Step step);
 
   /// Whether this is a step at which dead latents get a new start.
   virtual bool resamples(Step) const { return false; }
   /// Gives it to them, at such a step, from a batch x [B, D] and its `squared_errors` [B]; returns
-  /// which [n], undefined for none. The optimizer must forget what it knows about these rows.
+  /// which [n] of this rank, undefined for none on any. The optimizer must forget what it knows
+  /// about these rows.
   virtual at::Tensor resample(const at::Tensor& /*x*/, const at::Tensor& /*errors*/, Step) {
     return {};
   }
 
-  at::Tensor dead() const;  ///< [F] bool: silent for dead_after_tokens
+  at::Tensor dead() const;          ///< [F] bool: silent for dead_after_tokens
+  std::int64_t count_dead() const;  ///< of all ranks
   /// False where no latent can be dead, which takes no look at the device: so few tokens have been
   /// observed. True: some may be.
   bool may_be_dead() const;
@@ -131,13 +145,16 @@ class Autoencoder : public torch::nn::Module {
   /// LibTorch's operators; null for other parameters.
   std::shared_ptr<Bf16Copy> copy_of(const at::Tensor& parameter) const;
 
+  /// Whether a parameter or buffer has a row for each latent, and not values for all of them.
+  static bool is_by_latent(std::string_view name, const at::Tensor& tensor);
+
  protected:
   /// Which pre-activations of a batch of `batch` tokens are kept in training, and in inference.
   virtual SelectionRule rule(std::int64_t batch) const = 0;
   virtual SelectionRule inference_rule(std::int64_t batch) const { return rule(batch); }
   virtual at::Tensor activate(const Codes& preactivations) const;  ///< default ReLU
   /// Widths of the prefixes of the dictionary that reconstruct on their own, ascending, F the last.
-  virtual std::vector<std::int64_t> prefixes() const { return {d_sae()}; }
+  virtual std::vector<std::int64_t> prefixes() const { return {all_latents()}; }
   /// Which entries have an activation or a gradient that may not be zero: bool, shaped like values.
   virtual at::Tensor live(const Codes& preactivations) const { return preactivations.values() > 0; }
   /// Losses besides the reconstruction error.
@@ -152,12 +169,16 @@ class Autoencoder : public torch::nn::Module {
   at::Tensor weigh_by_chance(const Forward& pass, const at::Tensor& values) const;
 
  private:
+  void select_over_parts(const std::vector<at::Tensor>& parts, std::vector<BatchPart>& plan) const;
   void draw_mask(Forward& pass, Step step) const;
+  /// By every prefix, of each of `paths`.
+  std::vector<at::Tensor> reconstructions_of(const std::vector<Codes>& paths) const;
   void reconstruct(Forward& pass, Step step) const;
   void reconstruct_nested(Forward& pass, Step step) const;
   at::Tensor reconstruction_error(const Forward& pass) const;
 
   AutoencoderOptions options_;
+  std::shared_ptr<const Spread> spread_;
   EncodeOptions encoding_;
   std::shared_ptr<AtmMask> mask_;
   std::shared_ptr<Bf16Copy> W_enc_copy_, W_dec_copy_;

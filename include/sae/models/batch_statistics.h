@@ -16,8 +16,6 @@ struct BatchStatistics {
   at::Tensor min_positive;  // [] smallest positive f of the step
 
   at::Tensor l0() const;  ///< [] mean number of active latents per token
-  /// [] The same of the latents whose factor [F] is not 0; of all if it is undefined.
-  at::Tensor l0(const at::Tensor& factor) const;
   void add(const BatchStatistics& other);  ///< joins other tokens of the same step
 };
 

@@ -35,7 +35,7 @@ struct SparsityOptions {
 };
 
 /// [] L0 of a step as inference has it: before any mask of the step, with the mask of inference.
-at::Tensor l0_at_inference(const BatchStatistics& batch, const AtmMask* mask);
+at::Tensor l0_at_inference(const BatchStatistics& batch, const AtmMask* mask, const Spread& spread);
 
 /// lambda(step), and the controller behind `target_l0`. With L the `l0_at_inference` of a step and
 /// L* the target:

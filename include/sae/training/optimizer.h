@@ -36,6 +36,11 @@ struct AdamOptions {
 /// the update (Bricken et al. 2023, "Towards Monosemanticity", appendix).
 ///
 /// State: both moments of every parameter and the number of updates.
+///
+/// Over ranks each updates rows of its own latents alone. Along `data`, where all have the gradient
+/// of their tokens, the sum of it goes to the rank whose rows they are, which has the moments of
+/// these rows and sends back the weights (ZeRO, Rajbhandari et al. 2020, arXiv 1910.02054, stage
+/// 1). Every rank updates its copy of b_dec from the same bytes.
 class Adam {
  public:
   /// Keeps the autoencoder alive. It must be on its device already.
@@ -54,15 +59,30 @@ class Adam {
   std::vector<std::pair<std::string, at::Tensor>> state() const;
 
  private:
+  /// A parameter, or the rows of it that this rank updates.
+  struct Slot {
+    std::string name;
+    at::Tensor whole;
+    at::Tensor rows;           // of `whole`, sharing its memory
+    bool by_latent = true;     // else all ranks have it
+    bool unit = false;         // rows are kept at norm 1
+    at::Tensor first, second;  // moments, shaped like `rows`
+    at::Tensor updates;        // [] float32, as the fused kernel wants it
+    at::Tensor gradient;       // of `rows`, while a step is made
+  };
+
+  void take_gradients();
+  void share_rows();                          ///< after the update
   void step_by_rows(double learning_rate);    ///< CPU: a sweep for the norm, one for the update
   void step_on_device(double learning_rate);  ///< the same by own CUDA kernels
   void step_fused(double learning_rate);      ///< ATen's fused kernel, on any device
+  /// Sums b_dec's gradient and `square`, that of the gradients of rows, over all ranks.
+  void complete(at::Tensor& square);
 
   std::shared_ptr<Autoencoder> sae_;
   AdamOptions options_;
-  std::vector<std::string> names_;
-  std::vector<at::Tensor> parameters_, first_, second_;
-  std::vector<at::Tensor> updates_;  // one [] float32 each, as the fused kernel wants
+  std::vector<Slot> slots_;
+  Rows rows_;  // latents, by their number on this rank, that it updates
   at::Tensor gradient_norm_;
 };
 

@@ -114,6 +114,9 @@ struct BatchPass;  // src/training/batch_pass.h
 /// A step is a pure function of the trainer's state and the batch: no global generator, no clock
 /// (tokens_per_s is only reported). Throws DivergenceError when the loss or the gradient is not
 /// finite or the error exceeds `divergence`; the parameters are of no use then.
+///
+/// Over ranks, where the autoencoder is one rank's part, each gives its tokens of every batch, and
+/// all call the same functions; calibration is that of rank 0. What is reported is of the whole.
 class Trainer {
  public:
   /// The autoencoder must be initialised and on its device.
@@ -136,7 +139,8 @@ class Trainer {
   StepReport step(const at::Tensor& x);
 
   /// Steps until finished or until `on_step` returns false. Calibrates first if that has not been
-  /// done. `source` must stand at the position that belongs to `steps_done`.
+  /// done. `source` must stand at the position that belongs to `steps_done`; over ranks each has
+  /// one of the whole batches, and reads its part of them.
   void train(ActivationSource& source, const std::function<bool(const StepReport&)>& on_step = {});
 
   /// DivergenceError if the last step was not finite. On a GPU, steps that are not logged are not
@@ -149,6 +153,7 @@ class Trainer {
   void restore(std::int64_t step, double input_scale);
 
  private:
+  void share_calibration();
   MetricValues measure(const BatchPass& pass, const at::Tensor& importance_before) const;
   void check(const BatchPass& pass, const at::Tensor& x) const;
   bool finite() const;

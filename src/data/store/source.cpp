@@ -92,10 +92,12 @@ struct StoreSource::Impl {
       if (plan != plan_now) continue;  // a seek came in between
       if (batch.error) reading = false;
       ready.push_back(std::move(batch));
-      ahead_position += count;
+      ahead_position += stride_of(count);
       changed.notify_all();
     }
   }
+
+  std::int64_t stride_of(std::int64_t count) const { return form.stride > 0 ? form.stride : count; }
 
   void read_ahead_from(std::int64_t at, std::int64_t count) {
     ready.clear();
@@ -109,7 +111,7 @@ struct StoreSource::Impl {
 
   void set_form(const BatchForm& wanted) {
     const std::lock_guard lock(mutex);
-    if (wanted.as_stored == form.as_stored && wanted.pinned == form.pinned) return;
+    if (wanted == form) return;
     form = wanted;
     front_position = -1;  // what has been read ahead is of the former form
   }
@@ -121,7 +123,7 @@ struct StoreSource::Impl {
     changed.wait(lock, [&] { return !ready.empty(); });
     const Batch batch = std::move(ready.front());
     ready.pop_front();
-    front_position += count;
+    front_position += stride_of(count);
     changed.notify_all();
     if (batch.error) std::rethrow_exception(batch.error);
     return batch.activations;
