@@ -1,8 +1,11 @@
+#include <chrono>
 #include <filesystem>
 #include <memory>
 
 #include "command_shared.h"
 #include "config_arguments.h"
+#include "sae/distributed/group.h"
+#include "sae/distributed/membership.h"
 #include "stop.h"
 
 namespace sae_cli {
@@ -40,29 +43,50 @@ class TrainProgress {
 struct TrainArguments {
   ConfigArguments config;
   bool resume = false;
+  bool distributed = false;
 };
 
-int train(const TrainArguments& given, const Program& program) {
-  const Common& common = program.common;
+/// What the command line says, by this rank of `world`, the first of which speaks for all.
+int train(const TrainArguments& given, const Common& common, const sae::RunOptions& options,
+          const sae::Mesh& mesh) {
   const std::filesystem::path out = given.config.folder();
-  const sae::RunOptions options = read_run(given.config, common);
-  set_way_on(given.config.way_on(program, "train") + " --resume");
-  TrainProgress progress(common.quiet);
-  const sae::RunOutcome outcome = sae::train(
-      options, out, given.resume,
-      {.on_step = [&](const sae::StepReport& report,
-                      std::int64_t total) { progress.update(report, total); },
-       .should_stop = {},
-       .on_notice = [&](const sae::Notice& notice) { print_notices({notice}, common); }});
+  const bool speaks = mesh.world.rank() == 0;
+  TrainProgress progress(common.quiet || !speaks);
+  const sae::RunOutcome outcome =
+      sae::train(options, out, given.resume,
+                 {.on_step = [&](const sae::StepReport& report,
+                                 std::int64_t total) { progress.update(report, total); },
+                  .should_stop = {},
+                  .on_notice =
+                      [&](const sae::Notice& notice) {
+                        if (speaks) print_notices({notice}, common);
+                      }},
+                 mesh);
   progress.clear();
-  if (!outcome.finished) return report_stop();
+  if (!outcome.finished) return speaks ? report_stop() : stop_status();
   const Json result{{"folder", out.string()},
                     {"steps", outcome.step},
                     {"metrics", sae::to_json(outcome.metrics)}};
+  if (!speaks) return 0;
   print_result(common, result, [&] {
     return metrics_text(outcome.metrics) + "\nautoencoder: " + (out / "sae").string() + "\n";
   });
   return 0;
+}
+
+int train(const TrainArguments& given, const Program& program) {
+  const Common& common = program.common;
+  const sae::RunOptions options = read_run(given.config, common);
+  set_way_on(given.config.way_on(program, "train") + " --resume");
+  sae::Membership member = sae::membership_in(given.distributed);
+  member.timeout = std::chrono::seconds(options.distributed.timeout_s);
+  int status = 0;
+  sae::together(member, [&](const sae::Group& world) {
+    const sae::Mesh mesh =
+        sae::mesh_of(world, options.distributed.latents, options.distributed.data);
+    status = train(given, common, sae::on_rank(options, member), mesh);
+  });
+  return status;
 }
 
 }  // namespace
@@ -74,6 +98,8 @@ void add_train(Program& program) {
   add_config_arguments(command, given->config);
   add_out(command, given->config.out, "Folder of the run (default: runs/<config's name>)");
   command->add_flag("--resume", given->resume, "Go on from the newest checkpoint in the folder");
+  command->add_flag("--distributed", given->distributed,
+                    "Take ranks from srun's or mpirun's variables too");
   add_common(command, program.common);
   command->footer(
       "Ctrl-C saves a checkpoint and prints the command that goes on.\n\n"
@@ -81,7 +107,8 @@ void add_train(Program& program) {
       "  sae train configs/topk.json\n"
       "  sae train configs/atm.json --set model.mask.threshold=0.5 --out runs/atm-low\n"
       "  sae train configs/topk.json --resume        after a stop or a kill\n"
-      "  sae train configs/topk.json --resume --set train.steps=60000   more steps");
+      "  sae train configs/topk.json --resume --set train.steps=60000   more steps\n"
+      "  scripts/launch 4 sae train configs/topk.json   latents over four processes");
 }
 
 }  // namespace sae_cli

@@ -89,7 +89,12 @@ int report_stop() {
     print_warning(way_on.empty() ? "stopped"
                                  : "stopped; everything is saved. Go on with: " + way_on);
   }
-  return kStopped + first_signal;
+  return stop_status();
+}
+
+int stop_status() {
+  // Without a signal it was another process of the same work that was told to stop.
+  return first_signal == 0 ? kOthers : kStopped + first_signal;
 }
 
 }  // namespace sae_cli

@@ -21,5 +21,7 @@ void wait_if_ending();
 
 /// Says that the command was stopped, and how to go on. Returns the exit status.
 int report_stop();
+/// The exit status alone, for a process that leaves the speaking to another.
+int stop_status();
 
 }  // namespace sae_cli

@@ -126,6 +126,13 @@ class Expansion {
     std::string folder = place.name + "-seed" + std::to_string(seed);
     std::replace(folder.begin(), folder.end(), ' ', '-');
     std::erase_if(folder, [](char c) { return c == '(' || c == ')' || c == '/'; });
+    if (seeded.has("distributed")) {
+      seeded.at("distributed")
+          .fail(
+              "means nothing in a comparison, whose runs are dealt out over processes by --share; "
+              "leave "
+              "it out");
+    }
     plan_.runs.push_back({folder, place.label, place.point, read_run(seeded), 0});
     const PlannedRun& run = plan_.runs.back();
     for (const Notice& notice : run.options.notices) add_notice(plan_, notice);

@@ -7,12 +7,15 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "data/device_batches.h"
+#include "data/shared_source.h"
+#include "distributed/agreement.h"
+#include "models/over_ranks.h"
 #include "sae/base/error.h"
-#include "sae/base/interrupt.h"
 #include "sae/config/findings.h"
 #include "sae/evaluation/ranking.h"
 #include "sae/metrics/catalogue.h"
@@ -77,13 +80,15 @@ void add_truth(const TruthMetrics& truth, MetricValues& values) {
 void for_held_out(const Autoencoder& sae, const Data& data, std::int64_t tokens, std::int64_t batch,
                   const std::function<void(const at::Tensor&)>& body) {
   const auto source = data.held_out();
-  DeviceBatches batches(*source, sae.W_enc.device(), batch, tokens);
+  std::optional<SharedSource> shared;  // each rank has its part of the tokens
+  if (!sae.spread().is_one()) shared.emplace(*source, sae.spread().mesh(), batch);
+  DeviceBatches batches(shared ? *shared : *source, sae.W_enc.device(), batch, tokens);
   for (std::int64_t done = 0; done < tokens; done += batch) {
     body(batches.next().to(sae.W_enc.scalar_type()));
   }
 }
 
-/// The same with ground truth.
+/// The same with ground truth; over ranks each has all tokens.
 void for_held_out_with_truth(
     const Autoencoder& sae, const Data& data, std::int64_t tokens, std::int64_t batch,
     const std::function<void(const at::Tensor&, const SparseRows&)>& body) {
@@ -135,6 +140,7 @@ MetricValues evaluate_reconstruction(const Autoencoder& sae, const Data& data, s
     const Codes codes = sae.encode(input.apply(x));
     metrics.add(x, input.undo(sae.decode(codes)), codes);
   });
+  metrics.join(sae.spread(), TokensOfRanks::kParts);
   return metrics.values();
 }
 
@@ -145,7 +151,7 @@ Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions&
   Evaluation result;
   ReconstructionMetrics metrics(sae.d_sae());
   const auto measure = [&](const at::Tensor& x) {
-    check_interrupt();
+    check_interrupt(sae.spread().mesh().world);
     Codes codes = sae.encode(x);
     const at::Tensor x_hat = sae.decode(codes);
     metrics.add(x, x_hat, codes);
@@ -156,19 +162,22 @@ Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions&
     const auto cpu = [](const at::Tensor& t) {
       return t.detach().to(at::kCPU, at::kFloat).contiguous();
     };
-    TruthEvaluation truth(data.world, {cpu(sae.W_dec), cpu(sae.b_dec), cpu(sae.W_enc)},
+    const auto all = [&](const at::Tensor& rows) { return cpu(sae.spread().all_latents(rows)); };
+    TruthEvaluation truth(data.world, {all(sae.W_dec), cpu(sae.b_dec), all(sae.W_enc)},
                           options.truth);
     for_held_out_with_truth(sae, data, data.held_out_at_most(options.tokens), options.batch,
                             [&](const at::Tensor& x, const SparseRows& of_batch) {
-                              const Codes codes = to_cpu(measure(x));
+                              const Codes codes = to_cpu(whole(measure(x), sae.spread()));
                               truth.add(of_batch, view_of(codes));
                             });
     TruthMetrics measured = truth.metrics();
+    metrics.join(sae.spread(), TokensOfRanks::kAll);
     result.values = metrics.values();
     add_truth(measured, result.values);
     result.parents = std::move(measured.parents);
   } else {
     for_held_out(sae, data, data.held_out_at_most(options.tokens), options.batch, measure);
+    metrics.join(sae.spread(), TokensOfRanks::kParts);
     result.values = metrics.values();
   }
   result.tokens = metrics.tokens();
@@ -179,7 +188,7 @@ Evaluation evaluate(const Autoencoder& sae, const Data& data, const EvalOptions&
                                   " are held out: the evaluation rests on these"});
   }
   result.firing = firing_histogram(metrics.firing_frequency(), metrics.tokens());
-  result.degenerate = why_degenerate(result.values, sae.d_sae());
+  result.degenerate = why_degenerate(result.values, sae.all_latents());
   return result;
 }
 

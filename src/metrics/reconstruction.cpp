@@ -35,7 +35,7 @@ void ReconstructionMetrics::add(const at::Tensor& x_in, const at::Tensor& x_hat_
                  at::where(nonzero, ratio, none).sum(at::kDouble), fired.sum(at::kDouble),
                  nonzero.sum().to(at::kDouble)});
   const at::Tensor total = x.sum(at::IntArrayRef{0}, /*keepdim=*/false, at::kDouble);
-  if (tokens_ == 0) {
+  if (!sums_.defined()) {
     sums_ = sums;
     total_ = total;
     fired_ = fired.to(at::kDouble);
@@ -47,14 +47,16 @@ void ReconstructionMetrics::add(const at::Tensor& x_in, const at::Tensor& x_hat_
   tokens_ += x.size(0);
 }
 
-void ReconstructionMetrics::join(const Spread& spread) {
-  if (spread.is_one() || tokens_ == 0) return;
+void ReconstructionMetrics::join(const Spread& spread, TokensOfRanks tokens) {
+  if (spread.is_one()) return;
   // Of a token's numbers the active entries alone are those of a rank's latents.
   at::Tensor active = sums_.slice(0, 4, 5).clone();
   spread.mesh().latents.sum(active);
   sums_.slice(0, 4, 5).copy_(active);
-  spread.sum_tokens({&sums_, &total_, &fired_});
-  tokens_ = spread.tokens(tokens_).all;
+  if (tokens == TokensOfRanks::kParts) {
+    spread.sum_tokens({&sums_, &total_, &fired_});
+    tokens_ = spread.tokens(tokens_).all;
+  }
   fired_ = spread.all_latents(fired_);
   d_sae_ = spread.d_sae();
 }

@@ -93,8 +93,7 @@ namespace {
 AutoencoderOptions with_sizes(AutoencoderOptions options) {
   if (options.d_in >= 1 && options.d_sae >= 1) return options;
   throw std::invalid_argument("model: got d_in " + std::to_string(options.d_in) + ", d_sae " +
-                              std::to_string(options.d_sae) +
-                              ", expected both to be at least 1");
+                              std::to_string(options.d_sae) + ", expected both to be at least 1");
 }
 
 }  // namespace
@@ -184,7 +183,8 @@ std::shared_ptr<Bf16Copy> Autoencoder::copy_of(const at::Tensor& parameter) cons
 }
 
 bool Autoencoder::is_by_latent(std::string_view name, const at::Tensor& tensor) {
-  return tensor.dim() > 0 && name != "b_dec" && name != "sparsity.state";
+  return tensor.dim() > 0 && !name.starts_with("b_dec") && name != "sparsity.state" &&
+         name != "input_mean";
 }
 
 at::Tensor Autoencoder::weigh_by_chance(const Forward& pass, const at::Tensor& values) const {
@@ -248,8 +248,7 @@ std::vector<at::Tensor> Autoencoder::reconstructions_of(const std::vector<Codes>
   const at::Tensor none = at::zeros_like(b_dec);
   std::vector<at::Tensor> parts;
   for (const Codes& codes : paths) {
-    const std::vector<at::Tensor> sums =
-        decode_prefixes(codes, distinct, W_dec, none, W_dec_copy_);
+    const std::vector<at::Tensor> sums = decode_prefixes(codes, distinct, W_dec, none, W_dec_copy_);
     for (const std::int64_t width : below) {
       const auto place = std::lower_bound(distinct.begin(), distinct.end(), width);
       parts.push_back(width > 0 ? sums[static_cast<std::size_t>(place - distinct.begin())]

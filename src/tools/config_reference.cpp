@@ -61,12 +61,14 @@ void add_run_paths(const std::string& prefix, std::vector<std::string>& paths) {
   add_paths(describe_fields<EvalOptions>(), prefix + "eval.", paths);
 }
 
+constexpr const char* kDistributed = "distributed";  // of a run, not of a comparison's
+
 }  // namespace
 
 std::vector<std::string> reference_topics() {
   std::vector<std::string> names = architecture_names();
-  for (const char* name : {"run", "model", "data", "train", "eval", "core", "absorption", "probing",
-                           "diagnose", "compare"}) {
+  for (const char* name : {"run", "model", "data", "train", "eval", kDistributed, "core",
+                           "absorption", "probing", "diagnose", "compare"}) {
     names.emplace_back(name);
   }
   return names;
@@ -86,6 +88,9 @@ std::string config_reference(const std::string& only) {
   }
   if (wanted("train")) text += section("train", describe_fields<RunTrainOptions>(), "train");
   if (wanted("eval")) text += section("eval", describe_fields<EvalOptions>(), "eval");
+  if (wanted(kDistributed)) {
+    text += section(kDistributed, describe_fields<DistributedOptions>(), kDistributed);
+  }
   if (wanted("core")) text += suite_section<CoreOptions>("core");
   if (wanted("absorption")) text += suite_section<AbsorptionOptions>("absorption");
   if (wanted("probing")) text += suite_section<SparseProbingOptions>("probing");
@@ -109,13 +114,17 @@ nlohmann::ordered_json config_schema() {
   schema["properties"]["data"] = json_schema_by("kind", data_kinds());
   schema["properties"]["train"] = json_schema(describe_fields<RunTrainOptions>());
   schema["properties"]["eval"] = json_schema(describe_fields<EvalOptions>());
+  schema["properties"][kDistributed] = json_schema(describe_fields<DistributedOptions>());
   schema["required"] = {"model", "data"};
   return schema_document("sae run configuration", std::move(schema));
 }
 
 std::vector<std::string> settable_paths(const std::string& command) {
   std::vector<std::string> paths;
-  if (command == "train" || command == "config check") add_run_paths("", paths);
+  if (command == "train" || command == "config check") {
+    add_run_paths("", paths);
+    add_paths(describe_fields<DistributedOptions>(), std::string(kDistributed) + ".", paths);
+  }
   if (command == "compare") {
     add_paths(describe_fields<CompareBasics>(), "", paths);
     add_run_paths("base.", paths);

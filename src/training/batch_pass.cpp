@@ -74,7 +74,7 @@ BatchPass run_batch(const Autoencoder& sae, const at::Tensor& x, Step step,
   std::vector<at::Tensor*> losses{&batch.total};
   for (auto& [name, value] : batch.losses) losses.push_back(&value);
   spread.sum_tokens(losses);
-  if (options.measure) batch.metrics.join(spread);
+  if (options.measure) batch.metrics.join(spread, TokensOfRanks::kParts);
   return batch;
 }
 

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "distributed/agreement.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
 #include "sae/base/sha256.h"
@@ -15,6 +17,7 @@
 #include "sae/config/findings.h"
 #include "sae/models/sae_folder.h"
 #include "training/calibration.h"
+#include "training/shards.h"
 
 namespace sae {
 namespace {
@@ -22,7 +25,10 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kFiles[] = {"sae.safetensors", "optimizer.safetensors", "state.json"};
+constexpr const char* kSae = "sae";
+constexpr const char* kOptimizer = "optimizer";
+constexpr const char* kState = "state.json";
+constexpr const char* kManifest = "MANIFEST.json";
 
 fs::path step_folder(std::int64_t step) {
   std::string digits = std::to_string(step);
@@ -71,13 +77,16 @@ void CheckpointOptions::check(Findings& findings, const RunLength& run) const {
 
 bool is_intact(const fs::path& checkpoint) {
   try {
-    const Json manifest = Json::parse(read_file(checkpoint / "MANIFEST.json"));
-    for (const char* name : kFiles) {
-      const Json& entry = manifest.at("files").at(name);
+    const Json manifest = Json::parse(read_file(checkpoint / kManifest));
+    std::vector<std::string> names;
+    for (const auto& [name, entry] : manifest.at("files").items()) {
+      if (fs::path(name).filename() != name) return false;
       if (fs::file_size(checkpoint / name) != entry.at("size").get<std::uintmax_t>()) return false;
       if (sha256_of_file(checkpoint / name) != entry.at("sha256").get<std::string>()) return false;
+      names.push_back(name);
     }
-    return true;
+    return !shards_among(names, kSae).empty() && !shards_among(names, kOptimizer).empty() &&
+           std::find(names.begin(), names.end(), kState) != names.end();
   } catch (const std::exception&) {
     return false;  // unreadable in whatever way: not a checkpoint to go on from
   }
@@ -90,16 +99,39 @@ std::int64_t checkpoint_step(const fs::path& checkpoint) {
   return step;
 }
 
-void save_checkpoint(const fs::path& folder, const Trainer& trainer, std::int64_t keep,
-                     const CheckpointRecord& record) {
-  const fs::path target = folder / step_folder(trainer.steps_done());
-  if (fs::exists(target)) {
-    if (is_intact(target)) return;
-    fs::remove_all(target);
+namespace {
+
+/// {"sae.safetensors": {"size": .., "sha256": ".."}}
+Json described(const fs::path& folder, const std::vector<std::string>& names) {
+  Json files = Json::object();
+  for (const std::string& name : names) {
+    files[name] = {{"size", fs::file_size(folder / name)},
+                   {"sha256", sha256_of_file(folder / name)}};
   }
-  StagedDirectory staged(target);
-  write_safetensors(staged.path() / kFiles[0], state_of(*trainer.autoencoder()));
-  write_safetensors(staged.path() / kFiles[1], trainer.state());
+  return files;
+}
+
+/// What this rank has, into a folder that one rank has made; which files these are.
+std::vector<std::string> write_shards(const fs::path& folder, const Trainer& trainer) {
+  const Autoencoder& sae = *trainer.autoencoder();
+  const Spread& spread = sae.spread();
+  const auto& [world, data, latents] = spread.mesh();
+  std::vector<std::string> names;
+  if (data.rank() == 0) {
+    names.push_back(shard_name(kSae, latents.rank() + 1, latents.size()));
+    write_shard(folder / names.back(), state_of(sae), spread.ids(), spread.d_sae());
+  }
+  names.push_back(shard_name(kOptimizer, world.rank() + 1, world.size()));
+  write_shard(folder / names.back(), trainer.state(), trainer.latents_of_state(), spread.d_sae());
+  return names;
+}
+
+void write_manifest(const fs::path& folder, const Json& files) {
+  const Json manifest{{"format", "sae-manifest"}, {"version", 1}, {"files", files}};
+  write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");
+}
+
+Json state_json(const Trainer& trainer, const CheckpointRecord& record) {
   Json state{{"format", "sae-checkpoint"},
              {"version", 1},
              {"sae", kVersion},
@@ -109,22 +141,54 @@ void save_checkpoint(const fs::path& folder, const Trainer& trainer, std::int64_
   if (record.planned_steps > 0) state["planned_steps"] = record.planned_steps;
   if (record.data) state["data"] = to_json(*record.data);
   if (!record.replanned.empty()) state["replanned"] = to_json(record.replanned);
-  write_file_atomically(staged.path() / kFiles[2], state.dump(2) + "\n");
-  Json files = Json::object();
-  for (const char* name : kFiles) {
-    files[name] = {{"size", fs::file_size(staged.path() / name)},
-                   {"sha256", sha256_of_file(staged.path() / name)}};
-  }
-  const Json manifest{{"format", "sae-manifest"}, {"version", 1}, {"files", files}};
-  write_file_atomically(staged.path() / "MANIFEST.json", manifest.dump(2) + "\n");
-  staged.commit();
+  return state;
+}
 
-  // What claims to be newer was found damaged when training went on from an older one.
+/// Deletes all but the newest `keep`, and what claims to be newer than `step`: it was found damaged
+/// when training went on from an older one.
+void tidy(const fs::path& folder, std::int64_t step, std::int64_t keep) {
   std::int64_t kept = 0;
   for (const fs::path& checkpoint : checkpoints_in(folder)) {
-    const bool newer = checkpoint_step(checkpoint) > trainer.steps_done();
+    const bool newer = checkpoint_step(checkpoint) > step;
     if (newer || ++kept > keep) fs::remove_all(checkpoint);
   }
+}
+
+}  // namespace
+
+void save_checkpoint(const fs::path& folder, const Trainer& trainer, std::int64_t keep,
+                     const CheckpointRecord& record) {
+  const fs::path target = folder / step_folder(trainer.steps_done());
+  const Group& world = trainer.autoencoder()->spread().mesh().world;
+  std::optional<StagedDirectory> staged;  // of rank 0, which alone makes and renames folders
+  if (world.rank() == 0 && !(fs::exists(target) && is_intact(target))) {
+    fs::remove_all(target);
+    staged.emplace(target);
+  }
+  const std::string name = told(world, staged ? staged->path().filename().string() : "");
+  if (name.empty()) return;
+  const fs::path place = target.parent_path() / name;
+  const std::vector<std::string> written = write_shards(place, trainer);
+  const std::vector<std::string> all = told_by_all(world, described(place, written).dump());
+  if (staged) {
+    std::map<std::string, Json> shards;  // in their order
+    for (const std::string& of_rank : all) {
+      const Json own = Json::parse(of_rank);
+      for (const auto& [file, entry] : own.items()) shards[file] = entry;
+    }
+    Json files = Json::object();
+    for (const char* stem : {kSae, kOptimizer}) {
+      for (const auto& [file, entry] : shards) {
+        if (file.starts_with(stem)) files[file] = entry;
+      }
+    }
+    write_file_atomically(place / kState, state_json(trainer, record).dump(2) + "\n");
+    files.update(described(place, {kState}));
+    write_manifest(place, files);
+    staged->commit();
+    tidy(folder, trainer.steps_done(), keep);
+  }
+  world.meet();
 }
 
 std::optional<fs::path> newest_checkpoint(const fs::path& folder) {
@@ -135,7 +199,7 @@ std::optional<fs::path> newest_checkpoint(const fs::path& folder) {
 }
 
 CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
-  const std::string place = (checkpoint / "state.json").string();
+  const std::string place = (checkpoint / kState).string();
   try {
     const Json state = Json::parse(read_file(place));
     if (state.at("format") != "sae-checkpoint" || state.at("version") != 1) {
@@ -145,8 +209,8 @@ CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
     CheckpointState out;
     out.step = state.at("step").get<std::int64_t>();
     out.input.scale = state.at("input_scale").get<double>();
-    const SafetensorsFile tensors(checkpoint / kFiles[1]);
-    if (tensors.contains(kInputMean)) out.input.mean = tensors.tensor(kInputMean).clone();
+    const Shards tensors(checkpoint, kOptimizer);
+    if (tensors.contains(kInputMean)) out.input.mean = tensors.shared(kInputMean);
     out.record.planned_steps = state.value("planned_steps", std::int64_t{0});
     if (state.contains("data")) out.record.data = fingerprint_from_json(state.at("data"));
     if (state.contains("replanned")) {
@@ -159,22 +223,21 @@ CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
 }
 
 CheckpointRecord load_checkpoint(const fs::path& checkpoint, Trainer& trainer) {
-  const at::NoGradGuard no_grad;
   const CheckpointState state = read_checkpoint_state(checkpoint);
+  const Autoencoder& sae = *trainer.autoencoder();
+  const Spread& spread = sae.spread();
   // Everything is checked before anything is changed.
-  const SafetensorsFile optimizer(checkpoint / kFiles[1]);
+  const Shards optimizer(checkpoint, kOptimizer);
   const auto moments = trainer.state();
-  std::vector<std::string> names;
-  std::vector<at::Tensor> stored;
-  for (const auto& [name, tensor] : moments) names.push_back(name);
-  optimizer.expect_names(names);
-  for (const auto& [name, tensor] : moments) {
-    stored.push_back(optimizer.expect(name, tensor.sizes(), tensor.scalar_type()));
-  }
-  load_state(*trainer.autoencoder(), SafetensorsFile(checkpoint / kFiles[0]));
-  for (std::size_t i = 0; i < moments.size(); ++i) moments[i].second.copy_(stored[i]);
+  optimizer.check(moments, trainer.latents_of_state(), spread.d_sae());
+  Shards(checkpoint, kSae).read(state_of(sae), spread.ids(), spread.d_sae());
+  optimizer.read(moments, trainer.latents_of_state(), spread.d_sae());
   trainer.restore(state.step, state.input.scale);
   return state.record;
+}
+
+void load_autoencoder(const fs::path& checkpoint, Autoencoder& sae) {
+  Shards(checkpoint, kSae).read(state_of(sae), sae.spread().ids(), sae.spread().d_sae());
 }
 
 }  // namespace sae

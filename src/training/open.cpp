@@ -67,7 +67,7 @@ OpenedSae open_checkpoint(const fs::path& checkpoint) {
     const ConfigNode training = read_config(run_config.string());
     const CheckpointState state = read_checkpoint_state(checkpoint);
     opened.folder.sae = make_autoencoder(training.at("model"));
-    load_state(*opened.folder.sae, SafetensorsFile(checkpoint / "sae.safetensors"));
+    load_autoencoder(checkpoint, *opened.folder.sae);
     fold_input(*opened.folder.sae, state.input);
     opened.notes.push_back(checkpoint.string() + ": of step " + std::to_string(state.step) +
                            " of training; the input scale " + brief(state.input.scale) +

@@ -111,8 +111,8 @@ void Adam::share_rows() {
 void Adam::complete(at::Tensor& square) {
   const Spread& spread = sae_->spread();
   if (spread.is_one()) return;
-  const auto b_dec = std::find_if(slots_.begin(), slots_.end(),
-                                  [](const Slot& slot) { return !slot.by_latent; });
+  const auto b_dec =
+      std::find_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return !slot.by_latent; });
   at::Tensor all =
       at::cat({b_dec->gradient.to(at::kDouble), square.to(at::kDouble).view({1})});  // [D + 1]
   spread.mesh().world.sum(all);
@@ -265,6 +265,8 @@ void Adam::forget(const at::Tensor& which) {
     slot.second.index_fill_(0, here, 0);
   }
 }
+
+at::Tensor Adam::latents() const { return sae_->spread().ids().slice(0, rows_.begin, rows_.end); }
 
 std::vector<std::pair<std::string, at::Tensor>> Adam::state() const {
   std::vector<std::pair<std::string, at::Tensor>> all;

@@ -1,9 +1,11 @@
 #include "sae/training/run.h"
 
+#include <ATen/Version.h>
 #include <torch/types.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -11,10 +13,13 @@
 
 #include "base/parallel.h"
 #include "data/device_batches.h"
+#include "data/shared_source.h"
+#include "distributed/agreement.h"
 #include "metrics/event_writer.h"
 #include "sae/base/device.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
+#include "sae/base/machine.h"
 #include "sae/base/text.h"
 #include "sae/metrics/metric_values.h"
 #include "sae/models/architectures.h"
@@ -25,6 +30,7 @@
 #include "training/run_options.h"
 #include "training/run_record.h"
 #include "training/run_summary.h"
+#include "training/shards.h"
 
 namespace sae {
 namespace {
@@ -66,6 +72,62 @@ bool holds_result_of(const fs::path& result, const Json& config) {
                     ": exists already; go on with --resume, or choose another --out");
 }
 
+/// A configuration as facts, one an option: {"train.batch", "4096"}.
+Facts facts_of(const Json& config) {
+  Facts facts;
+  const Json flat = config.flatten();
+  for (const auto& [path, value] : flat.items()) {
+    std::string name = path.substr(path.empty() ? 0 : 1);
+    std::replace(name.begin(), name.end(), '/', '.');
+    facts.emplace_back(std::move(name), value.dump());
+  }
+  return facts;
+}
+
+/// Without where files lie, which may differ between machines.
+Json without_paths(Json config) {
+  for (const char* key : {"path", "held_out_path"}) config["data"].erase(key);
+  return config;
+}
+
+/// All of an autoencoder, on rank 0; on the others, and where there is one process, this part.
+std::shared_ptr<Autoencoder> whole_autoencoder(const std::shared_ptr<Autoencoder>& part,
+                                               const Json& model) {
+  const Spread& spread = part->spread();
+  if (!spread.splits_latents()) return part;
+  const at::NoGradGuard no_grad;
+  const bool leads = spread.mesh().world.rank() == 0;
+  const auto whole = leads ? make_autoencoder(config_from_json(model, "model")) : part;
+  const NamedTensors from = state_of(*part), to = state_of(*whole);
+  constexpr std::int64_t kAtATime = 16 << 20;  // numbers, of all latents together
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    const at::Tensor& own = from[i].second;
+    if (!Autoencoder::is_by_latent(from[i].first, own)) {
+      if (leads) to[i].second.copy_(own);
+      continue;
+    }
+    const at::Tensor columns = own.view({own.size(0), -1});
+    const std::int64_t width = std::max<std::int64_t>(1, kAtATime / spread.d_sae());
+    for (std::int64_t begin = 0; begin < columns.size(1); begin += width) {
+      const at::Tensor block = spread.all_latents(
+          columns.slice(1, begin, std::min(begin + width, columns.size(1))).contiguous());
+      if (!leads) continue;
+      to[i].second.view({spread.d_sae(), -1}).slice(1, begin, begin + block.size(1)).copy_(block);
+    }
+  }
+  return whole;
+}
+
+/// What of a saved autoencoder is this rank's.
+std::shared_ptr<Autoencoder> saved_part(const fs::path& folder, const Json& model,
+                                        const Mesh& mesh) {
+  if (mesh.world.is_one()) return load_sae(folder).sae;
+  const auto part = make_autoencoder(config_from_json(model, "model"), mesh);
+  const Spread& spread = part->spread();
+  Shards(folder, "sae").read(state_of(*part), spread.ids(), spread.d_sae());
+  return part;
+}
+
 /// What has been trained is kept in a checkpoint.
 RunOutcome stopped(TrainingRun& run) {
   run.save_checkpoint();
@@ -88,19 +150,25 @@ void require_trainable(const RunOptions& options, const Data& data) {
 }
 
 TrainingRun::TrainingRun(RunOptions options, Data data, fs::path folder, bool resume,
-                         FolderLock lock)
+                         FolderLock lock, Mesh mesh)
     : options_(std::move(options)),
       data_(std::move(data)),
       folder_(std::move(folder)),
-      lock_(std::move(lock)) {
+      lock_(std::move(lock)),
+      mesh_(std::move(mesh)) {
   require_trainable(options_, data_);
   options_.model = complete_model(options_.model, data_.d_in);
-  if (!lock_.held()) lock_ = FolderLock(folder_);
-  const bool fresh = is_fresh(folder_);
-  if (!fresh && !resume) fail_exists(folder_);
-  require_room(folder_, bytes_to_write(options_, data_, folder_));
+  agree(resume);
+  bool fresh = true;
+  if (leads()) {
+    if (!lock_.held()) lock_ = FolderLock(folder_);
+    fresh = is_fresh(folder_);
+    if (!fresh && !resume) fail_exists(folder_);
+    require_room(folder_, bytes_to_write(options_, data_, folder_));
+  }
+  fresh = told(mesh_.world, fresh);
   use_device_kernels(options_.basics.kernels);
-  auto sae = make_autoencoder(options_.model);
+  auto sae = make_autoencoder(options_.model, mesh_);
   sae->initialise(static_cast<std::uint64_t>(options_.basics.seed));
   sae->to(parse_device(options_.basics.device));
   trainer_ = std::make_unique<Trainer>(std::move(sae), options_.train.train,
@@ -112,7 +180,7 @@ TrainingRun::TrainingRun(RunOptions options, Data data, fs::path folder, bool re
   } else {
     go_on();
   }
-  metrics_ = std::make_unique<MetricsLog>(folder_ / "metrics.jsonl");
+  if (leads()) metrics_ = std::make_unique<MetricsLog>(folder_ / "metrics.jsonl");
   saved_at_ = Clock::now();
 }
 
@@ -128,9 +196,29 @@ void TrainingRun::note(Notice::Kind kind, const std::string& text) {
   notices_.push_back({kind, folder_.string() + ": " + text});
 }
 
+void TrainingRun::agree(bool resume) const {
+  if (mesh_.world.is_one()) return;
+  Facts facts = facts_of(without_paths(run_identity(resolved())));
+  if (data_.fingerprint) {
+    facts.emplace_back("data", data_.fingerprint->train.digest);
+    facts.emplace_back("held-out data", data_.fingerprint->held_out.digest);
+  }
+  facts.emplace_back("kind of CPU", at::get_cpu_capability());
+  facts.emplace_back("--resume", resume ? "given" : "not given");
+  mesh_.world.agree(facts);
+  const std::int64_t part = options_.train.train.batch / mesh_.data.size();
+  if (part < options_.train.train.accumulate) {
+    throw ConfigError("train.batch: got " + std::to_string(options_.train.train.batch) + " for " +
+                      std::to_string(mesh_.data.size()) +
+                      " ranks (distributed.data), expected at least train.accumulate = " +
+                      std::to_string(options_.train.train.accumulate) + " tokens for each");
+  }
+}
+
 void TrainingRun::start() {
   calibrate();  // data that cannot be read leave no folder behind
-  record_run(folder_, resolved(), data_.fingerprint, inputs_);
+  if (leads()) record_run(folder_, resolved(), data_.fingerprint, inputs_);
+  mesh_.world.meet();
   look_at_inputs();
 }
 
@@ -143,24 +231,33 @@ void TrainingRun::look_at_inputs() {
 
 void TrainingRun::go_on() {
   const std::int64_t planned = planned_steps(recorded_config(folder_));
-  const auto known = require_same_run(folder_, resolved(), data_.fingerprint);
-  if (!known && data_.fingerprint) {
-    note(Notice::Kind::kWarning, "does not say which data it was trained on; goes on with " +
-                                     data_.fingerprint->train.name + " as it is now");
+  std::string checkpoint;  // its name
+  if (leads()) {
+    const auto known = require_same_run(folder_, resolved(), data_.fingerprint);
+    if (!known && data_.fingerprint) {
+      note(Notice::Kind::kWarning, "does not say which data it was trained on; goes on with " +
+                                       data_.fingerprint->train.name + " as it is now");
+    }
+    remove_stale_staging(folder_);
+    if (const auto newest = newest_checkpoint(folder_ / "checkpoints")) {
+      checkpoint = newest->filename().string();
+    }
   }
-  remove_stale_staging(folder_);
-  CheckpointRecord record;
-  const auto checkpoint = newest_checkpoint(folder_ / "checkpoints");
-  if (checkpoint) {
-    record = load_checkpoint(*checkpoint, *trainer_);
+  checkpoint = told(mesh_.world, checkpoint);
+  if (!checkpoint.empty()) {
+    const CheckpointRecord record =
+        load_checkpoint(folder_ / "checkpoints" / checkpoint, *trainer_);
     replanned_ = record.replanned;
     replan(record.planned_steps > 0 ? record.planned_steps : planned);
   } else if (fs::exists(folder_ / "metrics.jsonl")) {
     note(Notice::Kind::kNote, "has no checkpoint to go on from; it is trained from the beginning");
   }
-  truncate_metrics_after(folder_ / "metrics.jsonl", trainer_->steps_done());
+  mesh_.world.meet();  // all have read what is changed now
   inputs_ = recorded_inputs(folder_);
-  record_run(folder_, resolved(), data_.fingerprint, inputs_);
+  if (leads()) {
+    truncate_metrics_after(folder_ / "metrics.jsonl", trainer_->steps_done());
+    record_run(folder_, resolved(), data_.fingerprint, inputs_);
+  }
   look_at_inputs();
 }
 
@@ -201,8 +298,10 @@ void TrainingRun::calibrate() {
   trainer_->calibrate(x);
 }
 
-StepReport TrainingRun::step(const at::Tensor& x) {
+StepReport TrainingRun::step(const at::Tensor& x, double waited) {
   const auto began = Clock::now();
+  waited_s_ += waited;
+  ++waits_;
   if (!unsaved_) unsaved_.emplace();
   StepReport report = trainer_->step(x);
   const EvalOptions& eval = options_.eval;
@@ -211,14 +310,20 @@ StepReport TrainingRun::step(const at::Tensor& x) {
         *trainer_->autoencoder(), data_, eval.every_tokens, eval.batch, trainer_->input());
     for (const auto& [name, value] : held_out) report.values["eval." + name] = value;
   }
-  if (!report.values.empty()) log(report);
+  if (!report.values.empty() && !mesh_.world.is_one()) {
+    report.values["data_s"] = waited_s_ / static_cast<double>(waits_);
+    waited_s_ = 0;
+    waits_ = 0;
+  }
+  if (!report.values.empty() && leads()) log(report);
   wall_s_ += std::chrono::duration<double>(Clock::now() - began).count();
   const CheckpointOptions& checkpoint = options_.train.checkpoint;
   const double minutes = std::chrono::duration<double>(Clock::now() - saved_at_).count() / 60;
-  if ((checkpoint.checkpoint_every > 0 && report.step % checkpoint.checkpoint_every == 0) ||
-      (checkpoint.checkpoint_minutes > 0 && minutes >= checkpoint.checkpoint_minutes)) {
-    save_checkpoint();
+  bool due = checkpoint.checkpoint_every > 0 && report.step % checkpoint.checkpoint_every == 0;
+  if (checkpoint.checkpoint_minutes > 0) {
+    due = told(mesh_.world, due || minutes >= checkpoint.checkpoint_minutes);
   }
+  if (due) save_checkpoint();
   return report;
 }
 
@@ -246,29 +351,37 @@ Evaluation TrainingRun::finish() {
   const Json config = resolved();
   const fs::path result = folder_ / "sae";
   const fs::path next = folder_ / ".sae-next";  // in place of one of fewer steps
-  const bool replaces = fs::exists(result) && !holds_result_of(result, config);
+  const bool replaces = told(mesh_.world, fs::exists(result) && !holds_result_of(result, config));
   const fs::path place = replaces ? next : result;
-  fs::remove_all(next);
+  if (leads()) fs::remove_all(next);
   // A kill between this and the summary leaves a complete sae/ of these very parameters.
-  if (!fs::exists(place)) {
-    Json provenance{{"source", *data_.source}, {"training", config}};
-    if (data_.fingerprint) provenance["data"] = to_json(*data_.fingerprint);
-    save_sae(place, *trainer_->autoencoder(), config["model"], trainer_->input(), provenance);
+  if (!told(mesh_.world, fs::exists(place))) {
+    const auto whole = whole_autoencoder(trainer_->autoencoder(), config["model"]);
+    if (leads()) save_sae(place, *whole, config["model"], trainer_->input(), provenance(config));
+    mesh_.world.meet();
   }
-  const SaeFolder saved = load_sae(place);
-  saved.sae->to(trainer_->autoencoder()->W_enc.device());
+  const std::shared_ptr<Autoencoder> saved = saved_part(place, config["model"], mesh_);
+  saved->to(trainer_->autoencoder()->W_enc.device());
   Evaluation evaluation;
   try {
-    evaluation = evaluate(*saved.sae, data_, options_.eval);
+    evaluation = evaluate(*saved, data_, options_.eval);
   } catch (...) {  // interrupted
-    fs::remove_all(next);
+    if (leads()) fs::remove_all(next);
     throw;
   }
-  if (replaces) replace_folder(next, result);
-  if (events_) events_->flush();  // closing would not say that the disk is full
-  write_summary(evaluation);
+  if (leads()) {
+    if (replaces) replace_folder(next, result);
+    if (events_) events_->flush();  // closing would not say that the disk is full
+    write_summary(evaluation);
+  }
   unsaved_.reset();
   return evaluation;
+}
+
+Json TrainingRun::provenance(const Json& config) const {
+  Json provenance{{"source", *data_.source}, {"training", config}};
+  if (data_.fingerprint) provenance["data"] = to_json(*data_.fingerprint);
+  return provenance;
 }
 
 void TrainingRun::write_summary(const Evaluation& evaluation) const {
@@ -291,16 +404,20 @@ void TrainingRun::write_summary(const Evaluation& evaluation) const {
 }
 
 RunOutcome train(const RunOptions& options, const fs::path& folder, bool resume,
-                 const RunHooks& hooks) {
-  if (resume && TrainingRun::is_complete(folder)) {
+                 const RunHooks& hooks, const Mesh& mesh) {
+  const Group& world = mesh.world;
+  if (told(world, resume && TrainingRun::is_complete(folder))) {
     if (auto outcome = finished_before(options, folder, hooks)) return *std::move(outcome);
   }
   // Before the data, so that a second process is refused at once.
-  FolderLock lock(folder);
-  if (!resume && !is_fresh(folder)) fail_exists(folder);
+  FolderLock lock;
+  if (world.rank() == 0) {
+    lock = FolderLock(folder);
+    if (!resume && !is_fresh(folder)) fail_exists(folder);
+  }
   use_threads(options.basics.threads);
   TrainingRun run(options, open_data(options.data, static_cast<std::uint64_t>(options.basics.seed)),
-                  folder, resume, std::move(lock));
+                  folder, resume, std::move(lock), mesh);
   if (hooks.on_notice) {
     for (const Notice& notice : run.notices()) hooks.on_notice(notice);
   }
@@ -308,13 +425,19 @@ RunOutcome train(const RunOptions& options, const fs::path& folder, bool resume,
   const std::int64_t batch = options.train.train.batch;
   const auto source = run.data().train();
   source->seek(run.trainer().steps_done() * batch);
-  check_interrupt();
-  DeviceBatches batches(*source, run.trainer().autoencoder()->W_enc.device(), batch,
-                        (run.trainer().total_steps() - run.trainer().steps_done()) * batch);
+  check_interrupt(world);
+  std::optional<SharedSource> shared;
+  if (!world.is_one()) shared.emplace(*source, mesh, batch);
+  DeviceBatches batches(shared ? *shared : *source, run.trainer().autoencoder()->W_enc.device(),
+                        batch, (run.trainer().total_steps() - run.trainer().steps_done()) * batch);
   while (!run.finished()) {
-    const StepReport report = run.step(batches.next());
+    const auto asked = Clock::now();
+    const at::Tensor x = batches.next();
+    const StepReport report =
+        run.step(x, std::chrono::duration<double>(Clock::now() - asked).count());
     if (hooks.on_step) hooks.on_step(report, run.trainer().total_steps());
-    const bool stop = interrupt_requested() || (hooks.should_stop && hooks.should_stop());
+    const bool stop =
+        on_any(world, interrupt_requested() || (hooks.should_stop && hooks.should_stop()));
     if (stop && !run.finished()) return stopped(run);
   }
   try {
@@ -323,6 +446,17 @@ RunOutcome train(const RunOptions& options, const fs::path& folder, bool resume,
   } catch (const Interrupted&) {
     return stopped(run);
   }
+}
+
+RunOptions on_rank(RunOptions options, const Membership& member) {
+  if (member.size == 1) return options;
+  if (options.basics.device == "auto" && parse_device("auto").is_cuda()) {
+    options.basics.device = "cuda:" + std::to_string(member.local_rank);
+  }
+  if (options.basics.threads == 0 && std::getenv("OMP_NUM_THREADS") == nullptr) {
+    options.basics.threads = std::max(1, usable_cores() / std::max(1, member.local_size));
+  }
+  return options;
 }
 
 }  // namespace sae

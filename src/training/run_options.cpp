@@ -121,11 +121,18 @@ void RunTrainOptions::check(Findings& findings, const RunLength& run) const {
 
 RunOptions read_recorded_run(const ConfigNode& document) {
   require_command(document, "train");
-  auto basics = read_fields<RunBasics>(document.without({"model", "data", "train", "eval"}));
+  auto basics =
+      read_fields<RunBasics>(document.without({"model", "data", "train", "eval", "distributed"}));
   auto train = read_fields<RunTrainOptions>(group_of(document, "train"));
   auto eval = read_fields<EvalOptions>(group_of(document, "eval"));
-  RunOptions options{std::move(basics), document.at("model"), document.at("data"),
-                     std::move(train),  std::move(eval),      {}};
+  const auto distributed = read_fields<DistributedOptions>(group_of(document, "distributed"));
+  RunOptions options{std::move(basics),
+                     document.at("model"),
+                     document.at("data"),
+                     std::move(train),
+                     std::move(eval),
+                     distributed,
+                     {}};
   if (!options.model.is_object()) {
     options.model.fail("got " + options.model.got() + ", expected an object");
   }
@@ -146,6 +153,8 @@ Json resolve_run(const RunOptions& options) {
   config["data"] = resolve_data(options.data);
   config["train"] = write_fields(options.train);
   config["eval"] = write_fields(options.eval);
+  const Json distributed = write_fields(options.distributed);
+  if (distributed != write_fields(DistributedOptions{})) config["distributed"] = distributed;
   return config;
 }
 

@@ -79,6 +79,7 @@ std::optional<T> from_data_record(const fs::path& folder,
 Json run_identity(Json config) {
   config.erase("device");
   config.erase("threads");
+  config.erase("distributed");
   return config;
 }
 

@@ -93,10 +93,26 @@ StepReport Trainer::step(const at::Tensor& x_in) {
     const double seconds = std::chrono::duration<double>(now - logged_at_).count();
     const std::int64_t tokens = (step_ - logged_step_) * sae_->spread().tokens(x.size(0)).all;
     report.values["tokens_per_s"] = static_cast<double>(tokens) / std::max(seconds, 1e-9);
+    log_traffic(static_cast<double>(step_ - logged_step_), report.values);
     logged_at_ = now;
     logged_step_ = step_;
   }
   return report;
+}
+
+void Trainer::log_traffic(double steps, MetricValues& values) {
+  const Spread& spread = sae_->spread();
+  if (spread.is_one()) return;
+  Traffic all;
+  for (const Group* group : {&spread.mesh().world, &spread.mesh().data, &spread.mesh().latents}) {
+    const Traffic one = group->traffic();
+    all.calls += one.calls;
+    all.bytes += one.bytes;
+    all.seconds += one.seconds;
+  }
+  values["comm_mb"] = static_cast<double>(all.bytes - logged_traffic_.bytes) / 1e6 / steps;
+  values["comm_s"] = (all.seconds - logged_traffic_.seconds) / steps;
+  logged_traffic_ = all;
 }
 
 bool Trainer::finite() const { return std::isfinite(adam_.gradient_norm().item<double>()); }
@@ -115,8 +131,7 @@ void Trainer::check(const BatchPass& pass, const at::Tensor& x) const {
   at::Tensor sum = x.square().sum();
   const Spread& spread = sae_->spread();
   spread.sum_tokens({&sum});
-  const double square =
-      sum.item<double>() / static_cast<double>(spread.tokens(x.size(0)).all);
+  const double square = sum.item<double>() / static_cast<double>(spread.tokens(x.size(0)).all);
   if (square > 0 && error > options_.divergence * square) {
     diverged(step_ + 1, "the reconstruction error is " + std::to_string(error / square) +
                             " times the mean squared norm of the batch");

@@ -12,7 +12,7 @@
 
 #include "sae/base/error.h"
 #include "sae/distributed/group.h"
-#include "support/command_testing.h"
+#include "support/rank_processes.h"
 #include "support/ranks_testing.h"
 #include "support/sae_testing.h"
 
@@ -199,21 +199,12 @@ TEST(Group, WhatOneRankFailsForIsToldToTheOthersAtTheirNextCall) {
   }
 }
 
-/// Processes of the command, as a launcher starts them.
-class Ranks : public CommandTest {
+class Ranks : public RankProcesses {
  protected:
-  pid_t begin(int rank, int size, int port, const std::vector<std::string>& more,
+  pid_t begin(int rank, int size, int port, std::vector<std::string> more,
               const std::string& address = "127.0.0.1") const {
-    std::vector<std::string> words{"RANK=" + std::to_string(rank),
-                                   "WORLD_SIZE=" + std::to_string(size),
-                                   "MASTER_ADDR=" + address,
-                                   "MASTER_PORT=" + std::to_string(port),
-                                   "OMP_NUM_THREADS=1",
-                                   SAE_COMMAND,
-                                   "ranks"};
-    words.insert(words.end(), more.begin(), more.end());
-    const std::string name = std::to_string(rank);
-    return start(words, path("out" + name), path("err" + name), "env");
+    more.insert(more.begin(), "ranks");
+    return RankProcesses::begin(rank, size, port, more, address);
   }
 
   std::vector<pid_t> begin_all(int size, const std::vector<std::string>& more) const {
@@ -221,21 +212,6 @@ class Ranks : public CommandTest {
     std::vector<pid_t> all;
     for (int rank = 0; rank < size; ++rank) all.push_back(begin(rank, size, port, more));
     return all;
-  }
-
-  std::string out_of(int rank) const { return read_file(path("out" + std::to_string(rank))); }
-  std::string err_of(int rank) const { return read_file(path("err" + std::to_string(rank))); }
-
-  /// Ranks other than `culprit` end within `limit` with status 4 and this one line.
-  void expect_told(const std::vector<pid_t>& ranks, int culprit, const std::string& line,
-                   std::chrono::seconds limit) const {
-    const auto began = std::chrono::steady_clock::now();
-    for (int rank = 0; rank < static_cast<int>(ranks.size()); ++rank) {
-      if (rank == culprit) continue;
-      EXPECT_EQ(finish(ranks[static_cast<std::size_t>(rank)]).status, 4) << err_of(rank);
-      EXPECT_EQ(err_of(rank), "error: " + line + "\n") << "rank " << rank;
-    }
-    EXPECT_LT(std::chrono::steady_clock::now() - began, limit);
   }
 
   /// Returns when all have met and send to each other.

@@ -1,9 +1,11 @@
 // Which of how many processes this one is, as whoever started it says in the environment.
 //
-//     RANK WORLD_SIZE MASTER_ADDR MASTER_PORT, LOCAL_RANK LOCAL_WORLD_SIZE    always, where RANK is
-//     set: torchrun, scripts/launch SLURM_PROCID SLURM_NTASKS SLURM_LOCALID SLURM_JOB_NODELIST if
-//     asked: srun OMPI_COMM_WORLD_RANK _SIZE _LOCAL_RANK _LOCAL_SIZE, PMI_RANK PMI_SIZE   if asked:
-//     mpirun
+//     always, where RANK is set (torchrun, scripts/launch):
+//         RANK WORLD_SIZE MASTER_ADDR MASTER_PORT, LOCAL_RANK LOCAL_WORLD_SIZE
+//     if asked (srun):
+//         SLURM_PROCID SLURM_NTASKS SLURM_LOCALID SLURM_JOB_NODELIST
+//     if asked (mpirun):
+//         OMPI_COMM_WORLD_RANK _SIZE _LOCAL_RANK _LOCAL_SIZE, PMI_RANK PMI_SIZE
 //
 // Only if asked, since a batch script has these too and would wait for ranks that never come.
 // Nothing here needs LibTorch.

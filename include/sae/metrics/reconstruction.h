@@ -11,6 +11,9 @@
 
 namespace sae {
 
+/// Whether ranks along the batch have added their parts of the tokens, or all of them.
+enum class TokensOfRanks { kParts, kAll };
+
 /// With means over all tokens added and mean x their average activation:
 ///
 ///     l0                  mean number of nonzero latents
@@ -28,9 +31,9 @@ class ReconstructionMetrics {
 
   void add(const at::Tensor& x, const at::Tensor& x_hat, const Codes& codes);
 
-  /// Where codes are those of a rank's latents, and x perhaps its tokens: of all ranks, on every
-  /// one. Once, when all has been added.
-  void join(const Spread& spread);
+  /// Where codes were those of a rank's latents: of all ranks, on every one. Once, when all has
+  /// been added.
+  void join(const Spread& spread, TokensOfRanks tokens);
 
   std::int64_t tokens() const { return tokens_; }
   MetricValues values() const;

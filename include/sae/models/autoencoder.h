@@ -68,15 +68,15 @@ struct AutoencoderOptions {
 /// among all its entries, a square, a quotient) is what `plan` gathers; a batch that is spread over
 /// devices has to exchange just that, `BatchTotals` and `BatchStatistics`.
 ///
-/// Over ranks (spread.h) this is the part of one of them: x is its tokens of the batch, the rows and
-/// codes its latents; reconstructions, losses and what selects are of the whole, and all ranks make
-/// the same calls of the same functions.
+/// Over ranks (spread.h) this is the part of one of them: x is its tokens of the batch, the rows
+/// and codes its latents; reconstructions, losses and what selects are of the whole, and all ranks
+/// make the same calls of the same functions.
 class Autoencoder : public torch::nn::Module {
  public:
   explicit Autoencoder(AutoencoderOptions options);
 
   std::int64_t d_in() const { return options_.d_in; }
-  std::int64_t d_sae() const { return spread_->own(); }         ///< F, of all or of this rank
+  std::int64_t d_sae() const { return spread_->own(); }        ///< F, of all or of this rank
   std::int64_t all_latents() const { return options_.d_sae; }  ///< F, of all ranks
   const Spread& spread() const { return *spread_; }
   const std::shared_ptr<AtmMask>& mask() const { return mask_; }
@@ -101,8 +101,9 @@ class Autoencoder : public torch::nn::Module {
   /// What losses depend on that are no mean over tokens, of the batch that the pass is a part of.
   BatchTotals totals_of(const Forward& pass) const;
 
-  /// Sums of one pass for `observe`, of these tokens. After backward, if a contribution is wanted: it reads the
-  /// gradient of `pass.kept_for_decoder`; `loss_scale` is what the losses were multiplied with.
+  /// Sums of one pass for `observe`, of these tokens. After backward, if a contribution is wanted:
+  /// it reads the gradient of `pass.kept_for_decoder`; `loss_scale` is what the losses were
+  /// multiplied with.
   BatchStatistics statistics(const Forward& pass, double loss_scale = 1) const;
 
   /// Updates every statistic, once per training step, from the sums of this rank.
@@ -145,7 +146,8 @@ class Autoencoder : public torch::nn::Module {
   /// LibTorch's operators; null for other parameters.
   std::shared_ptr<Bf16Copy> copy_of(const at::Tensor& parameter) const;
 
-  /// Whether a parameter or buffer has a row for each latent, and not values for all of them.
+  /// Whether a tensor of this name, of an autoencoder or of its training, has a row for each
+  /// latent, and not values for all of them.
   static bool is_by_latent(std::string_view name, const at::Tensor& tensor);
 
  protected:

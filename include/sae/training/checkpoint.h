@@ -4,6 +4,10 @@
 // optimizer.safetensors (both moments), state.json (step, input scale, the run's record) and,
 // written last, MANIFEST.json with size and SHA-256 of the others. The folder is written aside,
 // fsynced and renamed, so what has its name is complete.
+//
+// Over ranks each writes its own rows, sae-0001-of-0004.safetensors and optimizer-0001-of-0004...,
+// with the latents that they are of in the metadata; any number of ranks goes on from what any
+// other wrote. The folder must be one that all of them see; rank 0 makes and renames it.
 #pragma once
 
 #include <cstdint>
@@ -77,6 +81,9 @@ CheckpointState read_checkpoint_state(const std::filesystem::path& checkpoint);
 /// Brings the trainer to the state of `checkpoint` and returns the record that was saved with it.
 /// DataError if it belongs to another model.
 CheckpointRecord load_checkpoint(const std::filesystem::path& checkpoint, Trainer& trainer);
+
+/// Its parameters and statistics alone, into an autoencoder of the same options. DataError.
+void load_autoencoder(const std::filesystem::path& checkpoint, Autoencoder& sae);
 
 /// The step that a checkpoint's folder name states.
 std::int64_t checkpoint_step(const std::filesystem::path& checkpoint);

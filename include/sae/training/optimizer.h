@@ -57,6 +57,8 @@ class Adam {
 
   /// The state, for checkpoints: "W_enc.m", "W_enc.v", ..., "updates". Shares memory.
   std::vector<std::pair<std::string, at::Tensor>> state() const;
+  /// [n] i64, the latents that this rank updates, and whose moments it has.
+  at::Tensor latents() const;
 
  private:
   /// A parameter, or the rows of it that this rank updates.

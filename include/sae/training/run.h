@@ -8,6 +8,7 @@
 //     summary.json     final metrics, the tokens they rest on, wall time, versions; written last
 //
 // One process writes it at a time (folder_lock.h), always about the same data (fingerprint.h).
+// Where a run is trained over many, that is rank 0, and all must see the folder.
 #pragma once
 
 #include <chrono>
@@ -26,9 +27,11 @@
 #include "sae/config/config_node.h"
 #include "sae/cuda/device_kernels.h"
 #include "sae/data/data.h"
+#include "sae/distributed/group.h"
 #include "sae/evaluation/evaluation.h"
 #include "sae/metrics/metrics_log.h"
 #include "sae/training/checkpoint.h"
+#include "sae/training/distributed_options.h"
 #include "sae/training/input_statistics.h"
 #include "sae/training/trainer.h"
 
@@ -71,14 +74,16 @@ struct RunTrainOptions {
   void check(Findings& findings, const RunLength& run) const;
 };
 
-/// A configuration: {seed, device, threads, precision, model {}, data {}, train {}, eval {}}.
+/// A configuration: {seed, device, threads, precision, model {}, data {}, train {}, eval {},
+/// distributed {}}.
 struct RunOptions {
   RunBasics basics;
   ConfigNode model;  ///< checked; see make_autoencoder
   ConfigNode data;   ///< checked; see open_data
   RunTrainOptions train;
   EvalOptions eval;
-  std::vector<Notice> notices;  ///< what is probably not meant so
+  DistributedOptions distributed;  ///< no part of what a run is
+  std::vector<Notice> notices;     ///< what is probably not meant so
 };
 
 /// Reads all of it strictly, ConfigError for options that contradict each other or the data.
@@ -86,7 +91,7 @@ struct RunOptions {
 RunOptions read_run(const ConfigNode& document);
 /// The same of a run that has been made: what contradicts itself may have been let pass then.
 RunOptions read_recorded_run(const ConfigNode& document);
-/// Every option explicit.
+/// Every option explicit, but `distributed` only where it is not as by default.
 nlohmann::ordered_json resolve_run(const RunOptions& options);
 
 /// Throws what training these options on these data would fail for at any time: a width other than
@@ -108,8 +113,11 @@ class TrainingRun {
   /// ConfigError if the folder exists without `resume`, holds a run of another configuration or of
   /// more steps, or is written by another process; DataError if it was trained on other data.
   /// `lock` is that of the folder, if the caller holds it.
+  ///
+  /// Over the ranks of `mesh`, which all make the same calls, each steps on its tokens of a batch.
+  /// ConfigError if another rank has other options or data, or another kind of CPU.
   TrainingRun(RunOptions options, Data data, std::filesystem::path folder, bool resume,
-              FolderLock lock = {});
+              FolderLock lock = {}, Mesh mesh = {});
   ~TrainingRun();
 
   Trainer& trainer() { return *trainer_; }
@@ -123,8 +131,9 @@ class TrainingRun {
   /// Input map and b_dec, if they have not been found yet, from the beginning of the data.
   void calibrate();
 
-  /// One training step; logs, evaluates and saves a checkpoint where due.
-  StepReport step(const at::Tensor& x);
+  /// One training step; logs, evaluates and saves a checkpoint where due. `waited` seconds were
+  /// spent on getting x: over ranks their mean since the last report is logged as data_s.
+  StepReport step(const at::Tensor& x, double waited = 0);
 
   void save_checkpoint();
 
@@ -135,6 +144,8 @@ class TrainingRun {
   static bool is_complete(const std::filesystem::path& folder);
 
  private:
+  bool leads() const { return mesh_.world.rank() == 0; }
+  void agree(bool resume) const;
   void start();
   void go_on();
   void replan(std::int64_t planned_before);
@@ -143,11 +154,13 @@ class TrainingRun {
   void log(const StepReport& report);
   void write_summary(const Evaluation& evaluation) const;
   nlohmann::ordered_json resolved() const;
+  nlohmann::ordered_json provenance(const nlohmann::ordered_json& config) const;
 
   RunOptions options_;
   Data data_;
   std::filesystem::path folder_;
   FolderLock lock_;
+  Mesh mesh_;
   std::vector<Notice> notices_;
   std::vector<Replanned> replanned_;
   std::optional<InputStatistics> inputs_;  // of what it is calibrated on
@@ -157,6 +170,8 @@ class TrainingRun {
   std::chrono::steady_clock::time_point saved_at_;
   std::optional<UnsavedWork> unsaved_;  // since the first step after a checkpoint
   double wall_s_ = 0;                   // of the steps taken by this process
+  double waited_s_ = 0;                 // since the last report
+  std::int64_t waits_ = 0;
 };
 
 struct RunHooks {
@@ -174,7 +189,14 @@ struct RunOutcome {
 /// Trains to the end, or until it is told to stop. Interrupted before its first step it throws;
 /// after that it ends the step, saves and returns. With `resume`, a run that is finished stays as
 /// it is and its outcome is returned, unless more steps are asked for.
+///
+/// Over the ranks of `mesh` each reads its part of the batches. All stop, at the same step, when
+/// one is told to.
 RunOutcome train(const RunOptions& options, const std::filesystem::path& folder, bool resume,
-                 const RunHooks& hooks = {});
+                 const RunHooks& hooks = {}, const Mesh& mesh = {});
+
+/// The options for one rank: `device: auto` is the GPU of its number on its machine, where there
+/// are GPUs, and threads that are not given are its share of the cores.
+RunOptions on_rank(RunOptions options, const Membership& member);
 
 }  // namespace sae

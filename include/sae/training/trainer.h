@@ -100,7 +100,8 @@ struct StepReport {
   /// As minimised, so of mapped inputs: loss, loss.<name>, grad_norm. Of the batch in the
   /// activations' own units: l0, explained_variance, nmse, mse, cosine, l2_ratio; with a mask
   /// mask.theta, mask.importance_q05 ... _q95, mask.masked, mask.drift. Besides: dead, lr,
-  /// tokens_per_s.
+  /// tokens_per_s; over ranks comm_mb, which this one sent in a step, and comm_s, which it spent on
+  /// that, both as means since the last report.
   MetricValues values;
 };
 
@@ -150,10 +151,13 @@ class Trainer {
   /// Everything that a later step depends on, besides the autoencoder's own tensors and what
   /// `restore` takes: the moments of Adam and, if inputs are centred, "input_mean" [D].
   std::vector<std::pair<std::string, at::Tensor>> state() const;
+  /// [n] i64, the latents that it has rows of: all, or those that this rank updates.
+  at::Tensor latents_of_state() const { return adam_.latents(); }
   void restore(std::int64_t step, double input_scale);
 
  private:
   void share_calibration();
+  void log_traffic(double steps, MetricValues& values);
   MetricValues measure(const BatchPass& pass, const at::Tensor& importance_before) const;
   void check(const BatchPass& pass, const at::Tensor& x) const;
   bool finite() const;
@@ -170,6 +174,7 @@ class Trainer {
   at::Tensor input_mean_;   // [D]; undefined: inputs are not centred
   std::chrono::steady_clock::time_point logged_at_;
   std::int64_t logged_step_ = 0;
+  Traffic logged_traffic_;
 };
 
 }  // namespace sae
