@@ -52,10 +52,12 @@ class Queues {
     }
   }
 
-  std::size_t next_wave(const Cohort& cohort, const std::vector<Entrant*>& left, std::size_t queue) {
+  std::size_t next_wave(const Cohort& cohort, const std::vector<Entrant*>& left,
+                        std::size_t queue) {
     release_freed_memory(parse_device(plan_.queues[queue]));
     std::vector<RunMemory> runs;
-    for (const Entrant* one : left) runs.push_back(estimate_memory(one->plan->options, cohort.data));
+    for (const Entrant* one : left)
+      runs.push_back(estimate_memory(one->plan->options, cohort.data));
     return wave_size(runs, threads_of(queue),
                      budget_of(plan_, plan_.queues[queue]) - batch_memory(cohort));
   }

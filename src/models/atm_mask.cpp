@@ -260,8 +260,7 @@ at::Tensor AtmMask::sample_all(std::uint64_t seed, std::int64_t step) const {
 }
 
 std::int64_t AtmMask::floor() const {
-  return static_cast<std::int64_t>(
-      std::ceil(options_.min_keep * static_cast<double>(d_sae())));
+  return static_cast<std::int64_t>(std::ceil(options_.min_keep * static_cast<double>(d_sae())));
 }
 
 double AtmMask::nested_weight(Step step) const {

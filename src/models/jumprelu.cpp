@@ -153,8 +153,8 @@ Losses JumpRelu::penalties(const Forward& pass, Step step) const {
   at::Tensor missing =
       (threshold().index_select(0, which) - preactivations_of(pass.x, which)).relu();
   if (!unit_norm_decoder()) missing = missing * W_dec.index_select(0, which).norm(2, /*dim=*/1);
-  all.emplace_back("preact", spread().sum_latents(options_.preact_coefficient * missing.sum() /
-                                                  pass.x.size(0)));
+  all.emplace_back(
+      "preact", spread().sum_latents(options_.preact_coefficient * missing.sum() / pass.x.size(0)));
   return all;
 }
 

@@ -92,10 +92,10 @@ BatchTotals whole(const BatchTotals& own, const Spread& spread) {
   if (spread.splits_tokens()) {
     const Group& data = spread.mesh().data;
     const std::int64_t d_in = own.residual_mean.size(0);
-    const at::Tensor mine = at::cat({own.residual_mean.to(at::kDouble),
-                                     own.residual_sum.to(at::kDouble).view(1),
-                                     at::full({1}, static_cast<double>(own.tokens),
-                                              own.residual_mean.options().dtype(at::kDouble))});
+    const at::Tensor mine =
+        at::cat({own.residual_mean.to(at::kDouble), own.residual_sum.to(at::kDouble).view(1),
+                 at::full({1}, static_cast<double>(own.tokens),
+                          own.residual_mean.options().dtype(at::kDouble))});
     const at::Tensor gathered = data.gather(mine);  // [R_d, D + 2]
     all = {};
     for (int rank = 0; rank < data.size(); ++rank) {
@@ -142,8 +142,8 @@ Codes whole(const Codes& own, const Spread& spread) {
   const at::Tensor values = in_rows(codes.values().detach(), 0);
   const auto [ordered, order] = global.sort(/*stable=*/true, /*dim=*/1);
   const at::Tensor there = ordered >= 0;
-  at::Tensor offsets = at::cat({at::zeros({1}, there.options().dtype(at::kLong)),
-                                there.sum(1).cumsum(0)});
+  at::Tensor offsets =
+      at::cat({at::zeros({1}, there.options().dtype(at::kLong)), there.sum(1).cumsum(0)});
   return {Pattern::sparse(ordered.masked_select(there), std::move(offsets), spread.d_sae()),
           values.gather(1, order).masked_select(there)};
 }

@@ -56,8 +56,7 @@ at::Tensor Standard::resample(const at::Tensor& own_x, const at::Tensor& own_err
   const at::Tensor x = spread().all_tokens(own_x);
 
   // Inputs by inverse transform sampling of the squared errors.
-  const at::Tensor cumulative =
-      spread().all_tokens(own_errors).to(at::kCPU, at::kDouble).cumsum(0);
+  const at::Tensor cumulative = spread().all_tokens(own_errors).to(at::kCPU, at::kDouble).cumsum(0);
   const auto* total = cumulative.const_data_ptr<double>();
   const std::int64_t batch = cumulative.size(0);
   at::Tensor drawn = at::empty({count}, at::kLong);

@@ -15,10 +15,11 @@ namespace sae {
 struct BatchPass {
   Losses losses;  // of the whole batch, without a graph
   at::Tensor total;
-  BatchStatistics statistics;     // of the tokens of this rank
-  ReconstructionMetrics metrics;  // of the whole batch, in the activations' own units; empty unless asked for
-  at::Tensor mask;                // [F_r], undefined without a mask
-  at::Tensor errors;              // [B_d] squared, if latents are resampled at this step
+  BatchStatistics statistics;  // of the tokens of this rank
+  ReconstructionMetrics
+      metrics;        // of the whole batch, in the activations' own units; empty unless asked for
+  at::Tensor mask;    // [F_r], undefined without a mask
+  at::Tensor errors;  // [B_d] squared, if latents are resampled at this step
 };
 
 struct BatchPassOptions {
@@ -28,9 +29,9 @@ struct BatchPassOptions {
   InputMap input = {};     ///< what made x of the activations
 };
 
-/// Adds the gradient of the losses of x [B, D], over ranks of this one's tokens of it, to the parameters of `sae`, which does not change
-/// otherwise. Losses, gradients, statistics and metrics are the same for any number of parts, up to
-/// rounding.
+/// Adds the gradient of the losses of x [B, D], over ranks of this one's tokens of it, to the
+/// parameters of `sae`, which does not change otherwise. Losses, gradients, statistics and metrics
+/// are the same for any number of parts, up to rounding.
 BatchPass run_batch(const Autoencoder& sae, const at::Tensor& x, Step step,
                     const BatchPassOptions& options);
 

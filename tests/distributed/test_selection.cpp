@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "sae/distributed/rows.h"
 #include "distributed/selection.h"
+#include "sae/distributed/rows.h"
 #include "support/ranks_testing.h"
 #include "support/sae_testing.h"
 

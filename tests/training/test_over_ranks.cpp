@@ -38,8 +38,8 @@ Json small(const char* architecture, const Json& more) {
 }
 
 Json masked(const char* draw, const char* paths, const char* importance) {
-  return {{"draw", draw}, {"paths", paths},           {"importance", importance},
-          {"rate", 2},    {"warmup_steps", 3},        {"min_keep", 0.3},
+  return {{"draw", draw}, {"paths", paths},        {"importance", importance},
+          {"rate", 2},    {"warmup_steps", 3},     {"min_keep", 0.3},
           {"cycle", 6},   {"active_fraction", 0.5}};
 }
 
@@ -132,8 +132,8 @@ void expect_same(const Trained& one, const Trained& many) {
       const double other = many.reports[i].at(name);
       if (std::isnan(value) && std::isnan(other)) continue;
       const double allowed = name.starts_with("mask.") || name == "drift" ? 1e-5 : 1e-11;
-      EXPECT_NEAR(value, other, allowed * std::max(1.0, std::abs(value))) << name << " of report "
-                                                                          << i;
+      EXPECT_NEAR(value, other, allowed * std::max(1.0, std::abs(value)))
+          << name << " of report " << i;
     }
   }
 }

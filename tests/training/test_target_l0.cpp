@@ -62,7 +62,8 @@ TEST(TargetL0, IsHeldAgainstTheLatentsThatInferenceHas) {
       const double wanted = 100 * std::pow(l0 / kTarget - 1, 2);
       EXPECT_NEAR(pass.losses[1].second.item<double>(), wanted, 1e-6 * wanted)
           << model << " in " << parts;
-      EXPECT_NEAR(l0_at_inference(pass.statistics, sae->mask().get(), sae->spread()).item<double>(), l0, 1e-6 * l0)
+      EXPECT_NEAR(l0_at_inference(pass.statistics, sae->mask().get(), sae->spread()).item<double>(),
+                  l0, 1e-6 * l0)
           << model;
     }
   }

@@ -15,7 +15,7 @@ struct BatchStatistics {
   at::Tensor contribution;  // [F] sum of |g f|, g = B * dL_rec/df
   at::Tensor min_positive;  // [] smallest positive f of the step
 
-  at::Tensor l0() const;  ///< [] mean number of active latents per token
+  at::Tensor l0() const;                   ///< [] mean number of active latents per token
   void add(const BatchStatistics& other);  ///< joins other tokens of the same step
 };
 
