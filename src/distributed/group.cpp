@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "distributed/backend.h"
 #include "distributed/rendezvous.h"
 #include "sae/base/error.h"
 #include "sae/base/interrupt.h"
@@ -28,13 +29,18 @@ class GroupState {
         size(size),
         backend_(this->meeting->connect(this->store, rank, size)) {}
 
-  /// One collective call, of which this rank sends `bytes`.
+  /// A contiguous copy where it can be sent from, or the tensor itself if it is that.
+  at::Tensor sendable(const at::Tensor& x) const {
+    return (sends_from(x) ? x.detach() : x.detach().cpu()).contiguous();
+  }
+
+  /// One collective call with tensors like `x`, of which this rank sends `bytes`.
   template <class Call>
-  void send(std::int64_t bytes, Call&& call) {
+  void send(const at::Tensor& x, std::int64_t bytes, Call&& call) {
     if (!meeting->broken().empty()) throw DistributedError(meeting->broken());
     const auto began = std::chrono::steady_clock::now();
     try {
-      call(backend_)->wait();
+      call(backend_for(x))->wait();
     } catch (const std::exception& error) {
       meeting->blame(first_line(error));
       throw DistributedError(meeting->broken());
@@ -52,7 +58,16 @@ class GroupState {
   int splits = 0, agreements = 0;
 
  private:
+  static bool sends_from(const at::Tensor& x) { return x.is_cpu() || (x.is_cuda() && has_nccl()); }
+
+  c10d::Backend& backend_for(const at::Tensor& x) {
+    if (x.is_cpu()) return backend_;
+    if (!of_gpus_) of_gpus_ = &meeting->connect_gpus(store, rank, size);
+    return *of_gpus_;
+  }
+
   c10d::Backend& backend_;  // gone when something is broken
+  c10d::Backend* of_gpus_ = nullptr;
 };
 
 namespace {
@@ -61,20 +76,17 @@ std::int64_t bytes_of(const at::Tensor& x) {
   return x.numel() * static_cast<std::int64_t>(x.element_size());
 }
 
-/// A contiguous copy on the host, or the tensor itself if it is that.
-at::Tensor on_host(const at::Tensor& x) { return x.detach().cpu().contiguous(); }
-
 void put_back(at::Tensor& x, const at::Tensor& result) {
   if (!result.is_same(x) && result.data_ptr() != x.data_ptr()) x.detach().copy_(result);
 }
 
 void reduce(GroupState* state, at::Tensor& x, c10d::ReduceOp::RedOpType how) {
   if (state == nullptr) return;
-  std::vector<at::Tensor> all{on_host(x)};
+  std::vector<at::Tensor> all{state->sendable(x)};
   c10d::AllreduceOptions options;
   options.reduceOp = how;
   const std::int64_t others = state->size - 1;
-  state->send(2 * bytes_of(x) * others / state->size,
+  state->send(all.front(), 2 * bytes_of(x) * others / state->size,
               [&](c10d::Backend& backend) { return backend.allreduce(all, options); });
   put_back(x, all.front());
 }
@@ -135,12 +147,12 @@ void Group::min(at::Tensor& x) const { reduce(state_.get(), x, c10d::ReduceOp::M
 
 at::Tensor Group::gather(const at::Tensor& x) const {
   if (!state_) return x.unsqueeze(0);
-  at::Tensor own = on_host(x);
+  at::Tensor own = state_->sendable(x);
   std::vector<std::int64_t> shape = own.sizes().vec();
   shape.insert(shape.begin(), size());
   at::Tensor all = at::empty(shape, own.options());
   at::Tensor flat = all.view(-1), part = own.view(-1);
-  state_->send(bytes_of(own) * (size() - 1),
+  state_->send(own, bytes_of(own) * (size() - 1),
                [&](c10d::Backend& backend) { return backend._allgather_base(flat, part); });
   return all.to(x.device());
 }
@@ -152,27 +164,28 @@ at::Tensor Group::sum_of_parts(const at::Tensor& x) const {
                                 " ranks");
   }
   if (!state_) return x.squeeze(0);
-  at::Tensor all = on_host(x);
+  at::Tensor all = state_->sendable(x);
   at::Tensor own = at::empty(all.sizes().slice(1), all.options());
   at::Tensor flat = all.view(-1), part = own.view(-1);
-  state_->send(bytes_of(own) * (size() - 1),
+  state_->send(own, bytes_of(own) * (size() - 1),
                [&](c10d::Backend& backend) { return backend._reduce_scatter_base(part, flat); });
   return own.to(x.device());
 }
 
 void Group::broadcast(at::Tensor& x, int from) const {
   if (!state_) return;
-  std::vector<at::Tensor> all{on_host(x)};
+  std::vector<at::Tensor> all{state_->sendable(x)};
   c10d::BroadcastOptions options;
   options.rootRank = from;
-  state_->send(rank() == from ? bytes_of(x) * (size() - 1) : 0,
+  state_->send(all.front(), rank() == from ? bytes_of(x) * (size() - 1) : 0,
                [&](c10d::Backend& backend) { return backend.broadcast(all, options); });
   put_back(x, all.front());
 }
 
 void Group::meet() const {
   if (!state_) return;
-  state_->send(0, [](c10d::Backend& backend) { return backend.barrier(); });
+  state_->send(at::empty({0}), 0,
+               [](c10d::Backend& backend) { return backend.barrier(); });
 }
 
 void Group::agree(const Facts& facts) const {

@@ -24,6 +24,8 @@ class Rendezvous : public std::enable_shared_from_this<Rendezvous> {
   /// A connection of `size` ranks, which meet at `part` of the store; collective. It lasts until
   /// something fails.
   c10d::Backend& connect(const c10::intrusive_ptr<c10d::Store>& part, int rank, int size);
+  /// The same between their GPUs.
+  c10d::Backend& connect_gpus(const c10::intrusive_ptr<c10d::Store>& part, int rank, int size);
 
   /// For a rank that fails by itself: the others will say what it says. The first one counts. Hangs
   /// up.

@@ -15,6 +15,7 @@
 #include "data/device_batches.h"
 #include "data/shared_source.h"
 #include "distributed/agreement.h"
+#include "distributed/backend.h"
 #include "metrics/event_writer.h"
 #include "sae/base/device.h"
 #include "sae/base/error.h"
@@ -175,6 +176,10 @@ TrainingRun::TrainingRun(RunOptions options, Data data, fs::path folder, bool re
                                        static_cast<std::uint64_t>(options_.basics.seed),
                                        options_.basics.precision);
   notices_ = notices_about(options_, data_);
+  if (!mesh_.world.is_one() && !has_nccl() && trainer_->autoencoder()->W_enc.is_cuda()) {
+    note(Notice::Kind::kNote,
+         "this build has no NCCL (CMake's SAE_NCCL): what ranks send travels by their hosts");
+  }
   if (fresh) {
     start();
   } else {

@@ -1,3 +1,4 @@
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "distributed/backend.h"
 #include "sae/base/error.h"
 #include "sae/distributed/group.h"
 #include "support/rank_processes.h"
@@ -101,6 +103,21 @@ TEST(Group, RepeatedSumsAreTheSameBytesOnAllRanksAndEveryTime) {
   for (int repeat = 0; repeat < 3; ++repeat) expect_none(on_ranks(3, work));
   ASSERT_EQ(seen.size(), 9U);
   for (const at::Tensor& x : seen) EXPECT_TRUE(at::equal(x, seen.front()));
+}
+
+TEST(Group, SendsBetweenGpusWhereThereAreTwo) {
+  if (!has_nccl() || at::detail::getCUDAHooks().deviceCount() < 2) {
+    GTEST_SKIP() << "needs a build with NCCL and two GPUs";
+  }
+  expect_none(on_ranks(2, [](const Group& group) {
+    const at::Device device(at::kCUDA, static_cast<at::DeviceIndex>(group.rank()));
+    at::Tensor x = at::full({5}, group.rank() + 1.0, at::TensorOptions(device).dtype(at::kFloat));
+    const at::Tensor all = group.gather(x);
+    group.sum(x);
+    EXPECT_EQ(x.device(), device);
+    EXPECT_TRUE((x == 3).all().item<bool>());
+    EXPECT_TRUE((all[0] == 1).all().item<bool>() && (all[1] == 2).all().item<bool>());
+  }));
 }
 
 TEST(Group, CountsWhatARankSends) {
