@@ -34,6 +34,9 @@ A data set of the hub in place of files (needs the package datasets too):
 
         --dataset Salesforce/wikitext --dataset-config wikitext-103-raw-v1 --text-form wikitext
 
+With --stream in place of --out nothing is stored: a run that is trained on the activations meanwhile
+starts this command and reads what it passes on, in memory ({"data": {"kind": "stream", "command": ...}}).
+
 HF_HUB_OFFLINE=1 keeps the hub out of it when --model is a folder.
 """
 
@@ -48,6 +51,7 @@ from harvesting import HarvestError
 from harvesting import arguments as shared
 from harvesting import model as models
 from harvesting import store as stores
+from harvesting import stream as streams
 from harvesting import text as texts
 from harvesting.program import Progress, run_program, say
 from harvesting.vocabulary import vocabulary_of
@@ -67,7 +71,8 @@ def parse_arguments(argv):
         type=float,
         help="leave out rows whose norm is above this many times the median of the first batch's",
     )
-    what("--out", type=Path, required=True, help="folder to create; {layer} in it is the layer")
+    what("--out", type=Path, help="folder to create; {layer} in it is the layer")
+    what("--stream", action="store_true", help="pass them on to the run that has started this, instead")
 
     shared.add_text(parser)
     window = shared.add_windows(parser)
@@ -81,14 +86,28 @@ def parse_arguments(argv):
 
     how = parser.add_argument_group("how").add_argument
     models.add_how_options(how, "windows", dtype="bf16")
-    how("--shard-tokens", type=int, default=65536, help="rows a shard (%(default)s)")
+    how("--shard-tokens", type=int, help=f"rows a shard (65536; with --stream {streams.SHARD_TOKENS})")
 
     arguments = parser.parse_args(argv)
+    if arguments.stream:
+        check_stream(parser, arguments)
+    elif arguments.out is None:
+        parser.error("one of --out and --stream is needed")
+    if arguments.shard_tokens is None:
+        arguments.shard_tokens = streams.SHARD_TOKENS if arguments.stream else 65536
     shared.check(parser, arguments, ("context", "stride", "tokens", "batch", "shard_tokens", "threads"))
-    shared.check_layers(parser, arguments.layer, arguments.out)
+    shared.check_layers(parser, arguments.layer, arguments.out or Path("{layer}"))
     if arguments.max_norm_ratio is not None and not arguments.max_norm_ratio > 1:
         parser.error(f"--max-norm-ratio must be above 1, got {arguments.max_norm_ratio:g}")
     return arguments
+
+
+def check_stream(parser, arguments):
+    for name in ("out", "tokens", "max_norm_ratio"):
+        if getattr(arguments, name) is not None:
+            parser.error(f"--{name.replace('_', '-')} means nothing with --stream")
+    if len(arguments.layer) != 1:
+        parser.error(f"--stream passes on one --layer, got {len(arguments.layer)}")
 
 
 def describe_source(arguments, windows, harvester, dropped):
@@ -218,6 +237,25 @@ def harvest(arguments, layers, windows, dropped):
     progress.show(least(layers), 1, last=True)
 
 
+def stream(arguments):
+    """Runs the windows from the token on that the reader wants, until the text is over or nobody reads."""
+    writer = streams.StreamWriter(arguments.dtype, arguments.shard_tokens)
+    arguments.tokens = sys.maxsize  # a text need not be tokenised before its first window is run
+    _, windows, _, harvesters = prepare(arguments)
+    drop = [] if arguments.keep_special else sorted(set(windows.tokenizer.all_special_ids))
+    (harvester,) = harvesters.values()
+    for _, batch in windows.batches(arguments.batch):
+        ids = ids_of(batch)
+        rows = rows_of(ids, batch, drop)
+        skipped = writer.skip(len(rows))
+        if skipped == len(rows):
+            continue
+        models.check_layers([harvester], ids)
+        (values,) = models.read_layers([harvester], ids)
+        writer.append(values.flatten(0, 1).cpu()[rows][skipped:])
+    writer.finish()
+
+
 def least(layers):
     """Tokens of the store that holds fewest."""
     return min(layer.writer.tokens for layer in layers)
@@ -290,6 +328,9 @@ def large_rows(windows, layer):
 
 
 def run(arguments):
+    if arguments.stream:
+        stream(arguments)
+        return
     targets = {layer: shared.out_of(arguments.out, layer) for layer in arguments.layer}
     there = {layer: target for layer, target in targets.items() if target.exists()}
     if len(there) == len(targets):

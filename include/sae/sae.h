@@ -27,6 +27,7 @@
 #include "sae/data/fingerprint.h"
 #include "sae/data/labelled.h"
 #include "sae/data/store.h"
+#include "sae/data/stream.h"
 #include "sae/data/vocabulary.h"
 #include "sae/data/world.h"
 #include "sae/data/world_options.h"

@@ -133,6 +133,11 @@ class Expansion {
               "leave "
               "it out");
     }
+    if (seeded.has("data") && is_read_once(seeded.at("data"))) {
+      seeded.at("data").fail(
+          "is a stream, which one run reads once; a comparison shares its data: make a store of "
+          "it");
+    }
     plan_.runs.push_back({folder, place.label, place.point, read_run(seeded), 0});
     const PlannedRun& run = plan_.runs.back();
     for (const Notice& notice : run.options.notices) add_notice(plan_, notice);

@@ -9,6 +9,7 @@
 #include "config/fields_json.h"
 #include "data/store/manifest.h"
 #include "data/store/truth.h"
+#include "data/stream/stream.h"
 #include "sae/base/error.h"
 #include "sae/base/interrupt.h"
 #include "sae/base/sha256.h"
@@ -21,9 +22,25 @@ namespace {
 using Json = nlohmann::ordered_json;
 using SyntheticFields = Joined<StreamOptions, WorldOptions>;
 using StoreFields = Joined<StreamOptions, StoreOptions>;
+using StreamFields = Joined<StreamOptions, StreamDataOptions>;
 
-enum class DataKind { kSynthetic, kStore };
-constexpr auto names_of(DataKind) { return std::array{"synthetic", "store"}; }
+enum class DataKind { kSynthetic, kStore, kStream };
+constexpr auto names_of(DataKind) { return std::array{"synthetic", "store", "stream"}; }
+
+/// Calls `visit(fields)` with what the group has besides its kind, read as that kind's options.
+template <class Visit>
+auto with_fields(const ConfigNode& data, Visit&& visit) {
+  const ConfigNode rest = data.without({"kind"});
+  switch (choice_at<DataKind>(data, "kind")) {
+    case DataKind::kSynthetic:
+      return visit(read_fields<SyntheticFields>(rest));
+    case DataKind::kStore:
+      return visit(read_fields<StoreFields>(rest));
+    case DataKind::kStream:
+      break;
+  }
+  return visit(read_fields<StreamFields>(rest));
+}
 
 std::uint64_t stream_seed(const StreamOptions& options, std::uint64_t run_seed) {
   return options.stream_seed ? static_cast<std::uint64_t>(*options.stream_seed) : run_seed;
@@ -65,6 +82,19 @@ Data open_world(const SyntheticFields& fields, std::uint64_t run_seed) {
   const DataIdentity identity = identity_of(world->options());
   data.fingerprint = DataFingerprint{identity, identity};
   return data;
+}
+
+DataFingerprint fingerprint_of_fields(const SyntheticFields& fields) {
+  const DataIdentity identity = identity_of(resolve(fields.get<WorldOptions>()));
+  return {identity, identity};
+}
+
+/// By the command: what it makes is known once it has been made.
+DataFingerprint fingerprint_of_fields(const StreamFields& fields) {
+  const std::string& command = fields.get<StreamDataOptions>().command;
+  const DataIdentity identity{"the stream of '" + command + "'", "what the command makes",
+                              "command-sha256:" + sha256_hex(command)};
+  return {identity, identity};
 }
 
 /// A store's rows for training and those for evaluation, which may be of another store.
@@ -140,6 +170,33 @@ Data open_store(const StoreFields& fields, std::uint64_t run_seed) {
   return data;
 }
 
+DataFingerprint fingerprint_of_fields(const StoreFields& fields) {
+  return OpenedStores(fields.get<StoreOptions>(), /*verify=*/false).fingerprint();
+}
+
+Data open_stream(const StreamFields& fields, std::uint64_t run_seed) {
+  const auto stream = std::make_shared<ActivationStream>(fields.get<StreamDataOptions>());
+  const std::uint64_t seed = stream_seed(fields.get<StreamOptions>(), run_seed);
+  Data data;
+  data.d_in = stream->d_in();
+  data.train = [stream, seed] { return std::make_unique<WindowSource>(stream, seed); };
+  data.held_out = [stream] { return std::make_unique<HeldOutSource>(stream); };
+  data.held_out_tokens = stream->held_out().size(0);
+  data.source = std::make_shared<Json>(
+      Json{{"kind", "stream"}, {"command", fields.get<StreamDataOptions>().command}});
+  data.fingerprint = fingerprint_of_fields(fields);
+  data.finite_held_out = std::make_shared<std::atomic<std::int64_t>>(stream->held_out().size(0));
+  return data;
+}
+
+Data open_fields(const SyntheticFields& fields, std::uint64_t seed) {
+  return open_world(fields, seed);
+}
+Data open_fields(const StoreFields& fields, std::uint64_t seed) { return open_store(fields, seed); }
+Data open_fields(const StreamFields& fields, std::uint64_t seed) {
+  return open_stream(fields, seed);
+}
+
 /// From the manifest alone, where there is one.
 DataSize size_of_store(const std::filesystem::path& path) {
   if (!std::filesystem::is_directory(path)) {
@@ -155,24 +212,21 @@ DataSize size_of_store(const std::filesystem::path& path) {
 }  // namespace
 
 Json resolve_data(const ConfigNode& data) {
-  const auto kind = choice_at<DataKind>(data, "kind");
-  const ConfigNode rest = data.without({"kind"});
-  Json resolved{{"kind", name_of(kind)}};
-  resolved.update(kind == DataKind::kSynthetic ? write_fields(read_fields<SyntheticFields>(rest))
-                                               : write_fields(read_fields<StoreFields>(rest)));
+  Json resolved{{"kind", name_of(choice_at<DataKind>(data, "kind"))}};
+  resolved.update(with_fields(data, [](const auto& fields) { return write_fields(fields); }));
   return resolved;
 }
 
 Findings check_data(const ConfigNode& data) {
   const ConfigNode rest = data.without({"kind"});
-  return choice_at<DataKind>(data, "kind") == DataKind::kSynthetic
-             ? findings_of(read_fields<SyntheticFields>(rest), rest)
-             : findings_of(read_fields<StoreFields>(rest), rest);
+  return with_fields(data, [&](const auto& fields) { return findings_of(fields, rest); });
 }
 
 std::optional<DataSize> data_size(const ConfigNode& data) try {
   const ConfigNode rest = data.without({"kind"});
-  if (choice_at<DataKind>(data, "kind") == DataKind::kSynthetic) {
+  const auto kind = choice_at<DataKind>(data, "kind");
+  if (kind == DataKind::kStream) return {};
+  if (kind == DataKind::kSynthetic) {
     const auto fields = read_fields<SyntheticFields>(rest);
     return DataSize{*resolve(fields.get<WorldOptions>()).d_in, {}};
   }
@@ -187,29 +241,23 @@ std::optional<DataSize> data_size(const ConfigNode& data) try {
   return {};
 }
 
+bool is_read_once(const ConfigNode& data) {
+  return choice_at<DataKind>(data, "kind") == DataKind::kStream;
+}
+
 bool knows_truth(const ConfigNode& data) {
-  if (choice_at<DataKind>(data, "kind") == DataKind::kSynthetic) return true;
+  const auto kind = choice_at<DataKind>(data, "kind");
+  if (kind != DataKind::kStore) return kind == DataKind::kSynthetic;
   const auto options = read_fields<StoreFields>(data.without({"kind"})).get<StoreOptions>();
   return has_stored_truth(options.held_out_path.value_or(options.path));
 }
 
 Data open_data(const ConfigNode& data, std::uint64_t seed) {
-  const ConfigNode rest = data.without({"kind"});
-  if (choice_at<DataKind>(data, "kind") == DataKind::kSynthetic) {
-    return open_world(read_fields<SyntheticFields>(rest), seed);
-  }
-  return open_store(read_fields<StoreFields>(rest), seed);
+  return with_fields(data, [&](const auto& fields) { return open_fields(fields, seed); });
 }
 
 DataFingerprint fingerprint_of(const ConfigNode& data) {
-  const ConfigNode rest = data.without({"kind"});
-  if (choice_at<DataKind>(data, "kind") == DataKind::kSynthetic) {
-    const DataIdentity identity =
-        identity_of(resolve(read_fields<SyntheticFields>(rest).get<WorldOptions>()));
-    return {identity, identity};
-  }
-  return OpenedStores(read_fields<StoreFields>(rest).get<StoreOptions>(), /*verify=*/false)
-      .fingerprint();
+  return with_fields(data, [](const auto& fields) { return fingerprint_of_fields(fields); });
 }
 
 void require_finite_held_out(const Data& data, std::int64_t tokens, std::int64_t batch) {
@@ -234,7 +282,8 @@ void require_finite_held_out(const Data& data, std::int64_t tokens, std::int64_t
 
 std::vector<std::pair<std::string, std::vector<FieldDoc>>> data_kinds() {
   return {{name_of(DataKind::kSynthetic), describe_fields<SyntheticFields>()},
-          {name_of(DataKind::kStore), describe_fields<StoreFields>()}};
+          {name_of(DataKind::kStore), describe_fields<StoreFields>()},
+          {name_of(DataKind::kStream), describe_fields<StreamFields>()}};
 }
 
 }  // namespace sae

@@ -20,9 +20,9 @@ void AuxKOptions::check(Findings& findings, std::int64_t d_sae) const {
 
 Losses aux_k_loss(const Autoencoder& sae, const Forward& pass, const AuxKOptions& options) {
   if (options.aux_coefficient == 0 || !sae.may_be_dead()) return {};
-  const std::int64_t dead = sae.count_dead();
-  if (dead == 0) return {};
   const at::Tensor which = at::nonzero(sae.dead()).squeeze(1);
+  const std::int64_t dead = sae.spread().count_latents(which.size(0));
+  if (dead == 0) return {};
   const std::int64_t wanted = options.aux_k.value_or(std::max<std::int64_t>(1, sae.d_in() / 2));
 
   const at::Tensor residual = (pass.x - pass.x_hat).detach();

@@ -148,8 +148,8 @@ Losses JumpRelu::penalties(const Forward& pass, Step step) const {
   }
   Losses all{{"sparsity", lambda * sparsity}};
   if (options_.preact_coefficient == 0 || !may_be_dead()) return all;
-  if (count_dead() == 0) return all;
   const at::Tensor which = at::nonzero(dead()).squeeze(1);
+  if (spread().count_latents(which.size(0)) == 0) return all;
   at::Tensor missing =
       (threshold().index_select(0, which) - preactivations_of(pass.x, which)).relu();
   if (!unit_norm_decoder()) missing = missing * W_dec.index_select(0, which).norm(2, /*dim=*/1);

@@ -203,6 +203,10 @@ void TrainingRun::note(Notice::Kind kind, const std::string& text) {
 
 void TrainingRun::agree(bool resume) const {
   if (mesh_.world.is_one()) return;
+  if (is_read_once(options_.data)) {
+    throw ConfigError("data.kind: got stream with " + std::to_string(mesh_.world.size()) +
+                      " ranks, each of which would make its own; expected one process, or a store");
+  }
   Facts facts = facts_of(without_paths(run_identity(resolved())));
   if (data_.fingerprint) {
     facts.emplace_back("data", data_.fingerprint->train.digest);
@@ -437,7 +441,13 @@ RunOutcome train(const RunOptions& options, const fs::path& folder, bool resume,
                         batch, (run.trainer().total_steps() - run.trainer().steps_done()) * batch);
   while (!run.finished()) {
     const auto asked = Clock::now();
-    const at::Tensor x = batches.next();
+    at::Tensor x;
+    try {
+      x = batches.next();
+    } catch (const Interrupted&) {  // a stream that is waited for
+      if (run.trainer().steps_done() == 0) throw;
+      return stopped(run);
+    }
     const StepReport report =
         run.step(x, std::chrono::duration<double>(Clock::now() - asked).count());
     if (hooks.on_step) hooks.on_step(report, run.trainer().total_steps());

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 import sys
 import unittest
 from unittest import mock
@@ -370,6 +371,38 @@ class Harvest(ScriptTest):
         self.assertEqual(self.read(out)[0]["tokens"], 46)
 
     # --- mistakes ------------------------------------------------------------------------------
+
+    def stream(self, model, start, *extra, reader=None):
+        """What is passed on to a run that begins with the token `start`."""
+        folder = self.folder / f"stream-{len(list(self.folder.iterdir()))}"
+        folder.mkdir()
+        asks = {"FOLDER": folder, "START": start, "AHEAD": 1000, "READER": reader or os.getpid()}
+        with mock.patch.dict(os.environ, {f"SAE_STREAM_{name}": str(value) for name, value in asks.items()}):
+            status, self.output = self.run_script(
+                "--model", model, "--text", self.text, "--context", 8, "--batch", 3, "--dtype", "f32",
+                "--layer", 1, "--stream", "--shard-tokens", 5, *extra)  # fmt: skip
+        shards = [load_file(path)["activations"] for path in sorted(folder.glob("shard-*.safetensors"))]
+        self.assertEqual((folder / "end").exists(), status == 0)
+        return status, shards
+
+    def test_passes_on_to_a_run_what_it_would_have_stored_from_any_token_on(self):
+        model = self.model("gpt2")[0]
+        stored = self.harvest(model, "--layer", 1)[1]["activations"]
+        for start in (0, 1, 17, len(stored) - 1):
+            status, shards = self.stream(model, start)
+            self.assertEqual(status, 0, self.output)
+            self.assertTrue(all(len(shard) == 5 for shard in shards[:-1]))
+            self.assertTrue(torch.equal(torch.cat(shards), stored[start:]), start)
+
+    def test_passes_on_to_nobody_else(self):
+        model, gone = self.model("gpt2")[0], subprocess.Popen(["true"])
+        gone.wait()
+        status, shards = self.stream(model, 0, reader=gone.pid)
+        self.assertEqual((status, shards), (3, []))
+        self.assertIn(f"process {gone.pid}, is gone", self.output)
+        status, output = self.run_script("--model", model, "--text", self.text, "--layer", 1, "--stream")
+        self.assertEqual(status, 3)
+        self.assertIn("'SAE_STREAM_FOLDER' in the environment", output)
 
     def test_says_in_one_line_what_is_wrong_and_leaves_nothing(self):
         path, _ = self.model("bert")

@@ -61,7 +61,7 @@ struct Data {
   }
 };
 
-/// The data group of a configuration: {"kind": "synthetic" | "store", ...}.
+/// The data group of a configuration: {"kind": "synthetic" | "store" | "stream", ...}.
 nlohmann::ordered_json resolve_data(const ConfigNode& data);
 
 /// What of it contradicts itself.
@@ -74,6 +74,9 @@ struct DataSize {
 };
 /// None for a store that is not there or cannot be read, of which opening it says more.
 std::optional<DataSize> data_size(const ConfigNode& data);
+
+/// Whether it can only be read once, by one reader: a stream.
+bool is_read_once(const ConfigNode& data);
 
 /// Whether the features behind its held-out activations are known, as far as its configuration and
 /// the names of a store's files tell; see Data::world.
