@@ -41,6 +41,10 @@ fs::path run_of(const fs::path& checkpoint) {
 void add_source(Json& config, const Json& training, Notes& notes) {
   try {
     Json group = training.at("data");
+    if (group.at("kind") == "stream") {  // opened it would be made
+      config["source"] = {{"kind", "stream"}, {"command", group.at("command")}};
+      return;
+    }
     if (group.at("kind") == "store") group["verify"] = false;  // nothing of it is used
     const Data data = open_data(config_from_json(group, "data"), /*seed=*/0);
     config["source"] = *data.source;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sae/training/trainer.h"
@@ -138,13 +139,74 @@ void expect_same(const Trained& one, const Trained& many) {
   }
 }
 
+/// A model whose pre-activations of batches of -1, 0 and 1 are whole numbers, most of them equal to
+/// others; without any that is positive if `none`.
+std::shared_ptr<Autoencoder> coarse(const Mesh& mesh, const Json& model, bool none) {
+  const auto sae = make_autoencoder(config_from_json(model, "test"), mesh);
+  to_double(*sae);
+  const at::NoGradGuard no_grad;
+  const at::Tensor all = normal({kLatents, kInputs}, 50).sign();
+  sae->W_enc.copy_(sae->spread().own_latents(all));
+  sae->W_dec.copy_(sae->spread().own_latents(normal({kLatents, kInputs}, 51)));
+  sae->b_enc.fill_(none ? -100 : 0);
+  // The first latents, all of the first rank's among three, never fire.
+  const at::Tensor silent = at::arange(kLatents) < 5;
+  sae->b_enc.masked_fill_(sae->spread().own_latents(silent), -100);
+  return sae;
+}
+
+/// How often each latent fires in a batch, and x_hat of all tokens.
+std::pair<at::Tensor, at::Tensor> fired_and_x_hat(const Mesh& mesh, const Json& model, bool none) {
+  const auto sae = coarse(mesh, model, none);
+  const at::Tensor all = normal({kBatch, kInputs}, 52).sign();
+  const Rows own = rows_of(kBatch, mesh.data.rank(), mesh.data.size());
+  const at::Tensor x = all.slice(0, own.begin, own.end);
+  std::vector<BatchPart> plan = sae->plan({x}, {3, 5});
+  const Forward pass = sae->forward(x, {3, 5}, plan[0]);
+  at::Tensor fired = sae->statistics(pass).fired.to(at::kDouble);
+  sae->spread().sum_tokens({&fired});
+  return {sae->spread().all_latents(fired), sae->spread().all_tokens(pass.x_hat)};
+}
+
 class OverRanks : public testing::TestWithParam<Layout> {};
+
+TEST_P(OverRanks, TheSameEntriesAreKeptWhereManyAreEqualOrNoneIsPositive) {
+  const Layout layout = GetParam();
+  const std::vector<Json> all{small("topk", {{"k", 3}}),
+                              small("topk", {{"k", 9}}),
+                              small("batch_topk", {{"k", 2.5}}),
+                              small("standard", Json::object()),
+                              small("matryoshka", {{"k", 2}, {"widths", {4, kLatents}}}),
+                              small("jumprelu", {{"threshold_init", 1}})};
+  std::mutex mutex;
+  expect_none(on_ranks(static_cast<int>(layout.latents * layout.data), [&](const Group& world) {
+    const Mesh mesh = mesh_of(world, layout.latents, layout.data);
+    for (const Json& model : all) {
+      for (const bool none : {false, true}) {
+        const auto [fired, x_hat] = fired_and_x_hat({}, model, none);
+        const auto [together, x_hat_together] = fired_and_x_hat(mesh, model, none);
+        const std::lock_guard lock(mutex);
+        SCOPED_TRACE(model.dump());
+        EXPECT_TRUE(at::equal(fired, together)) << fired << together;
+        EXPECT_LE((x_hat - x_hat_together).abs().max().item<double>(), 1e-12);
+        EXPECT_EQ(fired.sum().item<double>() > 0, !none);
+      }
+    }
+  }));
+}
 
 TEST_P(OverRanks, EveryArchitectureTrainsAsInOneProcess) {
   const Layout layout = GetParam();
   for (const std::int64_t accumulate : {1, 2}) {
     std::vector<Trained> alone;
     for (const Json& model : models()) alone.push_back(train_on({}, model, accumulate));
+    const auto reports = [&](const char* name) {
+      return std::any_of(alone.begin(), alone.end(), [&](const Trained& one) {
+        return std::any_of(one.reports.begin(), one.reports.end(),
+                           [&](const MetricValues& values) { return values.contains(name); });
+      });
+    };
+    EXPECT_TRUE(reports("loss.aux_k") && reports("loss.preact")) << "nothing is dead in any";
     std::mutex mutex;
     expect_none(on_ranks(static_cast<int>(layout.latents * layout.data), [&](const Group& world) {
       const Mesh mesh = mesh_of(world, layout.latents, layout.data);

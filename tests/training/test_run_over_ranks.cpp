@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "sae/base/error.h"
+#include "sae/data/store.h"
 #include "sae/models/sae_folder.h"
 #include "sae/training/open.h"
 #include "support/ranks_testing.h"
@@ -158,6 +160,50 @@ TEST_F(RunOverRanks, RanksOfUnlikeOptionsAreToldWhichAndNothingIsWritten) {
             "config: train.lr: rank 0 has 0.005, rank 1 has 0.001; expected the same on all ranks");
   EXPECT_TRUE(errors[0].starts_with("others: rank 1: train.lr")) << errors[0];
   EXPECT_FALSE(fs::exists(path("run")));
+}
+
+TEST_F(RunOverRanks, ARankThatReadsANaNSaysWhereAndTheOthersThatItDid) {
+  StoreWriter writer(path("acts"), 4, at::kFloat, {{"model", "test"}});
+  writer.append(at::rand({400, 4}));
+  writer.finish();
+  // Behind the writer's back, which refuses it: a value in the middle.
+  std::fstream file(path("acts") / "shard-00000.safetensors",
+                    std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(-200 * 16, std::ios::end);
+  const float bad = NAN;
+  file.write(reinterpret_cast<const char*>(&bad), sizeof(bad));
+  file.close();
+  Json config = tiny_config(stateful_models()[1].second);
+  config["data"] = {{"kind", "store"}, {"path", path("acts").string()}, {"verify", false}};
+  config["train"]["calibration_tokens"] = 1;
+  config["eval"] = {{"tokens", 1}, {"batch", 1}};
+  const std::vector<std::string> errors = on_ranks(3, [&](const Group& world) {
+    train(tiny_run(config), path("run"), false, {}, mesh_of(world, 3, 1));
+  });
+  int culprit = -1;
+  for (int rank = 0; rank < 3; ++rank) {
+    if (errors[static_cast<std::size_t>(rank)].find("row 200 has a NaN") == std::string::npos)
+      continue;
+    if (!errors[static_cast<std::size_t>(rank)].starts_with("others")) culprit = rank;
+  }
+  ASSERT_GE(culprit, 0) << errors[0] << errors[1] << errors[2];
+  for (int rank = 0; rank < 3; ++rank) {
+    const std::string& error = errors[static_cast<std::size_t>(rank)];
+    EXPECT_EQ(error.find("others: rank " + std::to_string(culprit)) == 0, rank != culprit) << error;
+  }
+}
+
+TEST_F(RunOverRanks, RanksOfUnlikeDataAreToldSo) {
+  const std::vector<std::string> errors = on_ranks(2, [&](const Group& world) {
+    const std::string name = "acts" + std::to_string(world.rank());
+    StoreWriter writer(path(name), 4, at::kFloat, {{"model", "test"}});
+    writer.append(at::full({400, 4}, world.rank() + 1.0) + at::arange(400).unsqueeze(1));
+    writer.finish();
+    Json config = tiny_config(stateful_models()[1].second);
+    config["data"] = {{"kind", "store"}, {"path", path(name).string()}};
+    train(tiny_run(config), path("run"), false, {}, mesh_of(world, 2, 1));
+  });
+  EXPECT_TRUE(errors[1].starts_with("config: data: rank 0 has sha256:")) << errors[1];
 }
 
 TEST_F(RunOverRanks, WhatRanksCannotShareIsRefusedBeforeTheFirstStep) {
