@@ -52,7 +52,7 @@ TEST(WaveSize, IsOneWhereNothingFits) {
   EXPECT_EQ(wave_size({{INT64_MAX / 2, INT64_MAX / 2}, {INT64_MAX / 2, 1}}, 2, 100), 1U);
 }
 
-/// Four runs of two architectures and two seeds in two groups; chunks are of 64 steps.
+/// Four runs of two architectures and two seeds in two cohorts; chunks are of 64 steps.
 Json four_runs(std::int64_t steps = 30) {
   Json base = tiny_config(Json{{"d_sae", 16}, {"architecture", "topk"}, {"k", 2}}, steps);
   base["train"]["checkpoint_every"] = 0;
@@ -65,8 +65,8 @@ Json four_runs(std::int64_t steps = 30) {
           {"members", Json::array({plain, batch})}};
 }
 
-/// The same in one group.
-Json one_group(std::int64_t steps = 30) {
+/// The same in one cohort.
+Json one_cohort(std::int64_t steps = 30) {
   Json comparison = four_runs(steps);
   comparison["base"]["data"]["stream_seed"] = 1;
   return comparison;
@@ -127,18 +127,18 @@ class Waves : public ::testing::Test {
   TemporaryFolder folder_;
 };
 
-/// What so many of the first runs of the only group take together on two threads.
+/// What so many of the first runs of the only cohort take together on two threads.
 std::int64_t memory_for(std::size_t count, const Json& comparison) {
   const ComparisonPlan plan = plan_of(comparison);
   std::vector<Entrant> entrants;
   for (const PlannedRun& run : plan.runs) entrants.push_back(make_entrant(run, "nowhere"));
   ComparisonData data;
-  const std::vector<Group> groups = make_groups(entrants, data);
-  EXPECT_EQ(groups.size(), 1U);
-  std::int64_t bytes = batch_memory(groups.front());
+  const std::vector<Cohort> cohorts = make_cohorts(entrants, data);
+  EXPECT_EQ(cohorts.size(), 1U);
+  std::int64_t bytes = batch_memory(cohorts.front());
   std::vector<std::int64_t> working;
   for (std::size_t i = 0; i < count; ++i) {
-    const RunMemory one = estimate_memory(plan.runs[i].options, groups.front().data);
+    const RunMemory one = estimate_memory(plan.runs[i].options, cohorts.front().data);
     bytes += one.held;
     working.push_back(one.working);
   }
@@ -148,7 +148,7 @@ std::int64_t memory_for(std::size_t count, const Json& comparison) {
 }
 
 TEST_F(Waves, GiveTheSameBytesWhateverTheMemory) {
-  const Json all = one_group(100);
+  const Json all = one_cohort(100);
   EXPECT_EQ(first_wave("all", all), 4U);
   for (const std::size_t size : {1, 2, 3}) {
     const std::string bytes = std::to_string(memory_for(size, all)) + "B";
@@ -165,7 +165,7 @@ TEST_F(Waves, OfSeveralGroupsGiveTheSameBytes) {
 }
 
 TEST_F(Waves, StoppedInTheSecondAndContinuedWithOtherMemoryEqualUninterrupted) {
-  const Json all = one_group(150);
+  const Json all = one_cohort(150);
   run("all", all);
   std::int64_t done = 0;
   std::int64_t before = 0;
@@ -208,16 +208,16 @@ TEST_F(Waves, DrawEachBatchOnce) {
     std::unique_ptr<ActivationSource> source_;
     std::multiset<std::int64_t>& drawn_;
   };
-  const ComparisonPlan plan = plan_of(one_group(100));
+  const ComparisonPlan plan = plan_of(one_cohort(100));
   std::vector<Entrant> entrants;
   for (const PlannedRun& one : plan.runs) entrants.push_back(make_entrant(one, path(one.name)));
   ComparisonData data;
-  std::vector<Group> groups = make_groups(entrants, data);
+  std::vector<Cohort> cohorts = make_cohorts(entrants, data);
   std::multiset<std::int64_t> drawn;
-  groups.front().data.train = [&drawn, train = groups.front().data.train] {
+  cohorts.front().data.train = [&drawn, train = cohorts.front().data.train] {
     return std::make_unique<Counting>(train(), drawn);
   };
-  train_wave(groups.front(), groups.front().entrants, 2, [] { return true; });
+  train_wave(cohorts.front(), cohorts.front().entrants, 2, [] { return true; });
   for (std::int64_t step = 0; step < 100; ++step) EXPECT_EQ(drawn.count(step * 32), 1U) << step;
 }
 
@@ -237,7 +237,7 @@ TEST_F(Waves, DevicesShareTheRunsAndGiveTheSameBytes) {
 }
 
 TEST_F(Waves, DevicesAreStoppedTogetherAndGoOn) {
-  const Json all = one_group(200);
+  const Json all = one_cohort(200);
   const Json two = with(with(all, "devices", {"cpu", "cpu", "cpu"}), "memory", "1B");
   run("all", all);
   std::atomic<int> chunks = 0;
@@ -258,7 +258,7 @@ TEST_F(Waves, WithoutAListOfDevicesEachRunKeepsItsOwn) {
 }
 
 TEST_F(Waves, AFailureOfOneRunLeavesTheOthersSaved) {
-  Json comparison = one_group(200);
+  Json comparison = one_cohort(200);
   const fs::path runs = path("c") / "runs";
   bool broken = false;
   comparison["members"][0]["config"] = {{"train", {{"checkpoint_every", 70}}}};
@@ -281,7 +281,7 @@ TEST_F(Waves, AFailureOfOneRunLeavesTheOthersSaved) {
 }
 
 TEST_F(Waves, AFailureOnOneDeviceStopsTheOthersAtTheirNextChunk) {
-  Json comparison = with(one_group(1000), "devices", {"cpu", "cpu"});
+  Json comparison = with(one_cohort(1000), "devices", {"cpu", "cpu"});
   const fs::path runs = path("c") / "runs";
   const CompareHooks break_one = {.on_progress = [&](auto, auto, auto) {
     const fs::path place = runs / "plain-seed5" / "checkpoints";
@@ -295,7 +295,7 @@ TEST_F(Waves, AFailureOnOneDeviceStopsTheOthersAtTheirNextChunk) {
 }
 
 TEST_F(Waves, ADivergingRunStopsNoOtherInItsWaveOrLater) {
-  Json comparison = one_group(60);
+  Json comparison = one_cohort(60);
   comparison["members"][0]["config"] = {{"train", {{"lr", 1e4}, {"lr_warmup_steps", 0}}}};
   comparison["memory"] = "1B";
   std::int64_t done = 0, finished = 0;
@@ -319,18 +319,18 @@ TEST_F(Waves, SayBeforehandThatARunExceedsTheMemoryGiven) {
   const CompareHooks hooks = {.on_notice = [&](const Notice& notice) {
     if (notice.text.starts_with("memory")) warnings.push_back(notice.text);
   }};
-  EXPECT_TRUE(run("enough", one_group(2), hooks));
+  EXPECT_TRUE(run("enough", one_cohort(2), hooks));
   EXPECT_TRUE(warnings.empty());
-  EXPECT_TRUE(run("little", with(one_group(2), "memory", "50kB"), hooks));
+  EXPECT_TRUE(run("little", with(one_cohort(2), "memory", "50kB"), hooks));
   ASSERT_EQ(warnings.size(), 1U) << "not one for each run";
   EXPECT_EQ(warnings[0].find("memory: 4 runs need more than the 50.0 kB that may be taken ("), 0U)
       << warnings[0];
-  EXPECT_TRUE(run("little", with(one_group(2), "memory", "50kB"), hooks));
+  EXPECT_TRUE(run("little", with(one_cohort(2), "memory", "50kB"), hooks));
   EXPECT_EQ(warnings.size(), 1U) << "there is nothing left to train";
 }
 
 TEST_F(Waves, RefuseARunThatTheMachineCannotHoldBeforeAnythingIsTrained) {
-  Json comparison = one_group(2);
+  Json comparison = one_cohort(2);
   comparison["members"].push_back(
       {{"name", "huge"}, {"config", {{"model", {{"d_sae", 10'000'000'000}}}}}});
   const std::string message = complaint(comparison);
