@@ -35,9 +35,8 @@ std::string ranges_text(const at::Tensor& ids) {
 }
 
 /// And back; nothing for any other text.
-std::optional<at::Tensor> ids_of(std::string_view text) {
-  std::vector<at::Tensor> ids;
-  std::int64_t before = -1;
+std::optional<std::vector<Rows>> ranges_in(std::string_view text) {
+  std::vector<Rows> ranges;
   const char* at = text.data();
   const char* const end = at + text.size();
   while (at != end) {
@@ -45,16 +44,16 @@ std::optional<at::Tensor> ids_of(std::string_view text) {
     auto read = std::from_chars(at, end, first);
     if (read.ec != std::errc() || read.ptr == end || *read.ptr != '-') return std::nullopt;
     read = std::from_chars(read.ptr + 1, end, last);
+    const std::int64_t before = ranges.empty() ? 0 : ranges.back().end;
     constexpr std::int64_t kMost = std::int64_t{1} << 40;
-    if (read.ec != std::errc() || first <= before || last < first || last > kMost) {
+    if (read.ec != std::errc() || first < before || last < first || last > kMost) {
       return std::nullopt;
     }
     if (read.ptr != end && (*read.ptr != ',' || read.ptr + 1 == end)) return std::nullopt;
-    ids.push_back(at::arange(first, last + 1, at::kLong));
-    before = last;
+    ranges.push_back({first, last + 1});
     at = read.ptr == end ? end : read.ptr + 1;
   }
-  return ids.empty() ? at::empty({0}, at::kLong) : at::cat(ids);
+  return ranges;
 }
 
 std::vector<std::string> names_in(const fs::path& folder) {
@@ -107,19 +106,27 @@ Shards::Shards(const fs::path& folder, const std::string& stem) {
   }
   for (const std::string& name : names) {
     Part part{SafetensorsFile(folder / name), {}};
-    const auto ranges = part.file.metadata().find(kLatents);
-    if (ranges != part.file.metadata().end()) {
-      const auto ids = ids_of(ranges->second);
-      if (!ids) {
-        throw DataError((folder / name).string() + ": metadata latents is '" + ranges->second +
+    const auto latents = part.file.metadata().find(kLatents);
+    if (latents != part.file.metadata().end()) {
+      part.latents = ranges_in(latents->second);
+      if (!part.latents) {
+        throw DataError((folder / name).string() + ": metadata latents is '" + latents->second +
                         "', expected ranges such as '0-7,20-31'");
       }
-      part.ids = *ids;
     } else if (names.size() > 1) {
       throw DataError((folder / name).string() + ": does not say whose rows it has");
     }
     parts_.push_back(std::move(part));
   }
+}
+
+at::Tensor Shards::ids_of(const Part& part, std::int64_t d_sae) {
+  if (!part.latents) return at::arange(d_sae, at::kLong);
+  std::vector<at::Tensor> ids{at::empty({0}, at::kLong)};
+  for (const Rows& range : *part.latents) {
+    ids.push_back(at::arange(range.begin, range.end, at::kLong));
+  }
+  return at::cat(ids);
 }
 
 void Shards::check(const NamedTensors& tensors, const at::Tensor& ids, std::int64_t d_sae) const {
@@ -128,18 +135,13 @@ void Shards::check(const NamedTensors& tensors, const at::Tensor& ids, std::int6
   at::Tensor found = at::zeros({d_sae}, at::kLong);
   for (const Part& part : parts_) {
     part.file.expect_names(names);
-    const bool inside =
-        !part.ids.defined() || part.ids.size(0) == 0 || part.ids[-1].item<std::int64_t>() < d_sae;
-    if (!inside) {
+    if (part.latents && !part.latents->empty() && part.latents->back().end > d_sae) {
       throw DataError(part.file.path().string() + ": has rows of latents beyond the " +
                       std::to_string(d_sae) + " of the model");
     }
-    const std::int64_t rows = part.ids.defined() ? part.ids.size(0) : d_sae;
-    if (part.ids.defined()) {
-      found.index_add_(0, part.ids, at::ones_like(part.ids));
-    } else {
-      found.add_(1);
-    }
+    const at::Tensor of_file = ids_of(part, d_sae);
+    const std::int64_t rows = of_file.size(0);
+    found.index_add_(0, of_file, at::ones_like(of_file));
     for (const auto& [name, tensor] : tensors) {
       std::vector<std::int64_t> shape = tensor.sizes().vec();
       if (Autoencoder::is_by_latent(name, tensor)) shape[0] = rows;
@@ -165,12 +167,11 @@ void Shards::read(const NamedTensors& tensors, const at::Tensor& ids, std::int64
     }
     for (const Part& part : parts_) {
       const at::Tensor rows = part.file.tensor(name);
-      if (!part.ids.defined() && ids.size(0) == d_sae) {
+      if (!part.latents && ids.size(0) == d_sae) {
         tensor.copy_(rows);
         continue;
       }
-      const at::Tensor of_file = part.ids.defined() ? part.ids : at::arange(d_sae, at::kLong);
-      const at::Tensor place = wanted.index_select(0, of_file);
+      const at::Tensor place = wanted.index_select(0, ids_of(part, d_sae));
       const at::Tensor here = (place >= 0).nonzero().squeeze(1);
       tensor.index_copy_(0, place.index_select(0, here).to(tensor.device()),
                          rows.index_select(0, here).to(tensor.device()));

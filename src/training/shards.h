@@ -8,9 +8,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "sae/distributed/rows.h"
 #include "sae/formats/safetensors.h"
 
 namespace sae {
@@ -43,8 +46,10 @@ class Shards {
  private:
   struct Part {
     SafetensorsFile file;
-    at::Tensor ids;  // [n] i64; undefined: all there are
+    std::optional<std::vector<Rows>> latents;  // ascending; none: all there are
   };
+
+  static at::Tensor ids_of(const Part& part, std::int64_t d_sae);  // [n] i64
 
   std::vector<Part> parts_;
 };
