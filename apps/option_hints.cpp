@@ -92,14 +92,15 @@ std::string path_to(const std::string& key, const std::vector<std::string>& path
 }
 
 /// The path that the option `name` stands for: of that name or of what others call so, in the
-/// outermost group before those further in.
+/// outermost group before those further in. Data and latents are seldom those of ranks.
 std::string path_for(const std::string& name, const std::vector<std::string>& paths) {
   const std::string other = first_of(names_of_keys(), name);
   for (const std::string& key : {name, other}) {
     if (std::find(paths.begin(), paths.end(), key) != paths.end()) return key;
   }
   const std::string path = path_to(name, paths);
-  return path.empty() ? path_to(other, paths) : path;
+  const bool of_ranks = path.starts_with("distributed.") && !other.empty();
+  return path.empty() || of_ranks ? path_to(other, paths) : path;
 }
 
 /// Names of the options of `command`: "--out".

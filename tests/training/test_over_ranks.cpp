@@ -33,7 +33,7 @@ Json small(const char* architecture, const Json& more) {
   Json model{{"architecture", architecture},
              {"d_in", kInputs},
              {"d_sae", kLatents},
-             {"dead_after_tokens", 40}};
+             {"dead_after_tokens", kBatch}};  // silent in one batch: dead
   model.update(more);
   return model;
 }
@@ -63,7 +63,10 @@ std::vector<Json> models() {
       small("batch_topk", {{"k", 3}, {"mask", ranked}}),
       small("matryoshka", {{"k", 3}, {"widths", {2, 7, kLatents}}}),
       small("matryoshka", {{"k", 3}, {"widths", {1, 5, kLatents}}, {"mask", both}}),
-      small("jumprelu", {{"sparsity", 0.1}, {"bandwidth", 0.8}, {"preact_coefficient", 0.5}}),
+      small("jumprelu", {{"sparsity", 0.1},
+                         {"bandwidth", 0.8},
+                         {"threshold_init", 3},
+                         {"preact_coefficient", 0.5}}),
       small("jumprelu",
             {{"sparsity", 1}, {"bandwidth", 0.8}, {"sparsity_loss", "target"}, {"target_l0", 3}}),
       small("jumprelu", {{"sparsity", 0.1},
@@ -105,7 +108,7 @@ Trained train_on(const Mesh& mesh, const Json& model, std::int64_t accumulate) {
   while (!trainer.finished()) {
     const at::Tensor x = batch_of(trainer.steps_done()).slice(0, own.begin, own.end);
     StepReport report = trainer.step(x);
-    report.values.erase("tokens_per_s");
+    for (const char* name : {"tokens_per_s", "comm_mb", "comm_s"}) report.values.erase(name);
     if (!report.values.empty()) trained.reports.push_back(std::move(report.values));
   }
   for (const auto& [name, tensor] : snapshot(*sae)) {
