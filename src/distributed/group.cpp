@@ -184,8 +184,7 @@ void Group::broadcast(at::Tensor& x, int from) const {
 
 void Group::meet() const {
   if (!state_) return;
-  state_->send(at::empty({0}), 0,
-               [](c10d::Backend& backend) { return backend.barrier(); });
+  state_->send(at::empty({0}), 0, [](c10d::Backend& backend) { return backend.barrier(); });
 }
 
 void Group::agree(const Facts& facts) const {

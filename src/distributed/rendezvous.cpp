@@ -194,8 +194,8 @@ c10d::Backend& Rendezvous::connect(const c10::intrusive_ptr<c10d::Store>& part, 
 
 c10d::Backend& Rendezvous::connect_gpus(const c10::intrusive_ptr<c10d::Store>& part, int rank,
                                         int size) {
-  return *connections_.emplace_back(connect_nccl(
-      c10::make_intrusive<c10d::PrefixStore>("gpus", part), rank, size, member_));
+  return *connections_.emplace_back(
+      connect_nccl(c10::make_intrusive<c10d::PrefixStore>("gpus", part), rank, size, member_));
 }
 
 void Rendezvous::leave(Milliseconds patience) noexcept {
