@@ -69,7 +69,9 @@ TEST_F(TrainProcesses, KilledAtAnyMomentGoOnAsIfNothingHadHappened) {
   for (int i = 0; i < kills; ++i) {
     SCOPED_TRACE(i);
     const bool goes_on = fs::exists(path("killed") / "config.json");
-    const std::vector<pid_t> ranks = begin_all(kSize, "killed", true);
+    // One that is killed before it comes is missed only when the time is over.
+    const std::vector<pid_t> ranks =
+        begin_all(kSize, "killed", true, {"--set", "distributed.timeout_s=20"});
     const int culprit = static_cast<int>(rng.below(kSize));
     // From before they meet to the last steps, checkpoints included.
     std::this_thread::sleep_for(std::chrono::milliseconds(200 + rng.below(2500)));
@@ -84,10 +86,14 @@ TEST_F(TrainProcesses, KilledAtAnyMomentGoOnAsIfNothingHadHappened) {
       if (status == 0) continue;  // done before
       EXPECT_TRUE(status == 4 || status == 2) << status << ": " << err_of(rank);
       EXPECT_EQ(lines_of(err_of(rank)).size(), 1U) << err_of(rank);
-      EXPECT_NE(err_of(rank).find("rank " + std::to_string(culprit)), std::string::npos)
-          << "of rank " << rank << " when " << culprit << " was killed: " << err_of(rank);
+      // Of one that never came rank 0 knows; whoever was still waiting sees rank 0 leave.
+      const bool named =
+          err_of(rank).find("rank " + std::to_string(culprit)) != std::string::npos ||
+          err_of(rank).find("rank 0 left while ranks were coming") != std::string::npos;
+      EXPECT_TRUE(named) << "of rank " << rank << " when " << culprit
+                         << " was killed: " << err_of(rank);
     }
-    EXPECT_LT(std::chrono::steady_clock::now() - began, 20s);
+    EXPECT_LT(std::chrono::steady_clock::now() - began, 60s);
     if (goes_on && fs::exists(path("killed") / "checkpoints")) {
       EXPECT_TRUE(newest_checkpoint(path("killed") / "checkpoints").has_value());
     }
