@@ -61,10 +61,10 @@ class TrainProcesses : public RankProcesses {
 // SAE_KILLS=100 makes a hundred of it.
 TEST_F(TrainProcesses, KilledAtAnyMomentGoOnAsIfNothingHadHappened) {
   constexpr int kSize = 3;
-  write_config(400);
-  expect_done(begin_all(kSize, "undisturbed", false));
   const char* asked = std::getenv("SAE_KILLS");
   const int kills = asked != nullptr ? std::atoi(asked) : 4;
+  write_config(100 * kills);  // so long that most of them find it at work
+  expect_done(begin_all(kSize, "undisturbed", false));
   Rng rng(7, Stream::kTest, 0);
   for (int i = 0; i < kills; ++i) {
     SCOPED_TRACE(i);
