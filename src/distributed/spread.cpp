@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "distributed/dealt.h"
 #include "sae/base/error.h"
 
 namespace sae {
@@ -51,16 +52,6 @@ at::Tensor ids_of(const std::vector<Rows>& ranges) {
   std::vector<at::Tensor> ids;
   for (const Rows& range : ranges) ids.push_back(at::arange(range.begin, range.end, at::kLong));
   return ids.empty() ? at::empty({0}, at::kLong) : at::cat(ids);
-}
-
-/// [n, ...] -> [most, ...]
-at::Tensor padded(const at::Tensor& x, std::int64_t most) {
-  if (x.size(0) == most) return x;
-  std::vector<std::int64_t> shape = x.sizes().vec();
-  shape[0] = most;
-  at::Tensor out = at::zeros(shape, x.options());
-  out.slice(0, 0, x.size(0)).copy_(x);
-  return out;
 }
 
 std::int64_t reduced(const Group& group, std::int64_t own,

@@ -320,15 +320,17 @@ void Autoencoder::select_over_parts(const std::vector<at::Tensor>& parts,
   std::int64_t tokens = 0;
   for (const at::Tensor& x : parts) tokens += x.size(0);
   const EncodeOptions how{Storage::kSparse, encoding_.screening};
-  const Spread::Tokens batch = spread_->tokens(tokens);
-  const SelectionRule kept = rule(batch.all);
-  if (const auto* of_batch = std::get_if<LargestOfBatch>(&kept)) {
+  if (std::holds_alternative<LargestOfBatch>(rule(tokens))) {
+    const Spread::Tokens batch = spread_->tokens(tokens);
+    const SelectionRule kept = rule(batch.all);
+    const auto* of_batch = std::get_if<LargestOfBatch>(&kept);
     LargestOfParts largest(of_batch->count);
     for (const at::Tensor& x : parts) largest.add(sae::encode(x, encoder(), largest.rule(), how));
     std::vector<Codes> found =
         largest_of_batch(*spread_, largest.kept(), of_batch->count, batch.before);
     for (std::size_t i = 0; i < parts.size(); ++i) plan[i].kept = std::move(found[i]);
   }
+  const SelectionRule kept = rule(tokens);
   const auto* of_token = std::get_if<LargestOfToken>(&kept);
   if (!of_token || !spread_->splits_latents()) return;
   const LargestOfToken own{std::min(of_token->k, d_sae())};

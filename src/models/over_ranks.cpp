@@ -116,11 +116,12 @@ BatchTotals whole(const BatchTotals& own, const Spread& spread) {
 BatchStatistics whole(const BatchStatistics& own, const Spread& spread) {
   if (!spread.splits_tokens()) return own;
   BatchStatistics all = own;
-  std::vector<at::Tensor*> parts{&all.fired};
+  at::Tensor tokens = at::scalar_tensor(own.tokens, own.fired.options().dtype(at::kLong));
+  std::vector<at::Tensor*> parts{&tokens, &all.fired};
   if (all.magnitude.defined()) parts.push_back(&all.magnitude);
   if (all.contribution.defined()) parts.push_back(&all.contribution);
   spread.sum_tokens(parts);
-  all.tokens = spread.tokens(own.tokens).all;
+  all.tokens = tokens.item<std::int64_t>();
   return all;
 }
 

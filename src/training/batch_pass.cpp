@@ -34,14 +34,14 @@ void measure(const Forward& pass, const InputMap& input, ReconstructionMetrics& 
 
 BatchPass run_batch(const Autoencoder& sae, const at::Tensor& x, Step step,
                     const BatchPassOptions& options) {
-  BatchPass batch{.losses = {},
+  const Spread& spread = sae.spread();
+  BatchPass batch{.tokens = spread.tokens(x.size(0)).all,
+                  .losses = {},
                   .total = at::zeros({}, x.options()),
                   .statistics = {},
                   .metrics = ReconstructionMetrics(sae.d_sae()),
                   .mask = {},
                   .errors = {}};
-  const Spread& spread = sae.spread();
-  const auto tokens = static_cast<double>(spread.tokens(x.size(0)).all);
   const std::vector<at::Tensor> parts = x.chunk(std::min(options.parts, x.size(0)));
   const auto autocast = [&] { return Bf16Scope(options.bf16, x.device().type()); };
   std::vector<BatchPart> plan;
@@ -51,7 +51,7 @@ BatchPass run_batch(const Autoencoder& sae, const at::Tensor& x, Step step,
   }
   std::vector<at::Tensor> errors;
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    const double share = static_cast<double>(parts[i].size(0)) / tokens;
+    const double share = static_cast<double>(parts[i].size(0)) / static_cast<double>(batch.tokens);
     Forward pass;
     Losses losses;
     {

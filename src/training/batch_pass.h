@@ -13,7 +13,8 @@ namespace sae {
 
 /// What a batch came to. Its gradients are with the parameters, over ranks those of this one.
 struct BatchPass {
-  Losses losses;  // of the whole batch, without a graph
+  std::int64_t tokens = 0;  // B, of all ranks
+  Losses losses;            // of the whole batch, without a graph
   at::Tensor total;
   BatchStatistics statistics;  // of the tokens of this rank
   ReconstructionMetrics

@@ -224,20 +224,19 @@ CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
 
 CheckpointRecord load_checkpoint(const fs::path& checkpoint, Trainer& trainer) {
   const CheckpointState state = read_checkpoint_state(checkpoint);
-  const Autoencoder& sae = *trainer.autoencoder();
-  const Spread& spread = sae.spread();
+  const Spread& spread = trainer.autoencoder()->spread();
   // Everything is checked before anything is changed.
   const Shards optimizer(checkpoint, kOptimizer);
   const auto moments = trainer.state();
   optimizer.check(moments, trainer.latents_of_state(), spread.d_sae());
-  Shards(checkpoint, kSae).read(state_of(sae), spread.ids(), spread.d_sae());
+  load_autoencoder(checkpoint, *trainer.autoencoder());
   optimizer.read(moments, trainer.latents_of_state(), spread.d_sae());
   trainer.restore(state.step, state.input.scale);
   return state.record;
 }
 
-void load_autoencoder(const fs::path& checkpoint, Autoencoder& sae) {
-  Shards(checkpoint, kSae).read(state_of(sae), sae.spread().ids(), sae.spread().d_sae());
+void load_autoencoder(const fs::path& folder, Autoencoder& sae) {
+  Shards(folder, kSae).read(state_of(sae), sae.spread().ids(), sae.spread().d_sae());
 }
 
 }  // namespace sae

@@ -13,28 +13,10 @@
 #include "cuda/adam.h"
 #include "cuda/bf16_copy.h"
 #include "cuda/launch.h"
+#include "distributed/dealt.h"
 #include "kernels/adam.h"
 
 namespace sae {
-
-namespace {
-
-/// [n, ...] of each rank's rows -> [R, most, ...], rows of rank r from rows_of(n, r, R).begin on.
-at::Tensor dealt_out(const at::Tensor& x, std::int64_t ranks) {
-  const std::int64_t n = x.size(0);
-  const std::int64_t most = (n + ranks - 1) / ranks;
-  std::vector<std::int64_t> shape = x.sizes().vec();
-  shape[0] = most;
-  shape.insert(shape.begin(), ranks);
-  at::Tensor out = at::zeros(shape, x.options());
-  for (std::int64_t rank = 0; rank < ranks; ++rank) {
-    const Rows rows = rows_of(n, rank, ranks);
-    out[rank].slice(0, 0, rows.size()).copy_(x.slice(0, rows.begin, rows.end));
-  }
-  return out;
-}
-
-}  // namespace
 
 Adam::Adam(std::shared_ptr<Autoencoder> sae, AdamOptions options)
     : sae_(std::move(sae)), options_(options) {
@@ -80,9 +62,7 @@ void Adam::take_gradients() {
     slot.gradient = std::exchange(slot.whole.mutable_grad(), at::Tensor());
     if (!slot.gradient.defined()) slot.gradient = at::zeros_like(slot.whole);
     if (slot.by_latent && spread.splits_tokens()) {
-      const Group& data = spread.mesh().data;
-      slot.gradient =
-          data.sum_of_parts(dealt_out(slot.gradient, data.size())).slice(0, 0, rows_.size());
+      slot.gradient = own_rows_of_sum(spread.mesh().data, slot.gradient);
     }
     if (!slot.gradient.is_contiguous()) slot.gradient = slot.gradient.contiguous();
   }
@@ -91,20 +71,9 @@ void Adam::take_gradients() {
 void Adam::share_rows() {
   const Spread& spread = sae_->spread();
   if (!spread.splits_tokens()) return;
-  const Group& data = spread.mesh().data;
-  const std::int64_t most = (sae_->d_sae() + data.size() - 1) / data.size();
   for (const Slot& slot : slots_) {
     if (!slot.by_latent) continue;
-    std::vector<std::int64_t> shape = slot.rows.sizes().vec();
-    shape[0] = most;
-    at::Tensor own = at::zeros(shape, slot.rows.options().requires_grad(false));
-    own.slice(0, 0, rows_.size()).copy_(slot.rows);
-    const at::Tensor all = data.gather(own);  // [R_d, most, ...]
-    for (int rank = 0; rank < data.size(); ++rank) {
-      if (rank == data.rank()) continue;
-      const Rows rows = rows_of(sae_->d_sae(), rank, data.size());
-      slot.whole.slice(0, rows.begin, rows.end).copy_(all[rank].slice(0, 0, rows.size()));
-    }
+    slot.whole.copy_(all_rows(spread.mesh().data, slot.rows, sae_->d_sae()));
   }
 }
 

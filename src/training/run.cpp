@@ -1,11 +1,9 @@
 #include "sae/training/run.h"
 
-#include <ATen/Version.h>
 #include <torch/types.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -20,7 +18,6 @@
 #include "sae/base/device.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
-#include "sae/base/machine.h"
 #include "sae/base/text.h"
 #include "sae/metrics/metric_values.h"
 #include "sae/models/architectures.h"
@@ -29,9 +26,9 @@
 #include "training/disk_room.h"
 #include "training/run_notices.h"
 #include "training/run_options.h"
+#include "training/run_over_ranks.h"
 #include "training/run_record.h"
 #include "training/run_summary.h"
-#include "training/shards.h"
 
 namespace sae {
 namespace {
@@ -71,62 +68,6 @@ bool holds_result_of(const fs::path& result, const Json& config) {
 [[noreturn]] void fail_exists(const fs::path& folder) {
   throw ConfigError(folder.string() +
                     ": exists already; go on with --resume, or choose another --out");
-}
-
-/// A configuration as facts, one an option: {"train.batch", "4096"}.
-Facts facts_of(const Json& config) {
-  Facts facts;
-  const Json flat = config.flatten();
-  for (const auto& [path, value] : flat.items()) {
-    std::string name = path.substr(path.empty() ? 0 : 1);
-    std::replace(name.begin(), name.end(), '/', '.');
-    facts.emplace_back(std::move(name), value.dump());
-  }
-  return facts;
-}
-
-/// Without where files lie, which may differ between machines.
-Json without_paths(Json config) {
-  for (const char* key : {"path", "held_out_path"}) config["data"].erase(key);
-  return config;
-}
-
-/// All of an autoencoder, on rank 0; on the others, and where there is one process, this part.
-std::shared_ptr<Autoencoder> whole_autoencoder(const std::shared_ptr<Autoencoder>& part,
-                                               const Json& model) {
-  const Spread& spread = part->spread();
-  if (!spread.splits_latents()) return part;
-  const at::NoGradGuard no_grad;
-  const bool leads = spread.mesh().world.rank() == 0;
-  const auto whole = leads ? make_autoencoder(config_from_json(model, "model")) : part;
-  const NamedTensors from = state_of(*part), to = state_of(*whole);
-  constexpr std::int64_t kAtATime = 16 << 20;  // numbers, of all latents together
-  for (std::size_t i = 0; i < from.size(); ++i) {
-    const at::Tensor& own = from[i].second;
-    if (!Autoencoder::is_by_latent(from[i].first, own)) {
-      if (leads) to[i].second.copy_(own);
-      continue;
-    }
-    const at::Tensor columns = own.view({own.size(0), -1});
-    const std::int64_t width = std::max<std::int64_t>(1, kAtATime / spread.d_sae());
-    for (std::int64_t begin = 0; begin < columns.size(1); begin += width) {
-      const at::Tensor block = spread.all_latents(
-          columns.slice(1, begin, std::min(begin + width, columns.size(1))).contiguous());
-      if (!leads) continue;
-      to[i].second.view({spread.d_sae(), -1}).slice(1, begin, begin + block.size(1)).copy_(block);
-    }
-  }
-  return whole;
-}
-
-/// What of a saved autoencoder is this rank's.
-std::shared_ptr<Autoencoder> saved_part(const fs::path& folder, const Json& model,
-                                        const Mesh& mesh) {
-  if (mesh.world.is_one()) return load_sae(folder).sae;
-  const auto part = make_autoencoder(config_from_json(model, "model"), mesh);
-  const Spread& spread = part->spread();
-  Shards(folder, "sae").read(state_of(*part), spread.ids(), spread.d_sae());
-  return part;
 }
 
 /// What has been trained is kept in a checkpoint.
@@ -203,25 +144,8 @@ void TrainingRun::note(Notice::Kind kind, const std::string& text) {
 
 void TrainingRun::agree(bool resume) const {
   if (mesh_.world.is_one()) return;
-  if (is_read_once(options_.data)) {
-    throw ConfigError("data.kind: got stream with " + std::to_string(mesh_.world.size()) +
-                      " ranks, each of which would make its own; expected one process, or a store");
-  }
-  Facts facts = facts_of(without_paths(run_identity(resolved())));
-  if (data_.fingerprint) {
-    facts.emplace_back("data", data_.fingerprint->train.digest);
-    facts.emplace_back("held-out data", data_.fingerprint->held_out.digest);
-  }
-  facts.emplace_back("kind of CPU", at::get_cpu_capability());
-  facts.emplace_back("--resume", resume ? "given" : "not given");
-  mesh_.world.agree(facts);
-  const std::int64_t part = options_.train.train.batch / mesh_.data.size();
-  if (part < options_.train.train.accumulate) {
-    throw ConfigError("train.batch: got " + std::to_string(options_.train.train.batch) + " for " +
-                      std::to_string(mesh_.data.size()) +
-                      " ranks (distributed.data), expected at least train.accumulate = " +
-                      std::to_string(options_.train.train.accumulate) + " tokens for each");
-  }
+  require_sharable(options_, mesh_);
+  mesh_.world.agree(facts_of_run(resolved(), data_.fingerprint, resume));
 }
 
 void TrainingRun::start() {
@@ -461,17 +385,6 @@ RunOutcome train(const RunOptions& options, const fs::path& folder, bool resume,
   } catch (const Interrupted&) {
     return stopped(run);
   }
-}
-
-RunOptions on_rank(RunOptions options, const Membership& member) {
-  if (member.size == 1) return options;
-  if (options.basics.device == "auto" && parse_device("auto").is_cuda()) {
-    options.basics.device = "cuda:" + std::to_string(member.local_rank);
-  }
-  if (options.basics.threads == 0 && std::getenv("OMP_NUM_THREADS") == nullptr) {
-    options.basics.threads = std::max(1, usable_cores() / std::max(1, member.local_size));
-  }
-  return options;
 }
 
 }  // namespace sae

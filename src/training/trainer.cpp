@@ -91,7 +91,7 @@ StepReport Trainer::step(const at::Tensor& x_in) {
     report.values = measure(pass, importance);
     const auto now = std::chrono::steady_clock::now();
     const double seconds = std::chrono::duration<double>(now - logged_at_).count();
-    const std::int64_t tokens = (step_ - logged_step_) * sae_->spread().tokens(x.size(0)).all;
+    const std::int64_t tokens = (step_ - logged_step_) * pass.tokens;
     report.values["tokens_per_s"] = static_cast<double>(tokens) / std::max(seconds, 1e-9);
     log_traffic(static_cast<double>(step_ - logged_step_), report.values);
     logged_at_ = now;
@@ -129,9 +129,8 @@ void Trainer::check(const BatchPass& pass, const at::Tensor& x) const {
   const double error = pass.losses.front().second.item<double>();
   if (!std::isfinite(loss)) diverged(step_ + 1, "the loss is not finite");
   at::Tensor sum = x.square().sum();
-  const Spread& spread = sae_->spread();
-  spread.sum_tokens({&sum});
-  const double square = sum.item<double>() / static_cast<double>(spread.tokens(x.size(0)).all);
+  sae_->spread().sum_tokens({&sum});
+  const double square = sum.item<double>() / static_cast<double>(pass.tokens);
   if (square > 0 && error > options_.divergence * square) {
     diverged(step_ + 1, "the reconstruction error is " + std::to_string(error / square) +
                             " times the mean squared norm of the batch");

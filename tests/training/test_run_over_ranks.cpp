@@ -243,6 +243,26 @@ TEST_F(RunOverRanks, AMaskInExpectationTrainsWhereRanksSplitTheBatch) {
   expect_near(result_of(path("alone")), result_of(path("together")), kRounded);
 }
 
+TEST_F(RunOverRanks, ALastBatchOfFewerTokensThanRanksIsEvaluatedToo) {
+  StoreWriter writer(path("acts"), 4, at::kFloat, {{"model", "test"}});
+  writer.append(at::arange(1600, at::kFloat).view({400, 4}).sin());
+  writer.finish();
+  Json config = tiny_config(stateful_models()[1].second);
+  config["data"] = {{"kind", "store"}, {"path", path("acts").string()}, {"held_out", 0.2}};
+  config["eval"] = {{"tokens", 41}, {"batch", 20}};
+  train(tiny_run(config), path("alone"), false);
+  for (const Layout& layout : {Layout{1, 2}, Layout{2, 2}}) {
+    const std::string run = "over " + std::to_string(layout.ranks());
+    train_on(layout, config, run);
+    const Json one = parsed(path("alone") / "summary.json");
+    const Json many = parsed(path(run) / "summary.json");
+    EXPECT_EQ(many["held_out_tokens"], 41);
+    EXPECT_EQ(one["metrics"]["l0"], many["metrics"]["l0"]);
+    EXPECT_NEAR(one["metrics"]["explained_variance"].get<double>(),
+                many["metrics"]["explained_variance"].get<double>(), 5e-3);
+  }
+}
+
 TEST_F(RunOverRanks, ADamagedShardIsPassedOverForAnOlderCheckpoint) {
   const Json config = tiny_config(stateful_models()[1].second);
   train_on({2, 1}, config, "run", false, 45);  // checkpoints at 20, 40 and 45, two of them kept

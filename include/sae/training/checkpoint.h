@@ -82,8 +82,9 @@ CheckpointState read_checkpoint_state(const std::filesystem::path& checkpoint);
 /// DataError if it belongs to another model.
 CheckpointRecord load_checkpoint(const std::filesystem::path& checkpoint, Trainer& trainer);
 
-/// Its parameters and statistics alone, into an autoencoder of the same options. DataError.
-void load_autoencoder(const std::filesystem::path& checkpoint, Autoencoder& sae);
+/// The parameters and statistics alone of a checkpoint, or of an autoencoder's folder, into an
+/// autoencoder of the same options, or a rank's part of one. DataError.
+void load_autoencoder(const std::filesystem::path& folder, Autoencoder& sae);
 
 /// The step that a checkpoint's folder name states.
 std::int64_t checkpoint_step(const std::filesystem::path& checkpoint);

@@ -10,6 +10,12 @@
 
 namespace sae {
 
+std::string numbered_file(const std::string& stem, std::int64_t number) {
+  const std::string digits = std::to_string(number);
+  return stem + "-" + std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits +
+         ".safetensors";
+}
+
 namespace fs = std::filesystem;
 
 namespace {

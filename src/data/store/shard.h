@@ -13,6 +13,9 @@
 
 namespace sae {
 
+/// "shard-00003.safetensors", "truth-00003.safetensors"
+std::string numbered_file(const std::string& stem, std::int64_t number);
+
 struct Shard {
   std::shared_ptr<const MappedFile> file;
   std::string dtype;             ///< F16, BF16, F32 or F64

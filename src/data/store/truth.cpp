@@ -78,11 +78,7 @@ double rounding_of(at::ScalarType dtype) {
 
 }  // namespace
 
-std::string truth_file_name(std::int64_t number) {
-  const std::string digits = std::to_string(number);
-  return "truth-" + std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits +
-         ".safetensors";
-}
+std::string truth_file_name(std::int64_t number) { return numbered_file("truth", number); }
 
 bool has_stored_truth(const std::filesystem::path& store) {
   return std::filesystem::exists(store / kWorldFile);

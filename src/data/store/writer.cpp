@@ -24,12 +24,6 @@ std::string store_dtype(at::ScalarType dtype) {
                               ", expected Float, Half or BFloat16");
 }
 
-std::string shard_name(std::size_t number) {
-  const std::string digits = std::to_string(number);
-  return "shard-" + std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits +
-         ".safetensors";
-}
-
 }  // namespace
 
 struct StoreWriter::Impl {
@@ -44,7 +38,7 @@ struct StoreWriter::Impl {
       pending[i] = {all.narrow(0, count, all.size(0) - count)};
     }
     pending_rows -= count;
-    const std::string name = shard_name(shards.size());
+    const std::string name = numbered_file("shard", static_cast<std::int64_t>(shards.size()));
     write_safetensors(folder.path() / name, tensors);
     shards.push_back(
         {{"file", name}, {"tokens", count}, {"sha256", sha256_of_file(folder.path() / name)}});

@@ -8,7 +8,6 @@
 
 #include <chrono>
 #include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <system_error>
 #include <thread>
@@ -40,12 +39,6 @@ fs::path new_folder() {
   }
   throw DataError(
       "data.folder: no folder for a stream can be made in /dev/shm or TMPDIR; give one");
-}
-
-std::string shard_name(std::int64_t number) {
-  char name[40];
-  std::snprintf(name, sizeof(name), "shard-%05lld.safetensors", static_cast<long long>(number));
-  return name;
 }
 
 /// The last line that is not empty.
@@ -84,8 +77,9 @@ pid_t start(const std::string& command, const fs::path& log, std::vector<std::st
 
 }  // namespace
 
-HarvestProcess::HarvestProcess(const StreamDataOptions& options, std::int64_t start_at)
-    : options_(options) {
+HarvestProcess::HarvestProcess(const StreamDataOptions& options, std::int64_t start_at,
+                               const std::atomic<bool>& stopping)
+    : options_(options), stopping_(stopping) {
   if (options_.folder) {
     folder_ = *options_.folder;
     made_folder_ = fs::create_directories(folder_);
@@ -152,7 +146,7 @@ bool HarvestProcess::wait_for(const fs::path& shard) {
 }
 
 at::Tensor HarvestProcess::next() {
-  const fs::path path = folder_ / shard_name(shards_);
+  const fs::path path = folder_ / numbered_file("shard", shards_);
   if (!wait_for(path)) return {};
   at::Tensor rows;
   {

@@ -31,15 +31,20 @@ ActivationStream::ActivationStream(const StreamDataOptions& options) : options_(
   held_out_ = held_out_.to(at::kFloat);
 }
 
-ActivationStream::~ActivationStream() {
-  if (process_) process_->stop();
-  if (ahead_.valid()) ahead_.wait();
+ActivationStream::~ActivationStream() { stop_reading_ahead(); }
+
+void ActivationStream::stop_reading_ahead() {
+  if (!ahead_.valid()) return;
+  stopping_ = true;
+  ahead_.wait();
+  ahead_ = {};
+  stopping_ = false;
 }
 
 at::Tensor ActivationStream::read(std::int64_t first, std::int64_t count) {
   if (!process_ || first != position_) {
     process_.reset();  // the folder may be needed again
-    process_ = std::make_unique<HarvestProcess>(options_, first);
+    process_ = std::make_unique<HarvestProcess>(options_, first, stopping_);
     position_ = first;
     left_ = at::Tensor();
   }
@@ -77,10 +82,8 @@ at::Tensor ActivationStream::window(std::int64_t i) {
   number_ = -1;
   if (ahead_number_ != i) {
     if (ahead_.valid()) {
-      process_->stop();
-      ahead_.wait();
-      ahead_ = {};
-      process_.reset();
+      stop_reading_ahead();
+      process_.reset();  // part of a window has been read from it
     }
     read_ahead(i);
   }

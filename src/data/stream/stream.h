@@ -3,11 +3,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <atomic>
 #include <cstdint>
 #include <future>
 #include <memory>
 #include <mutex>
-#include <optional>
+#include <string>
+#include <utility>
 
 #include "data/stream/harvest_process.h"
 #include "sae/data/activations.h"
@@ -32,8 +34,10 @@ class ActivationStream {
  private:
   at::Tensor read(std::int64_t first, std::int64_t count);
   void read_ahead(std::int64_t i);
+  void stop_reading_ahead();
 
   StreamDataOptions options_;
+  std::atomic<bool> stopping_ = false;  // whoever reads ahead
   std::unique_ptr<HarvestProcess> process_;
   std::int64_t position_ = 0;  // of what is read next
   at::Tensor left_;            // of the last shard
