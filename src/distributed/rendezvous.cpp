@@ -27,6 +27,7 @@ using Clock = std::chrono::steady_clock;
 using Milliseconds = std::chrono::milliseconds;
 
 constexpr Milliseconds kPoll = 20ms;
+constexpr Milliseconds kTrying = 1000ms;    // to reach rank 0, again and again until the timeout
 constexpr Milliseconds kNoticing = 1000ms;  // within which those that live see that one does not
 constexpr Milliseconds kAsking = 3000ms;    // for a store that may itself be gone
 
@@ -73,20 +74,29 @@ c10::intrusive_ptr<c10d::Store> open_store(const Membership& member) {
   options.port = member.port;
   options.isServer = member.rank == 0 && !member.agent_serves;
   options.waitWorkers = false;
-  options.timeout = member.timeout;
-  try {
-    auto store = c10::make_intrusive<c10d::TCPStore>(member.address, options);
-    // torchrun's restarts meet at one and the same store.
-    return c10::make_intrusive<c10d::PrefixStore>("sae/" + member.generation, std::move(store));
-  } catch (const std::exception& error) {
-    const std::string what = error.what();
-    if (options.isServer && what.find("EADDRINUSE") != std::string::npos) {
-      throw ConfigError("MASTER_PORT: got " + std::to_string(member.port) +
-                        ", which another process uses; choose another");
+  // A client's constructor tries for several times the timeout that it is given.
+  options.timeout = options.isServer ? member.timeout : std::min(member.timeout, kTrying);
+  const auto end = Clock::now() + member.timeout;
+  while (true) {
+    check_interrupt();
+    try {
+      auto store = c10::make_intrusive<c10d::TCPStore>(member.address, options);
+      store->setTimeout(member.timeout);
+      // torchrun's restarts meet at one and the same store.
+      return c10::make_intrusive<c10d::PrefixStore>("sae/" + member.generation, std::move(store));
+    } catch (const std::exception& error) {
+      const std::string what = error.what();
+      if (options.isServer && what.find("EADDRINUSE") != std::string::npos) {
+        throw ConfigError("MASTER_PORT: got " + std::to_string(member.port) +
+                          ", which another process uses; choose another");
+      }
+      if (options.isServer || Clock::now() >= end) {
+        throw DistributedError("rank " + std::to_string(member.rank) + " of " +
+                               std::to_string(member.size) + ": rank 0 is not at " +
+                               place_of(member) + " after " + seconds(member.timeout) + ": " +
+                               first_line(error));
+      }
     }
-    throw DistributedError("rank " + std::to_string(member.rank) + " of " +
-                           std::to_string(member.size) + ": rank 0 is not at " + place_of(member) +
-                           " after " + seconds(member.timeout) + ": " + first_line(error));
   }
 }
 
@@ -126,6 +136,7 @@ void Rendezvous::wait_for_all() {
     throw DistributedError("rank 0 left while ranks were coming to " + place_of(member_) +
                            (missing.empty() ? "" : "; " + listed(missing) + " had not come"));
   }
+  leave(kNoticing);  // the others' time ends now, too: they shall see who is missing
   const auto size = static_cast<std::size_t>(member_.size);
   throw DistributedError(std::to_string(size - missing.size()) + " of " + std::to_string(size) +
                          " ranks came to " + place_of(member_) + " within " +
