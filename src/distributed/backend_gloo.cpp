@@ -3,7 +3,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -50,13 +52,36 @@ std::shared_ptr<::gloo::transport::Device> device_for(const Membership& member) 
                          : ProcessGroupGloo::createDeviceForHostname(address);
 }
 
+/// Whether a backend's timeout can be changed once it is connected: LibTorch 2.7's cannot.
+template <class Backend>
+constexpr bool kTimeoutChanges = requires(Backend& backend, std::chrono::milliseconds timeout) {
+  backend.setTimeout(timeout);
+};
+
+/// Gloo waits five times its timeout for one that does not answer when ranks connect.
+std::chrono::milliseconds connecting(std::chrono::milliseconds timeout) {
+  using namespace std::chrono_literals;
+  return std::max(timeout / 5, std::min<std::chrono::milliseconds>(timeout, 2s));
+}
+
+template <class Backend>
+void connect_within(c10::intrusive_ptr<Backend>& connected,
+                    const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
+                    const Membership& member) {
+  const auto options = c10d::ProcessGroupGloo::Options::create(
+      kTimeoutChanges<Backend> ? connecting(member.timeout) : member.timeout);
+  options->devices.push_back(device_for(member));
+  connected = c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, options);
+  if constexpr (kTimeoutChanges<Backend>) connected->setTimeout(member.timeout);
+}
+
 }  // namespace
 
 c10::intrusive_ptr<c10d::Backend> connect_gloo(const c10::intrusive_ptr<c10d::Store>& store,
                                                int rank, int size, const Membership& member) {
-  const auto options = c10d::ProcessGroupGloo::Options::create(member.timeout);
-  options->devices.push_back(device_for(member));
-  return c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, options);
+  c10::intrusive_ptr<c10d::Backend> connected;
+  connect_within(connected, store, rank, size, member);
+  return connected;
 }
 
 }  // namespace sae
