@@ -142,7 +142,7 @@ TEST_F(TrainProcesses, OneThatHangsIsNamedWhenItsTimeIsOver) {
 }
 
 TEST_F(TrainProcesses, AFullDiskAtOneRankEndsAllAndKeepsTheOldCheckpoint) {
-  write_config(600);
+  write_config(300);
   expect_done(begin_all(2, "undisturbed", false));
   const auto handler = std::signal(SIGXFSZ, SIG_IGN);  // the commands inherit that
   const std::vector<pid_t> ranks = begin_all(2, "run", false);
