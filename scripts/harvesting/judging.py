@@ -28,7 +28,8 @@ def choose(context, count, most, seed):
     """At most `count` rows, ascending, and at most `most` of one context: those of the smallest hashes."""
     import numpy
 
-    key = mixed(mixed(numpy.array([seed], numpy.uint64) + numpy.uint64(1)) + numpy.arange(len(context), dtype=numpy.uint64))
+    start = mixed(numpy.array([(seed + 1) % 2**64], numpy.uint64))
+    key = mixed(start + numpy.arange(len(context), dtype=numpy.uint64))
     order = numpy.lexsort((key, context))
     ordered = context[order]
     starts = numpy.flatnonzero(numpy.diff(ordered, prepend=ordered[0] - 1 if len(ordered) else 0))

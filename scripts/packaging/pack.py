@@ -155,7 +155,9 @@ def write_wheel(path, files, record):
     size = temporary.stat().st_size
     if size > MOST_BYTES:
         temporary.unlink()
-        raise PackError(f"{path}: would have {size:,} bytes, at most {MOST_BYTES:,} are allowed; is the binary stripped?")
+        raise PackError(
+            f"{path}: would have {size:,} bytes, at most {MOST_BYTES:,} are allowed; is the binary stripped?"
+        )
     temporary.replace(path)
     return size
 

@@ -16,7 +16,8 @@ ID = {text: number for number, text in enumerate(VOCABULARY)}
 TEXT = " the cat sat on the mat \n a dog ran to the mat of a cat".split(" ")
 CONTEXTS = [[f" {word}".replace(" \n", "\n") for word in part] for part in (TEXT[1:9], TEXT[9:], TEXT[3:7])]
 # Characters of two, three and four bytes, cut between and inside them.
-CUT = [b"the", b" ", b"ca", b"t: ", b"\xe7\xaa", b"\x93\xe3\x81", b"\xae", b"\xc3", b"\xb1, ", b"\xf0\x9f\x90", b"\x88", b"."]
+CUT = [b"the", b" ", b"ca", b"t: ", b"\xe7\xaa", b"\x93\xe3\x81", b"\xae", b"\xc3", b"\xb1, ", b"\xf0\x9f\x90",
+       b"\x88", b"."]  # fmt: skip
 
 
 def characters(data):
@@ -88,8 +89,10 @@ class Vectors(JudgeTest):
         path, model = self.model("bert")
         for window in (2, 16):
             with self.subTest(window=window):
-                found, metadata = self.judged("--store", self.words(name=f"s{window}"), "--model", path, "--window", window,
-                                              "--batch", 3, name=f"j{window}")  # fmt: skip
+                store = self.words(name=f"s{window}")
+                found, metadata = self.judged(
+                    "--store", store, "--model", path, "--window", window, "--batch", 3, name=f"j{window}"
+                )
                 self.assertEqual(found["rows"].tolist(), list(range(sum(map(len, CONTEXTS)))))
                 torch.testing.assert_close(found["whole"], self.expected(model, window), rtol=0, atol=2e-6)
                 self.assertNotIn("blind", found)
@@ -106,8 +109,8 @@ class Vectors(JudgeTest):
         torch.testing.assert_close(found["blind"][seen], expected[seen], rtol=0, atol=2e-6)
         swapped = [[*context] for context in CONTEXTS]
         swapped[0][2] = " ran"
-        other, _ = self.judged("--store", self.words(swapped, name="swapped"), "--model", path, "--window", 3, "--blind",
-                               name="other")  # fmt: skip
+        given = ["--store", self.words(swapped, name="swapped"), "--model", path, "--window", 3, "--blind"]
+        other, _ = self.judged(*given, name="other")
         torch.testing.assert_close(other["blind"][2], found["blind"][2], rtol=0, atol=0)
         self.assertGreater((other["whole"][2] - found["whole"][2]).abs().max(), 1e-3)
 
