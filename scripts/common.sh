@@ -66,10 +66,44 @@ find_torch() {
   found=$(cmake "$@" -P scripts/cmake/LibTorch.cmake 2>/dev/null) && printf '%s\n' "${found#found }"
 }
 
+# default_torch: the version that the set-up scripts install.
+default_torch() { sed -n 's/^set(sae_torch_default \([0-9.]*\)).*/\1/p' scripts/cmake/LibTorch.cmake; }
+
+no_torch() { fail "pip could not install torch==$1 for $(python3 --version). SAE_TORCH_VERSION chooses another version."; }
+
+# pip_install PYTHON WORD...: with a bar on a terminal.
+pip_install() {
+  local quiet=()
+  [ -t 1 ] || quiet=(--quiet)
+  "$1" -m pip --disable-pip-version-check install --no-input --no-user "${quiet[@]}" "${@:2}"
+}
+
+# pip_cpu_torch PYTHON VERSION: torch for a CPU alone.
+pip_cpu_torch() {
+  local needed
+  pip_install "$1" --no-deps "torch==$2" || no_torch "$2"
+  # Of CUDA, libtorch_cpu.so needs these two libraries and no more. The wheel says which versions.
+  needed=$(
+    "$1" - <<'PY'
+import re
+from importlib.metadata import requires
+for requirement in requires("torch"):
+    requirement = requirement.split(";")[0].strip()
+    if requirement.startswith("cuda-toolkit["):
+        print(re.sub(r"\[.*\]", "[cudart,cupti]", requirement))
+    elif re.match(r"nvidia-cuda-(runtime|cupti)-", requirement):
+        print(requirement)
+PY
+  )
+  # shellcheck disable=SC2086 # words
+  [ -z "$needed" ] || pip_install "$1" --no-warn-conflicts $needed ||
+    fail "pip could not install the CUDA runtime and profiler libraries."
+}
+
 # install_torch cpu|cuda: LibTorch into the cache that all clones share. A venv is made aside and
 # renamed when it is complete, so one that was interrupted is never taken for an installation.
 install_torch() (
-  version=${SAE_TORCH_VERSION:-$(sed -n 's/^set(sae_torch_default \([0-9.]*\)).*/\1/p' scripts/cmake/LibTorch.cmake)}
+  version=${SAE_TORCH_VERSION:-$(default_torch)}
   cache=${XDG_CACHE_HOME:-$HOME/.cache}/sae.cpp
   venv=$cache/torch-$version
   cuda=$([ "$1" = cuda ] && echo ON || echo OFF)
@@ -84,31 +118,17 @@ install_torch() (
   rm -rf "$venv.partial"
   trap 'rm -rf "$venv.partial"' EXIT
   python3 -m venv "$venv.partial"
-  pip=("$venv.partial/bin/python" -m pip --disable-pip-version-check install --no-input --no-user)
-  [ -t 1 ] || pip+=(--quiet)
-  unavailable="pip could not install torch==$version for $(python3 --version). SAE_TORCH_VERSION chooses another version."
   usable() {
     cmake "-DSAE_CUDA=$cuda" "-DTorch_DIR=$(echo "$venv.partial"/lib/python3*/site-packages/torch/share/cmake/Torch)" \
       -P scripts/cmake/LibTorch.cmake
   }
   if [ "$1" = cpu ]; then
     say "Installing LibTorch $version for the CPU into $venv: 545 MB to download, 1.3 GB on disk."
-    "${pip[@]}" --no-deps "torch==$version" || fail "$unavailable"
-    # Of CUDA, libtorch_cpu.so needs these two libraries and no more. The wheel says which versions.
-    "$venv.partial/bin/python" - <<'PY' | xargs -r "${pip[@]}" --no-warn-conflicts || fail "pip could not install the CUDA runtime and profiler libraries."
-import re
-from importlib.metadata import requires
-for requirement in requires("torch"):
-    requirement = requirement.split(";")[0].strip()
-    if requirement.startswith("cuda-toolkit["):
-        print(re.sub(r"\[.*\]", "[cudart,cupti]", requirement))
-    elif re.match(r"nvidia-cuda-(runtime|cupti)-", requirement):
-        print(requirement)
-PY
+    pip_cpu_torch "$venv.partial/bin/python" "$version"
   fi
   if [ "$1" = cuda ] || ! usable >/dev/null 2>&1; then
     say "Installing LibTorch $version with CUDA into $venv: 2.7 GB to download, 4.7 GB on disk."
-    "${pip[@]}" "torch==$version" || fail "$unavailable"
+    pip_install "$venv.partial/bin/python" "torch==$version" || no_torch "$version"
     usable >/dev/null || fail "The installed torch==$version cannot be used."
   fi
   # The scripts of a venv hold its path.
@@ -122,7 +142,7 @@ PY
 # need_torch: what is found is used; with an NVIDIA driver our own CPU installation is not enough.
 need_torch() {
   local found kind=cpu
-  if [ "${SAE_CUDA:-AUTO}" != OFF ] && has_nvidia_driver; then kind=cuda; fi
+  if [[ ${SAE_CUDA:-AUTO} != @(OFF|LATE) ]] && has_nvidia_driver; then kind=cuda; fi
   [ "${SAE_CUDA:-AUTO}" != ON ] || kind=cuda
   found=$(find_torch "-DSAE_CUDA=${SAE_CUDA:-AUTO}") || found=
   if [ -z "$found" ] || { [ "$kind" = cuda ] && [[ "$found" == *" CPU "*"/sae.cpp/torch-"* ]]; }; then

@@ -5,7 +5,8 @@
 # official zip, conda and Python wheels, for this project and for those that use the installed one.
 #
 #   SAE_TORCH_VERSION   accept exactly this version (variable or environment); empty: 2.7 or newer
-#   SAE_CUDA            link LibTorch's CUDA libraries: AUTO (if there and complete), ON, OFF
+#   SAE_CUDA            link LibTorch's CUDA libraries: AUTO (if there and complete), ON, OFF; LATE: not
+#                       linked, but opened if they are there when a device is chosen
 #
 # `cmake -P LibTorch.cmake` prints "found VERSION CUDA|CPU ROOT" or fails with the reason.
 
@@ -105,7 +106,7 @@ function(sae_find_torch)
     sae_torch_read_version("${root}" version)
     sae_torch_problem("${root}" "${version}" problem)
     set(cuda FALSE)
-    if(NOT problem AND NOT "${SAE_CUDA}" STREQUAL OFF)
+    if(NOT problem AND NOT "${SAE_CUDA}" MATCHES "^(OFF|LATE)$")
       sae_missing_libraries("${root}/lib/libtorch_cuda.so" missing)
       if(EXISTS "${root}/lib/libtorch_cuda.so" AND NOT missing)
         set(cuda TRUE)

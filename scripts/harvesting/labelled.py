@@ -203,6 +203,26 @@ class LabelledWriter:
         return cut_off and self.recipe is not None and self.position > 0
 
 
+def write_tensors(path, tensors, metadata):
+    """A file of arrays, {name: ("F16", array)}, with the same bytes each time, which those of safetensors' own writer
+    are not: the order of its metadata changes."""
+    entries, at = {"__metadata__": metadata}, 0
+    for name, (dtype, array) in tensors.items():
+        entries[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
+        at += array.nbytes
+    header = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            for _, array in tensors.values():
+                file.write(array.tobytes())
+        put_in_place(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def expect_source(path, source):
     """Refuses a file that was made in another way than `source` says."""
     with open(path, "rb") as file:

@@ -11,6 +11,9 @@
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
+#if defined(SAE_OPENS_CUDA)
+#include <dlfcn.h>
+#endif
 
 namespace sae {
 namespace {
@@ -37,6 +40,25 @@ void empty_cache(Type type) {
   }
 }
 
+/// Where LibTorch's CUDA half was not linked, because a command is to run with any LibTorch: opens
+/// the one beside the half that is there, once, before anybody asks for a device. It registers
+/// itself. Returns why it is not there, or an empty string.
+const std::string& why_no_cuda() {
+  static const std::string reason = []() -> std::string {
+#if defined(SAE_OPENS_CUDA)
+    // It is large, and of no use without a driver.
+    if (!dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL)) return dlerror();
+    Dl_info torch_cpu;
+    if (!dladdr(reinterpret_cast<const void*>(&at::globalContext), &torch_cpu)) return "";
+    std::string path = torch_cpu.dli_fname;
+    path.replace(path.rfind('/') + 1, std::string::npos, "libtorch_cuda.so");
+    if (!dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL)) return dlerror();
+#endif
+    return "";
+  }();
+  return reason;
+}
+
 }  // namespace
 
 std::string wrong_device_name(const std::string& name) {
@@ -52,6 +74,8 @@ std::string wrong_device_name(const std::string& name) {
 at::Device parse_device(const std::string& name) {
   const std::string wrong = wrong_device_name(name);
   if (!wrong.empty()) throw ConfigError("device: " + wrong);
+  if (name == "cpu") return at::kCPU;
+  const std::string& reason = why_no_cuda();
   if (name == "auto") return at::hasCUDA() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   const at::Device device(name);
   if (device.is_cpu()) return device;
@@ -60,7 +84,8 @@ at::Device parse_device(const std::string& name) {
     return {at::kCUDA, static_cast<at::DeviceIndex>(std::max<int>(device.index(), 0))};
   }
   throw ConfigError("device: got '" + name + "', there are " + std::to_string(count) +
-                    " CUDA devices here; 'auto' takes what there is");
+                    " CUDA devices here" + (reason.empty() ? "" : " (" + reason + ")") +
+                    "; 'auto' takes what there is");
 }
 
 void wait_for(const at::Device& device) {

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 os.environ["SPARSIFY_DISABLE_TRITON"] = "1"  # its kernels need a GPU
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,6 +168,32 @@ class OfOurs(Check):
                     loaded.fold_W_dec_norm()
                     folded = loaded.encode(self.x)
                     self.assert_close(loaded.decode(folded), expected[1])
+
+    def test_saelens_from_a_repository_of_the_hub(self):
+        """As `hf upload USER/REPOSITORY FOLDER NAME` puts it there; what is downloaded comes from here."""
+        import sae_lens
+        from huggingface_hub import ModelCard
+        from huggingface_hub.utils import EntryNotFoundError
+        from sae_lens.loading import pretrained_sae_loaders
+
+        out, expected = self.converted("topk", "saelens")
+
+        def download(repo_id, filename, force_download=False):
+            folder, name = filename.split("/")
+            self.assertEqual((repo_id, folder), ("user/repository", "layer_5"))
+            if not (out / name).exists():
+                raise EntryNotFoundError(name)
+            return str(out / name)
+
+        with mock.patch.object(pretrained_sae_loaders, "hf_hub_download", download):
+            loaded = sae_lens.SAE.from_pretrained("user/repository", "layer_5")
+        latents = loaded.encode(self.x)
+        self.assert_computes((latents, loaded.decode(latents)), expected)
+        card = ModelCard.load(out / "README.md")
+        self.assertEqual(card.data.library_name, "saelens")
+        self.assertEqual(card.data.tags, ["saelens", "sparse-autoencoder", "mechanistic-interpretability"])
+        self.assertIn("# Sparse autoencoder of `blocks.5.hook_resid_post` in `gpt2`", card.text)
+        self.assertNotIn(str(self.folder), card.text)
 
     def test_dictionary_learning(self):
         from dictionary_learning.dictionary import AutoEncoder

@@ -11,6 +11,7 @@
 
 #include "models/interchange/formats.h"
 #include "models/interchange/python_json.h"
+#include "models/interchange/saelens_card.h"
 #include "models/interchange/saelens_metadata.h"
 #include "models/interchange/tool_config.h"
 #include "sae/base/error.h"
@@ -24,6 +25,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kConfig = "cfg.json";
 constexpr const char* kWeights = "sae_weights.safetensors";
+constexpr const char* kCard = "README.md";
 
 bool detect(const fs::path& path) { return is_file(path / kConfig) && is_file(path / kWeights); }
 
@@ -180,6 +182,7 @@ Notes write(const fs::path& folder, const PlainSae& plain) {
   StagedDirectory staged(folder);
   write_safetensors(staged.path() / kWeights, tensors);
   write_file_atomically(staged.path() / kConfig, dump_python_json(config) + "\n");
+  write_file_atomically(staged.path() / kCard, saelens_card(plain, config["metadata"]));
   staged.commit();
   return notes;
 }
