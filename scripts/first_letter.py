@@ -62,7 +62,7 @@ def parse_arguments(argv):
     what("--examples", type=int, default=letters.EXAMPLES, help="solved words (%(default)s)")
     what("--limit", type=int, help="use this many words, drawn by the seed (default: all)")
     what("--seed", type=int, default=0, help="of split and examples (%(default)s)")
-    what("--out", type=Path, required=True, help="file to create: NAME.safetensors; {layer} in it is the layer")
+    what("--out", type=Path, required=True, help="file to create: NAME.safetensors; {layer} and {site} in it are those")
     models.add_how_options(parser.add_argument_group("how").add_argument, "prompts", dtype="f32")
 
     arguments = parser.parse_args(argv)
@@ -77,7 +77,7 @@ def parse_arguments(argv):
             parser.error(f"--{name} must be at least 1, got {value}")
     if arguments.out.suffix != ".safetensors":
         parser.error(f"--out must end in .safetensors, got {arguments.out}")
-    shared.check_layers(parser, arguments.layer, arguments.out)
+    shared.check_places(parser, arguments, arguments.out)
     return arguments
 
 
@@ -175,26 +175,24 @@ def write(files, made, harvesters, reader, batch):
 
 
 def run(arguments):
-    targets = {layer: shared.out_of(arguments.out, layer) for layer in arguments.layer}
-    there = {layer: target for layer, target in targets.items() if target.exists()}
+    targets = {place: shared.out_of(arguments.out, *place) for place in shared.places_of(arguments)}
+    there = {place: target for place, target in targets.items() if target.exists()}
     if len(there) == len(targets):
         there = {}  # nothing is left to do, which is refused
     with ExitStack() as claims:
-        for layer, target in targets.items():
-            if layer not in there:
+        for place, target in targets.items():
+            if place not in there:
                 claims.enter_context(labelled.claimed(target))
         make(arguments, targets, there)
 
 
 def make(arguments, targets, there):
     tokenizer, model = models.load_model(arguments)
-    harvesters = {
-        layer: models.Harvester(model, layer, arguments.site, arguments.device) for layer in targets
-    }
+    harvesters = {place: models.Harvester(model, *place, arguments.device) for place in targets}
     frame = whole_frame(tokenizer)
     reader = letters.Reader(tokenizer, frame, arguments.template, arguments.examples)
-    for layer, target in there.items():
-        labelled.expect_source(target, describe_source(arguments, harvesters.pop(layer), reader))
+    for place, target in there.items():
+        labelled.expect_source(target, describe_source(arguments, harvesters.pop(place), reader))
         say(f"{target}: is there already")
     made, kept = make_prompts(usable_words(reader, arguments), arguments)
     say(
@@ -204,21 +202,20 @@ def make(arguments, targets, there):
     )
     train, test = split_of(made["train_x"], kept), split_of(made["test_x"], kept)
     classes = [letters.LETTERS[letter] for letter in kept]
-    width = models.text_config(model.config).hidden_size
     recipe = {"device": arguments.device, "batch": arguments.batch}
     with ExitStack() as stack:
         files = [
             stack.enter_context(labelled.LabelledWriter(
-                targets[layer], arguments.dtype, width, "first_letter", classes, train, test,
+                targets[place], arguments.dtype, harvester.width, "first_letter", classes, train, test,
                 "score_x" in made, describe_source(arguments, harvester, reader), recipe))
-            for layer, harvester in harvesters.items()
+            for place, harvester in harvesters.items()
         ]  # fmt: skip
         going_on = min(file.position for file in files)
         if going_on:
             say(f"going on after {going_on:,} prompts")
         write(files, made, list(harvesters.values()), reader, arguments.batch)
-    for layer in harvesters:
-        say(f"{targets[layer]}: {len(classes)} letters")
+    for place in harvesters:
+        say(f"{targets[place]}: {len(classes)} letters")
 
 
 def main(argv=None):
