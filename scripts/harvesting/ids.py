@@ -41,10 +41,9 @@ def as_ids(values, place, dimensions):
     if ids.shape == (0,) and isinstance(values, list):
         return ids.astype(numpy.int64)
     if ids.dtype.kind not in "iu" or ids.ndim not in dimensions:
-        raise HarvestError(
-            f"{place}: {ids.dtype.name} of {ids.ndim} dimensions, expected integers of "
-            f"{' or '.join(map(str, dimensions))}: the ids of tokens"
-        )
+        got = f"{ids.dtype.name} of {ids.ndim} dimensions" if ids.ndim else type(values).__name__
+        expected = " or ".join(map(str, dimensions))
+        raise HarvestError(f"{place}: {got}, expected integers of {expected}, the ids of tokens")
     return ids
 
 
