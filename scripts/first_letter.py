@@ -72,7 +72,12 @@ def parse_arguments(argv):
     )
     what("--limit", type=int, help="use this many words, drawn by the seed (default: all)")
     what("--seed", type=int, default=0, help="of split and examples (%(default)s)")
-    what("--out", type=Path, required=True, help="file to create: NAME.safetensors; {layer} and {site} in it are those")
+    what(
+        "--out",
+        type=Path,
+        required=True,
+        help="file to create: NAME.safetensors; {layer} and {site} in it are the layer and the site",
+    )
     models.add_how_options(parser.add_argument_group("how").add_argument, "prompts", dtype="f32")
 
     arguments = parser.parse_args(argv)

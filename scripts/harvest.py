@@ -283,7 +283,8 @@ def stream(arguments):
         (values,) = models.read_layers([harvester], batch.ids)
         kept = values.flatten(0, 1).cpu()[batch.rows]
         if number == 0:
-            say(said.massive_starts(windows, harvester.label, batch, values, kept.double().norm(dim=1).median()))
+            median = kept.double().norm(dim=1).median()
+            say(said.massive_starts(windows, harvester.label, batch, values, median))
         writer.append(kept[skipped:])
     writer.finish()
 

@@ -65,7 +65,8 @@ def add_windows(parser, ids=False):
         "--context",
         type=int,
         default=None if ids else CONTEXT,
-        help=f"tokens a window, specials included ({CONTEXT}{'; of ids, the length of the first row' if ids else ''})",
+        help=f"tokens a window, specials included ({CONTEXT}"
+        + ("; of ids, the length of the first row)" if ids else ")"),
     )
     window(
         "--bos",

@@ -11,6 +11,7 @@ Of what has names, input_ids is read, or else tokens, or else what is there alon
 """
 
 import json
+import warnings
 from functools import partial
 
 from harvesting import HarvestError
@@ -59,7 +60,8 @@ def read_npy(path):
 def read_pt(path):
     import torch
 
-    found = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings(action="ignore"):  # of damaged files, which are refused
+        found = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(found, dict):
         found = found[chosen(list(found), path)]
     yield path, as_ids(found, path, (1, 2))
@@ -175,8 +177,8 @@ class IdRows:
         wrong = ids[(ids < 0) | (ids >= self.known)] if self.known else ids[ids < 0]
         if wrong.size:
             raise HarvestError(
-                f"{place}: token {wrong.flat[0]}, expected ids from 0 to {self.known - 1}, which the model knows; "
-                "are they of its tokenizer?"
+                f"{place}: token {wrong.flat[0]}, expected ids from 0 to {self.known - 1}, which the model "
+                "knows; are they of its tokenizer?"
             )
 
 

@@ -64,7 +64,7 @@ def shared_prefix(harvesters, sequences, at):
     try:
         prefix = Prefix(harvesters, sequences[0][:length])
         found = differences(prefix(some), whole)
-    except (TypeError, ValueError, AttributeError, NotImplementedError, HarvestError):
+    except (TypeError, ValueError, AttributeError, RuntimeError, HarvestError):
         return None  # a model that keeps no keys and values, or in a way of its own
     rounding = torch.finfo(next(prefix.model.parameters()).dtype).eps
     return prefix if found < max(TOLERANCE, 8 * rounding) else None

@@ -7,6 +7,9 @@
     mlp_post    the MLP's hidden layer, after the nonlinearity and, where there is one, the gate
     mlp_out     what the MLP adds to the stream
     resid_post  what leaves the block
+
+BERT and its like norm what they have added up: attn_out, resid_mid and mlp_out are what comes before such a
+norm, as in HookedEncoder, resid_post what comes after it, which is the next block's resid_pre.
 """
 
 from typing import NamedTuple

@@ -102,9 +102,11 @@ class SameExamples(ScriptTest):
         solved = draw.sample(train, 10)
         train = [word for word in train if word not in solved]
         classes = metadata["classes"]
-        for tensor, part, examples in (("train_x", train, solved), ("test_x", test, solved), ("score_x", test, scored)):
+        for tensor, split, part, examples in (
+            ("train_x", "train", train, solved), ("test_x", "test", test, solved), ("score_x", "test", test, scored),
+        ):  # fmt: skip
             part = [word for word in part if word.text.strip()[0].lower() in classes]
-            self.assertEqual(metadata["words"]["train" if tensor == "train_x" else "test"], [w.text for w in part])
+            self.assertEqual(metadata["words"][split], [word.text for word in part])
             lines = "".join(f"\n{w.text}{TEMPLATE} {w.text.strip()[0].upper()}" for w in examples)
             for row in range(0, len(part), 5):
                 ids = self.tokenizer(f"<|endoftext|>{lines}\n{part[row].text}{TEMPLATE}", return_tensors="pt")
@@ -123,7 +125,8 @@ class SameExamples(ScriptTest):
         with mock.patch.object(first_letter, "shared_prefix", return_value=None):
             self.run_well(*self.arguments("whole-{site}{layer}.safetensors", *more))
         for name in ("resid_post0", "resid_post1", "mlp_post0", "mlp_post1"):
-            once, each = (read_labelled(self.folder / f"{kind}-{name}.safetensors")[0] for kind in ("once", "whole"))
+            files = (self.folder / f"{kind}-{name}.safetensors" for kind in ("once", "whole"))
+            once, each = (read_labelled(file)[0] for file in files)
             self.assertEqual(once.keys(), each.keys())
             for tensor, values in each.items():
                 torch.testing.assert_close(once[tensor], values, rtol=1e-5, atol=1e-5)

@@ -4,6 +4,7 @@ were made beforehand in place of text."""
 import importlib.util
 import json
 import os
+import random
 import unittest
 from unittest import mock
 
@@ -12,6 +13,7 @@ from common import WORDS, ScriptTest, byte_tokenizer, tiny_tokenizer, torch, tra
 from safetensors.torch import load_file, save_file
 
 import harvest
+from harvesting import HarvestError
 from harvesting import ids as id_rows
 from harvesting.mask import Mask
 
@@ -44,7 +46,8 @@ class RowsTest(ScriptTest):
         folder = self.folder / f"stream-{len(list(self.folder.iterdir()))}"
         folder.mkdir()
         asks = {"FOLDER": folder, "START": 0, "AHEAD": 1000, "READER": os.getpid()}
-        with mock.patch.dict(os.environ, {f"SAE_STREAM_{name}": str(value) for name, value in asks.items()}):
+        asks = {f"SAE_STREAM_{name}": str(value) for name, value in asks.items()}
+        with mock.patch.dict(os.environ, asks):
             self.output = self.run_well(
                 "--model", path, "--text", self.text, "--context", 8, "--batch", 3, "--dtype", "f32",
                 "--layer", 1, "--stream", *more)  # fmt: skip
@@ -108,7 +111,8 @@ class Positions(RowsTest):
 
     def test_refuses_to_skip_everything(self):
         path, _ = self.model("bert")
-        self.fails(3, "--skip-positions 7: leaves nothing of windows of 8", *self.arguments(path, "--skip-positions", 7))
+        self.fails(3, "--skip-positions 7: leaves nothing of windows of 8",
+                   *self.arguments(path, "--skip-positions", 7))  # fmt: skip
         self.fails(2, "--skip-positions must be at least 0", *self.arguments(path, "--skip-positions", -1))
         self.harvest(path, "--skip-positions", 6)
 
@@ -176,8 +180,10 @@ class Masks(RowsTest):
             for share in (0.25, 0.5):
                 drawn = Mask(share, 9, [], seed).replaces(ids, number)
                 self.assertEqual(drawn.tolist(), [word < share * 2**64 for word in words])
-                self.assertEqual(Mask(share, 9, [], seed).replaces(ids[:5], number).tolist(), drawn[:5].tolist())
-        self.assertTrue((Mask(0.5, 9, [], None).replaces(ids, 3) == Mask(0.5, 9, [], 0).replaces(ids, 3)).all())
+                some = Mask(share, 9, [], seed).replaces(ids[:5], number)
+                self.assertEqual(some.tolist(), drawn[:5].tolist())
+        none, zero = (Mask(0.5, 9, [], seed).replaces(ids, 3) for seed in (None, 0))
+        self.assertTrue((none == zero).all())
         path, _ = self.model("llama")
         more = ["--mask-share", 0.4, "--mask-token", "mat"]
         _, store = self.harvest(path, *more)
@@ -257,8 +263,8 @@ class Ids(RowsTest):
     def test_the_first_row_says_how_long_windows_are(self):
         path, model = self.model("llama")
         file = self.write("a.npy", self.rows(6, 12))
-        arguments = [value for value in self.arguments(path, source=["--token-ids", file]) if value not in ("--context", 8)]
-        self.run_well(*arguments)
+        arguments = self.arguments(path, source=["--token-ids", file])
+        self.run_well(*(value for value in arguments if value not in ("--context", 8)))
         self.assertEqual(json.loads((self.out / "manifest.json").read_text())["source"]["context"], 12)
         source, store = self.harvest(path, source=["--token-ids", file])  # windows of 8 of rows of 12
         self.assertEqual(len(store["tokens"]), 6 * 8)
@@ -349,6 +355,31 @@ class Ids(RowsTest):
         self.fails(2, "one of --text and --dataset is needed; --token-ids is in place of both",
                    *self.arguments(path, "--token-ids", file))  # fmt: skip
 
+    def test_no_byte_of_a_file_can_do_more_than_be_refused(self):
+        rows, draw = self.rows(), random.Random(0)
+        for name, data in (
+            ("a.npy", rows), ("a.pt", {"input_ids": rows}), ("a.safetensors", {"input_ids": rows}),
+            ("a.jsonl", rows.tolist()),
+        ):  # fmt: skip
+            file = self.write(name, data)
+            good, refused = file.read_bytes(), 0
+            for trial in range(80):
+                bad = bytearray(good)
+                if trial % 2:
+                    del bad[draw.randrange(len(good)) :]
+                else:
+                    for _ in range(3):
+                        bad[draw.randrange(min(len(bad), 200))] = draw.randrange(256)
+                file.write_bytes(bad)
+                try:
+                    found = id_rows.IdRows.of_files([file], "train")
+                    found.known = 16
+                    list(found.rows())
+                except HarvestError as error:
+                    self.assertEqual(len(str(error).splitlines()), 1)
+                    refused += 1
+            self.assertGreater(refused, 20, name)
+
     @unittest.skipUnless(HAS_DATASETS, "the package datasets is optional")
     def test_data_sets_of_ids_are_read_from_disk_and_by_name(self):
         import datasets
@@ -386,7 +417,8 @@ class Ids(RowsTest):
         (self.folder / "saved" / "state.json").write_text("{}")
         (self.folder / "saved" / "data.arrow").write_text("")
         with mock.patch.dict("sys.modules", datasets=None):
-            self.fails(3, "needs the package datasets", *self.arguments(path, source=["--token-ids", self.folder / "saved"]))
+            self.fails(3, "needs the package datasets",
+                       *self.arguments(path, source=["--token-ids", self.folder / "saved"]))  # fmt: skip
 
 
 class Streaming(RowsTest):
@@ -434,7 +466,8 @@ class Streaming(RowsTest):
     def test_no_token_for_the_beginning_is_made_of_the_unknown_one(self):
         tokenizer = byte_tokenizer("the cat sat")
         tokenizer = transformers.PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer.backend_tokenizer, unk_token="<|endoftext|>", pad_token="<|endoftext|>")  # fmt: skip
+            tokenizer_object=tokenizer.backend_tokenizer, unk_token="<|endoftext|>",
+            pad_token="<|endoftext|>")  # fmt: skip
         path, _ = self.model("gpt2", tokenizer, vocab_size=300)
         self.fails(3, "--bos: the tokenizer has no token for the beginning", *self.arguments(path, "--bos"))
 

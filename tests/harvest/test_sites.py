@@ -224,13 +224,17 @@ class Sites(ScriptTest):
                 path, model = self.model(name)
                 if name == "bitnet":
                     self.refused(name, "hook_z", "o_proj: what it takes is not hook_z alone, attn_sub_norm")
-                    self.refused(name, "mlp_post", "down_proj: what it takes is not mlp_post alone, ffn_sub_norm")
+                    self.refused(
+                        name, "mlp_post", "down_proj: what it takes is not mlp_post alone, ffn_sub_norm")
                     continue
                 with self.subTest(name):
                     out = f"{name}-{{site}}"
-                    with mock.patch("transformers.AutoTokenizer.from_pretrained", return_value=tiny_tokenizer()):
+                    with mock.patch(
+                        "transformers.AutoTokenizer.from_pretrained", return_value=tiny_tokenizer()
+                    ):
                         self.run_well(*self.arguments(path, out, "--layer", 1, "--site", *sites.SITES))
-                    read = {site: self.read(self.folder / f"{name}-{site}")[1]["activations"] for site in sites.SITES}
+                    stores = {site: self.read(self.folder / f"{name}-{site}")[1] for site in sites.SITES}
+                    read = {site: store["activations"] for site, store in stores.items()}
                     torch.testing.assert_close(read["resid_pre"] + read["attn_out"], read["resid_mid"])
                     torch.testing.assert_close(read["resid_mid"] + read["mlp_out"], read["resid_post"])
                     self.assertEqual((read["hook_z"].shape[1], read["mlp_post"].shape[1]), (8, 16))

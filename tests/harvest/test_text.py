@@ -152,7 +152,9 @@ class Documents(TextTest):
     def test_bytes_that_are_no_text_are_named_wherever_they_are(self):
         path = Path(tempfile.mkdtemp()) / "text"
         self.addCleanup(shutil.rmtree, path.parent)
-        for data, at in ((b"\xff", 0), (b"abcdef\xe9 ", 6), ("caf\u00e9".encode() + b"\xc3", 5), (b"ab\xf0\x9f\x90", 2)):
+        for data, at in (
+            (b"\xff", 0), (b"abcdef\xe9 ", 6), ("caf\u00e9".encode() + b"\xc3", 5), (b"ab\xf0\x9f\x90", 2),
+        ):  # fmt: skip
             path.write_bytes(data)
             for size in (1, 2, 3, 1000):
                 with mock.patch.object(texts, "READ", size):
