@@ -16,7 +16,11 @@ Several layers are read in one pass, each into a file of its own:
     --layer 5 8 17 --out activations/smollm2-135m-layer{layer}-letters.safetensors
 
 The pass ends at the word where that changes nothing, which is where a model attends to earlier tokens
-alone; this is tried. Every prompt has examples of its own, so that there is no common beginning to share.
+alone; this is tried. What all prompts of a tensor begin with is run once, if it is 16 tokens or more and the
+model's keys and values give the same but for rounding; this is tried too. SAEBench's prompts have examples
+of their own each and begin with two tokens in common. With --same-examples they have theirs in common, ten
+training words for train_x and test_x and ten others for score_x, which are not read themselves: a small
+part of the time, and not SAEBench's prompts.
 Interrupted or killed, the same command goes on where it was.
 
 Unlike SAEBench's, the draws have a seed, and the vocabulary is sorted by token id before them. Words that
@@ -46,6 +50,7 @@ from pathlib import Path
 from harvesting import HarvestError, labelled, letters
 from harvesting import arguments as shared
 from harvesting import model as models
+from harvesting.prefix import shared_prefix
 from harvesting.program import Progress, run_program, say
 from harvesting.windows import whole_frame
 
@@ -60,9 +65,19 @@ def parse_arguments(argv):
     models.add_options(what, several=True)
     what("--template", default=letters.TEMPLATE, help='of a line: "%(default)s"')
     what("--examples", type=int, default=letters.EXAMPLES, help="solved words (%(default)s)")
+    what(
+        "--same-examples",
+        action="store_true",
+        help="the same ones in all prompts, which makes them short to run; not as SAEBench has them",
+    )
     what("--limit", type=int, help="use this many words, drawn by the seed (default: all)")
     what("--seed", type=int, default=0, help="of split and examples (%(default)s)")
-    what("--out", type=Path, required=True, help="file to create: NAME.safetensors; {layer} in it is the layer")
+    what(
+        "--out",
+        type=Path,
+        required=True,
+        help="file to create: NAME.safetensors; {layer} and {site} in it are the layer and the site",
+    )
     models.add_how_options(parser.add_argument_group("how").add_argument, "prompts", dtype="f32")
 
     arguments = parser.parse_args(argv)
@@ -71,13 +86,15 @@ def parse_arguments(argv):
         parser.error(f"--template needs {{word}} once and no other brace, got {arguments.template!r}")
     if arguments.examples < 0:
         parser.error(f"--examples must be at least 0, got {arguments.examples}")
+    if arguments.same_examples and not arguments.examples:
+        parser.error("--same-examples means nothing with --examples 0")
     for name in ("batch", "limit", "threads"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             parser.error(f"--{name} must be at least 1, got {value}")
     if arguments.out.suffix != ".safetensors":
         parser.error(f"--out must end in .safetensors, got {arguments.out}")
-    shared.check_layers(parser, arguments.layer, arguments.out)
+    shared.check_places(parser, arguments, arguments.out)
     return arguments
 
 
@@ -105,11 +122,17 @@ def letters_kept(parts):
 
 def make_prompts(words, arguments):
     """Prompts of each tensor, and the letters that are classes."""
-    prompts = letters.Prompts(arguments.template, arguments.examples, arguments.seed)
+    same = arguments.same_examples
+    prompts = letters.Prompts(arguments.template, arguments.examples, arguments.seed, same)
     train, test = prompts.split(words)
-    made = {"train_x": prompts(train, train), "test_x": prompts(test, test)}
+    if same:
+        pools = {"score_x": prompts.take(train)}
+        pools["train_x"] = pools["test_x"] = prompts.take(train)
+    else:
+        pools = {"train_x": train, "test_x": test, "score_x": words}
+    made = {"train_x": prompts(train, pools["train_x"]), "test_x": prompts(test, pools["test_x"])}
     if arguments.examples:
-        made["score_x"] = prompts(test, words)
+        made["score_x"] = prompts(test, pools["score_x"])
     kept = letters_kept((train, test))
     for tensor, those in made.items():
         made[tensor] = [prompt for prompt in those if letters.label(prompt.word) in kept]
@@ -123,6 +146,7 @@ def split_of(prompts, kept):
 
 def describe_source(arguments, harvester, reader):
     names = reader.tokenizer.convert_ids_to_tokens
+    same = {"same_examples": True} if arguments.same_examples else {}
     return {"script": "first_letter.py"} | models.describe(arguments, harvester) | {
         "template": arguments.template,
         "examples": arguments.examples,
@@ -131,7 +155,7 @@ def describe_source(arguments, harvester, reader):
         "limit": arguments.limit,
         "seed": arguments.seed,
         "model_dtype": arguments.model_dtype,
-    }  # fmt: skip
+    } | same  # fmt: skip
 
 
 def order_of(made, reader, batch):
@@ -150,10 +174,36 @@ def cut_after_word(harvesters, reader, sequences, numbers):
     return -1 - reader.at if models.ignores_what_follows(harvesters, ids, reader.at) else 0
 
 
+class Passes:
+    """Reads prompts at their words: each up to there, and from the end of what they have in common."""
+
+    def __init__(self, harvesters, reader):
+        self.harvesters, self.reader = harvesters, reader
+        self.cut, self.tensor, self.prefix = None, None, None
+
+    def __call__(self, tensor, sequences, numbers):
+        """Activations [n, D] of each harvester."""
+        import torch
+
+        if self.cut is None:
+            self.cut = cut_after_word(self.harvesters, self.reader, sequences, numbers)
+        if tensor != self.tensor:
+            self.tensor = tensor
+            self.prefix = shared_prefix(self.harvesters, sequences, self.reader.at)
+            if self.prefix:
+                say(f"{tensor}: the first {self.prefix.length} tokens of the prompts are run once")
+        ids = {number: sequences[number][: len(sequences[number]) - self.cut] for number in numbers}
+        at = self.reader.at + self.cut
+        if self.prefix is None:
+            return models.read_batch(self.harvesters, ids, numbers, at=at)
+        rest = self.prefix(torch.tensor([ids[number] for number in numbers]))
+        return [values[:, at].cpu() for values in rest]
+
+
 def write(files, made, harvesters, reader, batch):
     """The activations of each harvester into its file. A file that goes on is at a batch's end."""
     last = min(files, key=lambda file: file.position)
-    done, total, cut = last.position, sum(map(len, made.values())), None
+    done, total, passes = last.position, sum(map(len, made.values())), Passes(harvesters, reader)
     for file in files:
         file.done = dict(last.done)  # what another has more is written once more
     before, progress = 0, Progress(done, "prompts")
@@ -161,11 +211,7 @@ def write(files, made, harvesters, reader, batch):
         before += len(numbers)
         if before <= done:
             continue
-        if cut is None:
-            cut = cut_after_word(harvesters, reader, sequences, numbers)
-        ids = {number: sequences[number][: len(sequences[number]) - cut] for number in numbers}
-        rows = models.read_batch(harvesters, ids, numbers, at=reader.at + cut)
-        for file, values in zip(files, rows):
+        for file, values in zip(files, passes(tensor, sequences, numbers)):
             for number, row in zip(numbers, labelled.as_array(values, file.dtype)):
                 file.put(tensor, number, row[None])
         for file in files:
@@ -175,26 +221,24 @@ def write(files, made, harvesters, reader, batch):
 
 
 def run(arguments):
-    targets = {layer: shared.out_of(arguments.out, layer) for layer in arguments.layer}
-    there = {layer: target for layer, target in targets.items() if target.exists()}
+    targets = {place: shared.out_of(arguments.out, *place) for place in shared.places_of(arguments)}
+    there = {place: target for place, target in targets.items() if target.exists()}
     if len(there) == len(targets):
         there = {}  # nothing is left to do, which is refused
     with ExitStack() as claims:
-        for layer, target in targets.items():
-            if layer not in there:
+        for place, target in targets.items():
+            if place not in there:
                 claims.enter_context(labelled.claimed(target))
         make(arguments, targets, there)
 
 
 def make(arguments, targets, there):
     tokenizer, model = models.load_model(arguments)
-    harvesters = {
-        layer: models.Harvester(model, layer, arguments.site, arguments.device) for layer in targets
-    }
+    harvesters = {place: models.Harvester(model, *place, arguments.device) for place in targets}
     frame = whole_frame(tokenizer)
     reader = letters.Reader(tokenizer, frame, arguments.template, arguments.examples)
-    for layer, target in there.items():
-        labelled.expect_source(target, describe_source(arguments, harvesters.pop(layer), reader))
+    for place, target in there.items():
+        labelled.expect_source(target, describe_source(arguments, harvesters.pop(place), reader))
         say(f"{target}: is there already")
     made, kept = make_prompts(usable_words(reader, arguments), arguments)
     say(
@@ -204,21 +248,20 @@ def make(arguments, targets, there):
     )
     train, test = split_of(made["train_x"], kept), split_of(made["test_x"], kept)
     classes = [letters.LETTERS[letter] for letter in kept]
-    width = models.text_config(model.config).hidden_size
     recipe = {"device": arguments.device, "batch": arguments.batch}
     with ExitStack() as stack:
         files = [
             stack.enter_context(labelled.LabelledWriter(
-                targets[layer], arguments.dtype, width, "first_letter", classes, train, test,
+                targets[place], arguments.dtype, harvester.width, "first_letter", classes, train, test,
                 "score_x" in made, describe_source(arguments, harvester, reader), recipe))
-            for layer, harvester in harvesters.items()
+            for place, harvester in harvesters.items()
         ]  # fmt: skip
         going_on = min(file.position for file in files)
         if going_on:
             say(f"going on after {going_on:,} prompts")
         write(files, made, list(harvesters.values()), reader, arguments.batch)
-    for layer in harvesters:
-        say(f"{targets[layer]}: {len(classes)} letters")
+    for place in harvesters:
+        say(f"{targets[place]}: {len(classes)} letters")
 
 
 def main(argv=None):

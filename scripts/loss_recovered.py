@@ -27,6 +27,7 @@ from harvesting import text as texts
 from harvesting.autoencoder import Autoencoder
 from harvesting.program import Progress, run_program, say
 from harvesting.recovery import Recovery, add_batch
+from harvesting.sites import SPLICED
 from harvesting.windows import Windows
 
 
@@ -37,7 +38,7 @@ def parse_arguments(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_argument_group("what is measured").add_argument
-    models.add_options(what)
+    models.add_options(what, sites=SPLICED)
     what("--sae", required=True, help="folder of an autoencoder or of a run")
     what("--windows", type=int, default=160, help="contexts that are run (%(default)s)")
     what("--keep-special", action="store_true", help="special tokens keep their own activations")
@@ -97,10 +98,9 @@ def run(arguments):
     check_origin(sae, arguments)
     sources = texts.Texts(arguments)
     tokenizer, model = models.load_model(arguments, head=True)
-    width = models.text_config(model.config).hidden_size
-    if width != sae.width:
-        raise HarvestError(f"--sae: the autoencoder takes width {sae.width}, the model has {width}")
     harvester = models.Harvester(model, arguments.layer, arguments.site, arguments.device)
+    if harvester.width != sae.width:
+        raise HarvestError(f"--sae: the autoencoder takes width {sae.width}, the model has {harvester.width}")
     windows = Windows(sources, tokenizer, arguments)
     tokens = {tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id} - {None}
     special = torch.tensor(sorted(tokens), dtype=torch.long, device=arguments.device)

@@ -163,7 +163,7 @@ def write_task(arguments, name, task, harvester, tokens, source):
     splits = [split for _, split in parts.values()]
     say(*notes_of(task, splits, train[2] + test[2]))
     path = arguments.out / f"{name}.safetensors"
-    width = models.text_config(harvester.model.config).hidden_size
+    width = harvester.width
     file = labelled.LabelledWriter(
         path, arguments.dtype, width, name, task.classes, *splits, source=source
     )

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from harvesting import text as texts
+from harvesting.ids import options_of_text
+
+CONTEXT = 128
 
 
-def add_text(parser):
+def add_text(parser, ids=False):
     text = parser.add_argument_group("text").add_argument
     text(
         "--text",
@@ -13,7 +16,21 @@ def add_text(parser):
         type=Path,
         help="UTF-8 files, or folders of them; which system's line ends they have changes nothing",
     )
-    text("--dataset", help="in place of --text: name or folder of a data set, for datasets")
+    if ids:
+        text(
+            "--token-ids",
+            nargs="+",
+            type=Path,
+            help="in place of --text: rows of token ids of this model's tokenizer, in files .npy, .pt, "
+            ".safetensors, .jsonl, .parquet or .arrow (input_ids or tokens in what has names) or a folder that "
+            "save_to_disk of datasets has made; they are cut into windows as they are, with the special "
+            "tokens that are in them and no others",
+        )
+    text(
+        "--dataset",
+        help="in place of --text: name or folder of a data set, for datasets"
+        + ("; a --dataset-column of lists holds ids" if ids else ""),
+    )
     text("--dataset-config", help="which of its configurations: wikitext-103-raw-v1")
     text("--dataset-split", default="train", help="default: %(default)s")
     text("--dataset-column", default="text", help="default: %(default)s")
@@ -41,10 +58,16 @@ def add_text(parser):
     )
 
 
-def add_windows(parser):
-    """Returns what adds more to the group."""
+def add_windows(parser, ids=False):
+    """Returns what adds more to the group. Where ids may be read, the default of --context is theirs."""
     window = parser.add_argument_group("windows").add_argument
-    window("--context", type=int, default=128, help="tokens a window, specials included (%(default)s)")
+    window(
+        "--context",
+        type=int,
+        default=None if ids else CONTEXT,
+        help=f"tokens a window, specials included ({CONTEXT}"
+        + ("; of ids, the length of the first row)" if ids else ")"),
+    )
     window(
         "--bos",
         action="store_true",
@@ -54,19 +77,28 @@ def add_windows(parser):
     return window
 
 
-def out_of(out, layer):
-    return Path(str(out).replace("{layer}", str(layer)))
+def out_of(out, layer, site):
+    return Path(str(out).replace("{layer}", str(layer)).replace("{site}", site))
 
 
-def check_layers(parser, layers, out):
-    """Ends with a message unless each layer has an --out of its own."""
+def places_of(arguments):
+    """Pairs of layer and site."""
+    return [(layer, site) for layer in arguments.layer for site in arguments.site]
+
+
+def check_places(parser, arguments, out):
+    """Ends with a message unless each site of each layer has an --out of its own."""
+    layers, sites = arguments.layer, arguments.site
     for layer in layers:
         if layer < 0:
             parser.error(f"--layer counts from 0, got {layer}")
     if len(set(layers)) < len(layers):
         parser.error(f"--layer names a block twice: {' '.join(map(str, layers))}")
-    if len({out_of(out, layer) for layer in layers}) < len(layers):
-        parser.error(f"--out needs {{layer}} in its name for {len(layers)} layers, got {out}")
+    if len(set(sites)) < len(sites):
+        parser.error(f"--site names a site twice: {' '.join(sites)}")
+    for name, values in (("layer", layers), ("site", sites)):
+        if len(values) > 1 and f"{{{name}}}" not in str(out):
+            parser.error(f"--out needs {{{name}}} in its name for {len(values)} {name}s, got {out}")
 
 
 def check(parser, arguments, at_least_one):
@@ -77,7 +109,12 @@ def check(parser, arguments, at_least_one):
             parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     if isinstance(arguments.layer, int) and arguments.layer < 0:
         parser.error(f"--layer counts from 0, got {arguments.layer}")
-    if (arguments.text is None) == (arguments.dataset is None):
-        parser.error("one of --text and --dataset is needed")
+    ids = getattr(arguments, "token_ids", None)
+    if sum(given is not None for given in (arguments.text, arguments.dataset, ids)) != 1:
+        more = "" if ids is None else "; --token-ids is in place of both"
+        parser.error(f"one of --text and --dataset is needed{more}")
+    for name, given in options_of_text(arguments) if ids else []:
+        if given:
+            parser.error(f"{name} means nothing with --token-ids")
     if arguments.document is None:
         arguments.document = "article" if arguments.text_form == "wikitext" else "whole"

@@ -51,10 +51,10 @@ def answer(word):
 
 class Prompts:
     """Prompts of `examples` solved words and the word itself; without examples, the word in the
-    template and nothing else."""
+    template and nothing else. With the `same` examples in all prompts, they are not SAEBench's."""
 
-    def __init__(self, template, examples, seed):
-        self.template, self.examples = template, examples
+    def __init__(self, template, examples, seed, same=False):
+        self.template, self.examples, self.same = template, examples, same
         self.draw = random.Random(seed)
 
     def split(self, words):
@@ -70,13 +70,24 @@ class Prompts:
                 return drawn
         raise HarvestError(f'no {self.examples} words beside "{word.text}" in {ATTEMPTS} draws')
 
-    def __call__(self, words, pool):
-        """A prompt for each word, with examples from `pool`."""
+    def take(self, pool):
+        """Examples from `pool`, which loses them."""
+        self.refuse_few(pool)
+        drawn = self.draw.sample(pool, self.examples)
+        pool[:] = [word for word in pool if word not in drawn]
+        return drawn
+
+    def refuse_few(self, pool):
         if self.examples > 0 and len(pool) <= self.examples:
             raise HarvestError(
                 f"{len(pool)} words are too few for {self.examples} examples beside the word; "
                 "raise --limit or lower --examples"
             )
+
+    def __call__(self, words, pool):
+        """A prompt for each word, with examples from `pool`, or all of `pool` if they are the same."""
+        if not self.same:
+            self.refuse_few(pool)
         return [Prompt(word, self.text(word, pool)) for word in words]
 
     def text(self, word, pool):
@@ -85,7 +96,7 @@ class Prompts:
             return own
         lines = [
             self.template.format(word=example.text) + answer(example)
-            for example in self.examples_for(word, pool)
+            for example in (pool if self.same else self.examples_for(word, pool))
         ]
         return "\n".join(["", *lines, own])
 

@@ -3,17 +3,18 @@
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 from harvesting import HarvestError
+from harvesting.sites import BRANCHES, HOOKS, SITES, TAKERS, Point
+from harvesting.sites import find_blocks, find_branch, find_place, first, text_config
 
+CHECKED = 4  # sequences; a whole model is run on them
 DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
-SITES = ["resid_post", "resid_pre", "mlp_out", "attn_out"]
 
 
-def add_options(add, several=False):
+def add_options(add, several=False, sites=SITES):
     """The options that say what is read, on a parser's or a group's add_argument. With `several`,
-    --layer is a list."""
+    --layer and --site are lists."""
     add("--model", required=True, help="folder or hub name")
     add("--revision", help="branch, tag or commit of a hub model")
     add("--model-name", help="name to record (default: the hub name, or the folder's)")
@@ -25,9 +26,18 @@ def add_options(add, several=False):
             required=True,
             help="block, from 0; several are read in one pass, into an --out each: its {layer} is the number",
         )
+        add(
+            "--site",
+            choices=sites,
+            nargs="+",
+            default=["resid_post"],
+            help="by TransformerLens' names, default: resid_post; several are read in the same pass, of each "
+            "layer, into an --out each: its {site} is the name. hook_z is the outputs of the heads before "
+            "W_O, one after the other, mlp_post the hidden layer of the MLP, mlp.hook_post there",
+        )
     else:
         add("--layer", type=int, required=True, help="block, from 0")
-    add("--site", choices=SITES, default="resid_post", help="default: %(default)s")
+        add("--site", choices=sites, default="resid_post", help="default: %(default)s")
 
 
 def add_how_options(add, items, dtype):
@@ -62,15 +72,10 @@ def describe(arguments, harvester):
         "architecture": type(harvester.model).__name__,
         "layer": harvester.layer,
         "site": harvester.site,
-        "hook_name": f"blocks.{harvester.layer}.hook_{harvester.site}",
-        "module": harvester.point.name,
+        "hook_name": f"blocks.{harvester.layer}.{HOOKS[harvester.site]}",
+        "module": harvester.module,
         "hidden_states": harvester.index,
     }
-
-
-def text_config(config):
-    """The part of a multimodal model's configuration that is about its language model."""
-    return config.get_text_config()
 
 
 def vocabulary_size(model):
@@ -83,109 +88,38 @@ def vocabulary_size(model):
     return getattr(embedding, "num_embeddings", None) or stated or 0
 
 
-def find_blocks(model):
-    """Name and list of the model's transformer blocks, whatever the architecture calls them."""
-    import torch
-
-    count = getattr(text_config(model.config), "num_hidden_layers", None)
-    lists = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.ModuleList) and len(module) == count
-    ]
-    if len(lists) != 1:
-        names = ": " + ", ".join(name for name, _ in lists) if lists else ""
-        raise HarvestError(
-            f"{type(model).__name__}: found {len(lists)} lists of {count} blocks, expected one{names}"
-        )
-    return lists[0]
-
-
-def first(output):
-    return output[0] if isinstance(output, (tuple, list)) else output
-
-
-class Point(NamedTuple):
-    """A place in the model: the input or output of a module."""
-
-    name: str
-    module: object
-    is_input: bool = False
-
-
-# What a block adds to the residual stream, by architecture: paths inside a block, the first that
-# exists counts. Gemma and OLMo-2 norm a branch's output before they add it; in Llama the same
-# name, post_attention_layernorm, is the norm before the MLP, hence the second condition.
-BRANCHES = {
-    "attn_out": [
-        ("post_self_attn_layernorm", None),  # GLM-4
-        ("post_attention_layernorm", "post_feedforward_layernorm"),  # Gemma-2 and 3, OLMo-2
-        ("attention.output.dense", None),  # BERT and its like
-        ("self_attn", None),
-        ("attn", None),  # GPT-2
-        ("attention", None),  # GPT-NeoX
-        ("self_attention", None),
-    ],
-    "mlp_out": [
-        ("post_mlp_layernorm", None),
-        ("post_feedforward_layernorm", None),
-        ("output.dense", None),
-        ("mlp", None),
-        ("feed_forward", None),
-        ("block_sparse_moe", None),
-        ("fc2", None),  # OPT
-    ],
-}
-
-
-def find_branch(block, block_name, site):
-    modules = dict(block.named_modules())
-    for path, companion in BRANCHES[site]:
-        if path in modules and (companion is None or companion in modules):
-            return Point(f"{block_name}.{path}", modules[path])
-    known = ", ".join(sorted({path for path, _ in BRANCHES[site]}))
-    raise HarvestError(f"{block_name} ({type(block).__name__}) has none of {known}")
-
-
 class Reached(Exception):
     """Leaves the forward pass once the wanted activation is there."""
 
 
 class Harvester:
-    """Activations of one site. `place` says in words which; `index` is the entry of transformers'
-    hidden_states that equals it, None if there is none (the last one is after the final norm)."""
+    """Activations of one site, `width` numbers a token. `place` says in words which; `index` is the entry
+    of transformers' hidden_states that equals it, None if there is none (the last one is after the final
+    norm)."""
 
     def __init__(self, model, layer, site, device):
         self.model, self.layer, self.site, self.device = model, layer, site, device
         self.checked = False
         name, blocks = find_blocks(model)
-        if layer >= len(blocks):
-            raise HarvestError(f"--layer {layer}: the model has blocks 0 to {len(blocks) - 1}")
+        self.point, self.index, self.width, self.place = find_place(model, layer, site)
         self.block, self.block_name = blocks[layer], f"{name}.{layer}"
-        self.index = None
-        if site == "resid_post":
-            self.point = Point(self.block_name, self.block)
-            what, last = f"output of block {layer}", layer + 1 == len(blocks)
-            self.index = None if last else layer + 1
-            where = "before any final norm" if last else f"hidden_states[{self.index}]"
-        elif site == "resid_pre":
-            self.point = Point(self.block_name, self.block, is_input=True)
-            self.index = layer
-            what, where = f"input of block {layer}", f"hidden_states[{layer}]"
-        else:
-            self.point = find_branch(self.block, self.block_name, site)
-            branch = "attention" if site == "attn_out" else "MLP"
-            what = f"what the {branch} of block {layer} adds to the stream"
-            where = f"output of {self.point.name}"
-        self.place = f"layer {layer} {site} = {what} = {where} (of {len(blocks)} blocks)"
+
+    @property
+    def label(self):
+        return f"layer {self.layer}" + ("" if self.site == "resid_post" else f" {self.site}")
+
+    @property
+    def module(self):
+        """The name of the module, and whether its input is meant where both might be."""
+        return self.point.name + (".input" if self.site in TAKERS else "")
 
     def __call__(self, ids):
         """ids [n, context] -> activations [n, context, D] in the model's type."""
         return self.watch(ids, [self.point], stop=True)[0]
 
-    def watch(self, ids, points, stop=False):
+    def watch(self, ids, points, stop=False, **more):
         """The values at `points`, in their order; `stop` ends the pass as soon as all are there, with
-        their bytes as they were before anything else ran."""
+        their bytes as they were before anything else ran. The model is given `more` beside the ids."""
         import torch
 
         self.refuse_unknown(ids)
@@ -216,7 +150,7 @@ class Harvester:
                 )
             try:
                 with torch.no_grad():
-                    self.model(input_ids=ids.to(self.device))
+                    self.model(input_ids=ids.to(self.device), **more)
             except Reached:
                 pass
         if any(c is None for c in caught):
@@ -236,22 +170,25 @@ class Harvester:
 
     def check_sum(self, ids):
         """Compares what the branches add to the stream with the difference of the stream after and
-        before the block."""
+        before the block, or between attention and MLP and before the block."""
         import torch
 
-        if self.site in BRANCHES and ".output.dense" not in f".{self.point.name}":
-            points = [find_branch(self.block, self.block_name, site) for site in BRANCHES]
-            points += [Point("", self.block, is_input=True), Point("", self.block)]
-            values = [value.double() for value in self.watch(ids, points)]
-            attention, mlp, before, after = values
-            rounding = torch.finfo(next(self.model.parameters()).dtype).eps
-            allowed = 8 * rounding * sum(value.norm() for value in values)
-            if (before + attention + mlp - after).norm() > allowed:
-                raise HarvestError(
-                    f"{type(self.model).__name__}: a block's input, {points[0].name} and "
-                    f"{points[1].name} do not add up to its output; only resid_pre and resid_post "
-                    "are known for this model"
-                )
+        if self.site == "resid_mid":
+            added, after = ["attn_out"], self.point
+            wrong = f"do not add up to the input of {self.point.name}: this model has no resid_mid"
+        elif self.site in BRANCHES and ".output.dense" not in f".{self.point.name}":
+            added, after = list(BRANCHES), Point("", self.block)
+            wrong = "do not add up to its output; only resid_pre and resid_post are known for this model"
+        else:
+            return
+        points = [find_branch(self.block, self.block_name, site) for site in added]
+        names = " and ".join(["a block's input", *(point.name for point in points)])
+        points += [Point("", self.block, is_input=True), after]
+        values = [value.double() for value in self.watch(ids, points)]
+        rounding = torch.finfo(next(self.model.parameters()).dtype).eps
+        allowed = 8 * rounding * sum(value.norm() for value in values)
+        if (sum(values[:-1]) - values[-1]).norm() > allowed:
+            raise HarvestError(f"{type(self.model).__name__}: {names} {wrong}")
 
 
 def read_layers(harvesters, ids):
@@ -260,9 +197,11 @@ def read_layers(harvesters, ids):
 
 
 def check_layers(harvesters, ids):
-    """Compares the first batch of each with transformers' hidden states, or with what they differ by."""
+    """Compares some of the first batch of each with transformers' hidden states, or with what they differ
+    by."""
     import torch
 
+    ids = ids[:CHECKED]
     new = [harvester for harvester in harvesters if not harvester.checked]
     for harvester in new:
         harvester.refuse_unknown(ids)

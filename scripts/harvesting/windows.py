@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from harvesting import HarvestError
 from harvesting.program import Progress
-from harvesting.text import TEXT_FORMS, blocks
+from harvesting.text import TEXT_FORMS, blocks, whole_lines
 
 
 class Window(NamedTuple):
@@ -17,9 +17,11 @@ class Window(NamedTuple):
 
 def unknown_token(tokenizer):
     """What the tokenizer makes of what it does not know, as text; None if it knows everything. Byte-level
-    tokenizers do, and yet state an unknown token: the one that ends a text, which has no place in it."""
+    tokenizers do, and yet state an unknown token: the one that ends a text, which has no place in it, nor
+    has any other token that says something else too."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if tokenizer.unk_token in (None, tokenizer.bos_token, tokenizer.eos_token):
+    others = ("bos_token", "eos_token", "sep_token", "cls_token", "pad_token", "mask_token")
+    if tokenizer.unk_token in (None, *(getattr(tokenizer, name, None) for name in others)):
         return None
     if backend is not None and hasattr(backend.model, "unk_token") and backend.model.unk_token is None:
         return None
@@ -137,21 +139,21 @@ class Windows:
     def __init__(self, texts, tokenizer, arguments):
         self.texts, self.tokenizer = texts, tokenizer
         self.form = TEXT_FORMS[arguments.text_form]
-        self.before, self.after = special_frame(tokenizer, arguments.bos)
+        self.before, self.after = [], []  # rows of ids have in them what they begin and end with
+        if not texts.are_ids:
+            self.before, self.after = special_frame(tokenizer, arguments.bos)
         self.context, self.seed, self.pack = arguments.context, arguments.seed, arguments.pack
         self.inner = arguments.context - len(self.before) - len(self.after)
         if self.inner < 1:
             raise HarvestError(f"--context {arguments.context} leaves no room beside special tokens")
         self.stride = arguments.stride or self.inner
         self.tally = Tally()
-        # Text is tokenised as it is needed if that is known to end before the text does.
-        self.all = None
-        if arguments.tokens is None or arguments.seed is not None:
+        self.all = None  # or every window, without which there is no order drawn from all orders
+        if arguments.seed is not None:
             import random
 
             self.all = list(self.watched())
-            if arguments.seed is not None:
-                random.Random(arguments.seed).shuffle(self.all)
+            random.Random(arguments.seed).shuffle(self.all)
         self.count = None if self.all is None else len(self.all)
 
     def __iter__(self):
@@ -171,16 +173,27 @@ class Windows:
     def ids_of(self, document):
         import numpy
 
+        if self.form:
+            unknown = unknown_token(self.tokenizer)
+            document = (self.form(piece, unknown) for piece in whole_lines(document))
         counted = False
-        for block in blocks(self.form(document, unknown_token(self.tokenizer))):
+        for block in blocks(document):
             encoded = self.tokenizer(block, add_special_tokens=False, verbose=False)
             if encoded["input_ids"] and not counted:
                 self.tally.documents += 1
                 counted = True
             yield numpy.asarray(encoded["input_ids"], dtype=numpy.int32)
 
+    def rows(self):
+        for ids in self.texts.rows():
+            self.tally.documents += len(ids) > 0
+            yield [ids]
+
     def runs(self):
         """Iterators of id arrays; no window reaches from one of them into the next."""
+        if self.texts.are_ids:
+            yield from self.rows()
+            return
         if not self.pack:
             yield from (self.ids_of(document) for document in self.texts.documents())
             return
@@ -225,11 +238,24 @@ class Windows:
             self.tally.add(length, windows, self.inner, self.stride)
         self.tally.whole = True
         if empty:
+            what, hint = "document", "; --pack lets windows run on over the ends of documents"
+            if self.texts.are_ids:
+                what, hint = "row", ""
             raise HarvestError(
-                f"no document is as long as one window of {self.context} tokens, the longest of "
-                f"{self.tally.documents:,} has {self.tally.longest:,}; "
-                "--pack lets windows run on over the ends of documents"
+                f"no {what} is as long as one window of {self.context} tokens, the longest of "
+                f"{self.tally.documents:,} has {self.tally.longest:,}{hint}"
             )
+
+    @property
+    def begin(self):
+        """The special tokens that windows begin with."""
+        if self.texts.are_ids:
+            known = (self.tokenizer.bos_token_id, self.tokenizer.cls_token_id)
+            return [self.texts.first] if self.texts.first in known else []
+        return self.before
+
+    def left_out(self, tally):
+        return tally.describe(self.pack or self.texts.are_ids)
 
     def describe(self):
         def names(ids):

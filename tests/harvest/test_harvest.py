@@ -82,7 +82,7 @@ class Harvest(ScriptTest):
             windows = self.windows()
             expected = self.expected(name, model, windows)
             keep = windows.flatten() > 2
-            for site in harvest.models.SITES:
+            for site in ("resid_pre", "attn_out", "mlp_out", "resid_post"):
                 for layer in range(3):
                     with self.subTest(model=name, site=site, layer=layer):
                         # transformers reads a Qwen folder's tokenizer as Qwen's, whatever it says.
@@ -280,7 +280,6 @@ class Harvest(ScriptTest):
             ["left out: 30 of 32 documents, which are shorter than a window (60 tokens); 6 tokens at ends of "
              "documents, which fill no window: 85 % of the text's 78 tokens; --pack lets windows run on over "
              "the ends of documents"])  # fmt: skip
-        self.assertLess(self.output.index("left out"), self.output.index("100 %"))  # before it is run
         self.assertEqual(
             manifest["source"]["text"],
             {"text_tokens": 78, "documents": 32, "short_documents": 30, "left_out_tokens": 66, "windows": 2,

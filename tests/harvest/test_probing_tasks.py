@@ -75,6 +75,22 @@ class ProbingTasks(ScriptTest):
                     pool.pop(near.index(True))  # each text is in the file once
             self.assertEqual([len(pool) for pool in wanted.values()], [0, 0])
 
+    def test_rows_are_as_wide_as_the_site(self):
+        path, model = self.model("gemma2")
+        tensors, metadata = self.make(path, "--csv", self.csv(self.rows()), "--context", 8, "--site", "hook_z")
+        self.assertEqual(tensors["train_x"].shape[1], 12)  # 2 heads of 6, in a stream of 8
+        attention, caught = model.layers[1].self_attn, []
+        attention.o_proj.register_forward_pre_hook(lambda module, inputs: caught.append(inputs[0]))
+        rows = self.texts_of(tensors, "train")
+        known = tiny_tokenizer().get_vocab()
+        for text, _ in self.rows():
+            with torch.no_grad():
+                model(input_ids=torch.tensor([[CLS, *(known[word] for word in text.split()[:6]), SEP]]))
+        pool = [z[0, 1:-1] for z in caught]
+        for x in rows:
+            self.assertTrue(any(len(x) == len(z) and torch.allclose(x, z, atol=1e-5) for z in pool))
+        self.assertEqual(metadata["source"]["hook_name"], "blocks.1.attn.hook_z")
+
     def test_special_and_unknown_tokens_are_no_rows_and_texts_of_them_alone_are_left_out(self):
         path, model = self.model("bert")
         rows = [("cat zebra dog", "a"), ("zebra zebra", "a"), ("mat", "b")] + [("cat", "a"), ("dog", "b")] * 4

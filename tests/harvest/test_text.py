@@ -1,6 +1,7 @@
 """Tests of how the scripts read text: documents and windows, whatever system the text is from."""
 
 import hashlib
+import shutil
 import tempfile
 import unittest
 from pathlib import Path
@@ -27,6 +28,17 @@ def variants(text):
         "byte order mark": "\ufeff" + text,
         "both": "\ufeff" + text.replace("\n", "\r\n"),
     }
+
+
+def documents(source):
+    return ["".join(pieces) for pieces in source.documents()]
+
+
+def tally(windows):
+    """Of all of the text."""
+    for _ in windows:
+        pass
+    return windows.tally
 
 
 class TextTest(unittest.TestCase):
@@ -58,21 +70,21 @@ class Documents(TextTest):
 
     def test_documents_are_rows_articles_or_lines(self):
         rows = ["", " = One = \n", " = = Part = = \n", " text \n", "", " = B = \n", " more \n"]
-        self.assertEqual(list(self.rows("whole", rows).documents()), rows)
+        self.assertEqual(documents(self.rows("whole", rows)), rows)
         articles = [" = One = \n = = Part = = \n text \n", " = B = \n more \n"]
-        self.assertEqual(list(self.rows("article", rows).documents()), articles)
-        self.assertEqual(list(self.rows("article", ["".join(rows)]).documents()), articles)
-        self.assertEqual(len(list(self.rows("line", rows).documents())), 5)
+        self.assertEqual(documents(self.rows("article", rows)), articles)
+        self.assertEqual(documents(self.rows("article", ["".join(rows)])), articles)
+        self.assertEqual(len(documents(self.rows("line", rows))), 5)
 
     def test_line_ends_and_byte_order_marks_change_no_document(self):
         text = "".join(ARTICLES)
         for form, count in (("whole", 1), ("article", 2), ("line", 7)):
-            expected = list(self.files(form, text).documents())
+            expected = documents(self.files(form, text))
             self.assertEqual(len(expected), count)
             for name, other in variants(text).items():
                 with self.subTest(form=form, text=name):
-                    self.assertEqual(list(self.files(form, other).documents()), expected)
-                    self.assertEqual(list(self.rows(form, [other]).documents()), expected)
+                    self.assertEqual(documents(self.files(form, other)), expected)
+                    self.assertEqual(documents(self.rows(form, [other])), expected)
 
     def test_headings_are_found_with_blanks_missing_or_too_many(self):
         for line, level, title in [
@@ -95,15 +107,15 @@ class Documents(TextTest):
 
     def test_an_article_ends_with_its_file(self):
         first, second = ARTICLES[0].rstrip("\n"), "a dog sat on a mat"
-        self.assertEqual(list(self.files("article", first, second).documents()), [first, second])
+        self.assertEqual(documents(self.files("article", first, second)), [first, second])
         self.assertEqual(
-            list(self.files("article", first, ARTICLES[1]).documents()), [first, ARTICLES[1]])
+            documents(self.files("article", first, ARTICLES[1])), [first, ARTICLES[1]])
 
     def test_rows_without_line_ends_are_lines_all_the_same(self):
         with_ends = "".join(ARTICLES).splitlines(keepends=True)
         without = "".join(ARTICLES).splitlines()
-        self.assertEqual(list(self.rows("article", without).documents()), ARTICLES)
-        self.assertEqual(list(self.rows("article", with_ends).documents()), ARTICLES)
+        self.assertEqual(documents(self.rows("article", without)), ARTICLES)
+        self.assertEqual(documents(self.rows("article", with_ends)), ARTICLES)
 
     def test_names_the_files_that_are_the_same(self):
         self.assertEqual(self.files("whole", "a cat", "a dog", "a cat").repeated(), [["0.txt", "2.txt"]])
@@ -116,10 +128,38 @@ class Documents(TextTest):
     def test_blocks_are_the_text_cut_at_ends_of_lines(self):
         with mock.patch.object(texts, "BLOCK", 10):
             for text in ("", "ab\ncd\nef\n", "a" * 25, "abc def ghi jkl mno", "\n" * 30):
-                self.assertEqual("".join(texts.blocks(text)), text)
-                self.assertTrue(all(0 < len(b) <= 10 for b in texts.blocks(text)))
-            self.assertEqual(list(texts.blocks("abcd\nefg\nhij")), ["abcd\nefg\n", "hij"])
-            self.assertEqual(list(texts.blocks("abcd efgh ij")), ["abcd efgh", " ij"])
+                self.assertEqual("".join(texts.blocks([text])), text)
+                self.assertTrue(all(0 < len(b) <= 10 for b in texts.blocks([text])))
+            self.assertEqual(list(texts.blocks(["abcd\nefg\nhij"])), ["abcd\nefg\n", "hij"])
+            self.assertEqual(list(texts.blocks(["abcd efgh ij"])), ["abcd efgh", " ij"])
+
+    def test_what_a_text_comes_in_changes_no_block_and_no_line(self):
+        text = "the \u00e9 cat\r\n<unk> @-@ sat\ron \U0001f431\n\nthe mat" * 5
+        path = Path(tempfile.mkdtemp()) / "text"
+        self.addCleanup(shutil.rmtree, path.parent)
+        path.write_bytes(text.encode())
+        whole = texts.plain(text)
+        with mock.patch.object(texts, "BLOCK", 10):
+            expected = list(texts.blocks([whole]))
+            for size in (1, 2, 3, 7, 1000):
+                with mock.patch.object(texts, "READ", size):
+                    self.assertEqual(texts.read_text(path), whole)
+                    self.assertEqual(list(texts.blocks(texts.read_pieces(path))), expected)
+                    self.assertEqual(list(texts.lines_of(texts.read_pieces(path))), whole.splitlines(True))
+                    formed = (texts.wikitext(p, "?") for p in texts.whole_lines(texts.read_pieces(path)))
+                    self.assertEqual("".join(formed), texts.wikitext(whole, "?"))
+
+    def test_bytes_that_are_no_text_are_named_wherever_they_are(self):
+        path = Path(tempfile.mkdtemp()) / "text"
+        self.addCleanup(shutil.rmtree, path.parent)
+        for data, at in (
+            (b"\xff", 0), (b"abcdef\xe9 ", 6), ("caf\u00e9".encode() + b"\xc3", 5), (b"ab\xf0\x9f\x90", 2),
+        ):  # fmt: skip
+            path.write_bytes(data)
+            for size in (1, 2, 3, 1000):
+                with mock.patch.object(texts, "READ", size):
+                    with self.assertRaisesRegex(HarvestError, f"not UTF-8 at byte {at}$", msg=(data, size)):
+                        texts.read_text(path)
 
 
 class WindowsOfText(TextTest):
@@ -150,24 +190,24 @@ class WindowsOfText(TextTest):
 
     def test_counts_what_no_window_holds(self):
         rows = ["cat", "cat dog cat dog cat", "", "mat mat", "dog " * 8]
-        tally = self.windows(self.rows("whole", rows)).tally
-        self.assertEqual((tally.documents, tally.tokens), (4, 16))
-        self.assertEqual((tally.short, tally.short_tokens, tally.tail, tally.between), (2, 3, 1, 0))
+        found = tally(self.windows(self.rows("whole", rows)))
+        self.assertEqual((found.documents, found.tokens), (4, 16))
+        self.assertEqual((found.short, found.short_tokens, found.tail, found.between), (2, 3, 1, 0))
         self.assertEqual(
-            tally.describe(pack=False),
+            found.describe(pack=False),
             "left out: 2 of 4 documents, which are shorter than a window (3 tokens); 1 tokens at ends of "
             "documents, which fill no window: 25 % of the text's 16 tokens; --pack lets windows run on "
             "over the ends of documents",
         )
-        apart = self.windows(self.rows("whole", ["cat " * 14]), stride=5).tally
+        apart = tally(self.windows(self.rows("whole", ["cat " * 14]), stride=5))
         self.assertEqual((apart.between, apart.tail), (2, 0))
-        close = self.windows(self.rows("whole", ["cat " * 7]), stride=1).tally
+        close = tally(self.windows(self.rows("whole", ["cat " * 7]), stride=1))
         self.assertEqual((close.left_out, close.describe(pack=False)), (0, ""))
 
     def test_counts_the_end_of_packed_text(self):
-        tally = self.windows(self.rows("whole", ["cat", "dog dog", "mat"]), pack=True).tally
-        self.assertEqual((tally.documents, tally.tokens, tally.short, tally.tail), (3, 7, 0, 3))
-        self.assertNotIn("--pack", tally.describe(pack=True))
+        found = tally(self.windows(self.rows("whole", ["cat", "dog dog", "mat"]), pack=True))
+        self.assertEqual((found.documents, found.tokens, found.short, found.tail), (3, 7, 0, 3))
+        self.assertNotIn("--pack", found.describe(pack=True))
 
 
 if __name__ == "__main__":
