@@ -15,7 +15,6 @@ constexpr std::uint64_t kMatched = std::uint64_t{20} << 56;    // likewise
 constexpr std::uint64_t kShuffle = std::uint64_t{21} << 56;    // | latent
 constexpr std::uint64_t kBootstrap = std::uint64_t{22} << 56;  // | draw
 constexpr std::uint64_t kTokenRows = std::uint64_t{23} << 56;  // | context
-constexpr std::uint64_t kChance = std::uint64_t{24} << 56;     // | row << 1 | side
 
 inline Rng item_rng(std::int64_t seed, std::uint64_t purpose, std::int64_t latent,
                     std::int64_t item) {

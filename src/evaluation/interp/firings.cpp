@@ -5,6 +5,7 @@
 #include <string>
 #include <unordered_set>
 
+#include "evaluation/interp/encode.h"
 #include "sae/base/error.h"
 #include "sae/base/interrupt.h"
 #include "sae/evaluation/interp_items.h"
@@ -37,41 +38,48 @@ bool Firings::contain(std::int32_t row) const {
   return std::binary_search(rows.begin(), rows.end(), row);
 }
 
-SampleFirings collect_firings(const Autoencoder& sae, const ActivationStore& store,
-                              const InterpSample& sample, const InterpOptions& options) {
+void encode_rows(const Autoencoder& sae, const ActivationStore& store,
+                 std::span<const std::int64_t> rows, std::int64_t batch,
+                 const std::function<void(std::int64_t first, const SparseView& codes)>& visit) {
   if (store.d_in() != sae.d_in()) {
     throw DataError(store.path().string() + ": activations have width " +
                     std::to_string(store.d_in()) + ", the autoencoder takes " +
                     std::to_string(sae.d_in()));
   }
   const at::NoGradGuard no_grad;
+  for (std::int64_t first = 0; first < std::ssize(rows); first += batch) {
+    check_interrupt();
+    const std::int64_t count = std::min(batch, std::ssize(rows) - first);
+    const at::Tensor x =
+        store.rows(rows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
+    const Codes codes = to_cpu(sae.encode(x.to(sae.W_enc.device())));
+    visit(first, view_of(codes));
+  }
+}
+
+SampleFirings collect_firings(const Autoencoder& sae, const ActivationStore& store,
+                              const InterpSample& sample, const InterpOptions& options) {
   const std::int64_t most = most_rows(sample.size(), options);
   const auto latents = static_cast<std::size_t>(sae.d_sae());
   SampleFirings out{std::vector<std::int64_t>(latents, 0), std::vector<Firings>(latents)};
-  const std::span<const std::int64_t> rows(sample.rows());
-  for (std::int64_t begin = 0; begin < sample.size(); begin += options.batch) {
-    check_interrupt();
-    const std::int64_t count = std::min(options.batch, sample.size() - begin);
-    const at::Tensor x =
-        store.rows(rows.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)));
-    const Codes codes = to_cpu(sae.encode(x.to(sae.W_enc.device())));
-    const SparseView view = view_of(codes);
-    for (std::int64_t i = 0; i < count; ++i) {
-      for (auto entry = static_cast<std::size_t>(view.begin(i));
-           entry < static_cast<std::size_t>(view.end(i)); ++entry) {
-        if (!(view.values[entry] > 0)) continue;
-        const auto latent = static_cast<std::size_t>(view.indices[entry]);
+  encode_rows(sae, store, sample.rows(), options.batch, [&](std::int64_t first, auto& codes) {
+    for (std::int64_t i = 0; i < codes.rows(); ++i) {
+      for (std::int64_t entry = codes.begin(i); entry < codes.end(i); ++entry) {
+        const float value = codes.values[static_cast<std::size_t>(entry)];
+        if (!(value > 0)) continue;
+        const auto latent =
+            static_cast<std::size_t>(codes.indices[static_cast<std::size_t>(entry)]);
         Firings& own = out.latents[latent];
         // A latent that fires on more rows is not looked at, and would take memory.
         if (++out.counts[latent] > most) {
           own = {};
         } else {
-          own.rows.push_back(static_cast<std::int32_t>(begin + i));
-          own.values.push_back(view.values[entry]);
+          own.rows.push_back(static_cast<std::int32_t>(first + i));
+          own.values.push_back(value);
         }
       }
     }
-  }
+  });
   return out;
 }
 
