@@ -38,7 +38,7 @@ void add_config(Program& program) {
       command);
   add_text(print_options, "WHICH", *only, kName,
            "An architecture, or run, model, data, train, eval, core, absorption, probing, "
-           "diagnose, compare (default: all)")
+           "interp, diagnose, compare (default: all)")
       ->check(one_of(sae::reference_topics()));
   print_options->footer("Examples:\n  sae config print\n  sae config print topk");
 

@@ -77,9 +77,10 @@ void add_eval(Program& program) {
   add_texts(command, "--data", given->data, kPath,
             "A store, a world's preset, or a data group as JSON (default: held-out data of the "
             "training); a file of labelled activations, for absorption; a folder of them, for "
-            "probing. Repeatable");
+            "probing; a judge file, for interp. Repeatable");
   add_texts(command, "--suite", given->suites, kName,
-            "core, absorption, probing, truth (comma-separated), or all there is data for")
+            "core, absorption, probing, interp, truth (comma-separated), or all there is data "
+            "for")
       ->delimiter(',')
       ->check(one_of(with_all(sae::suite_names())));
   add_texts(command, "--controls", given->controls, kName,
@@ -99,7 +100,9 @@ void add_eval(Program& program) {
       "      --set eval.truth.min_match_cosine=0.7\n"
       "  sae eval runs/topk --data letters.safetensors --suite absorption --repeats 5\n"
       "  sae eval runs/topk --data acts/heldout --data tasks/ --suite core,probing \\\n"
-      "      --controls all\n\n"
+      "      --controls all\n"
+      "  sae eval runs/topk --data acts/heldout --data judge.safetensors \\\n"
+      "      --suite interp --controls random\n\n"
       "Scores of codes that are dead, nearly so, or too dense are printed as not\n"
       "ranked, with the reason: low absorption means nothing there. Every suite says\n"
       "what it rests on.\n\n"
@@ -111,9 +114,13 @@ void add_eval(Program& program) {
       "Absorption prints L0 and explained variance on the words, to be read beside\n"
       "those on text, and scores given a main latent (_given_main). With --controls\n"
       "random it says where a random dictionary scores as much.\n\n"
+      "Interp asks a judge of likeness, a small embedding model (scripts/judge.py) or\n"
+      "without its file the tokens alone, whether it can tell a latent's rows from\n"
+      "others. What it says of the same activations on random rows (shuffled_) is\n"
+      "chance.\n\n"
       "Labelled activations are made by scripts/first_letter.py, word_classes.py and\n"
       "probing_tasks.py. Options of the suites: sae config print core, absorption,\n"
-      "probing.");
+      "probing, interp.");
 }
 
 }  // namespace sae_cli

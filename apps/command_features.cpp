@@ -46,9 +46,10 @@ void add_features(Program& program) {
   add_text(command, "--data", to.data, kPath, "Activation store, with tokens to show text")
       ->required();
   add_out(command, to.out, "Folder to make")->required();
-  add_text(command, "--results", given->results, kFile,
-           "What `sae eval SAE --suite absorption,probing --json` printed: shows which class or "
-           "task a latent reads, what absorbs it and what it absorbs");
+  add_text(
+      command, "--results", given->results, kFile,
+      "What `sae eval SAE --suite absorption,probing,interp --json` printed: shows which class or "
+      "task a latent reads, what absorbs it and what it absorbs");
   sae::FeaturesOptions& options = to.options;
   const auto count = [&](const char* name, std::int64_t& place, const char* meaning) {
     add_number(command, name, place, 0, meaning)->capture_default_str();

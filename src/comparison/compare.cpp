@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/parallel.h"
+#include "comparison/consistency.h"
 #include "comparison/evaluation.h"
 #include "comparison/folder.h"
 #include "comparison/preflight.h"
@@ -130,6 +131,7 @@ CompareOutcome compare(const ComparisonPlan& plan, const fs::path& folder,
     std::erase_if(outcome.result.runs, [](const RunResult& run) { return run.name.empty(); });
     return outcome;
   }
+  measure_consistency(entrants, data, folder, outcome.result);
   write_file_atomically(folder / "results.json", to_json(outcome.result) + "\n");
   write_file_atomically(folder / "results.csv", to_csv(outcome.result));
   write_file_atomically(folder / "results.md", to_markdown(outcome.result));

@@ -25,6 +25,8 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
+constexpr const char* kTokenJudge = "token";  // instead of a judge file's path
+
 RunEvaluator::Record record_of(const std::vector<SuiteOutcome>& outcomes) {
   RunEvaluator::Record record;
   for (const SuiteOutcome& outcome : outcomes) {
@@ -34,13 +36,15 @@ RunEvaluator::Record record_of(const std::vector<SuiteOutcome>& outcomes) {
       record.by_class[prefix + metric] = classes;
     }
     if (!outcome.unranked.empty()) record.unranked[outcome.suite] = outcome.unranked;
+    if (outcome.suite == "interp") record.judge = outcome.details->front().at("judge");
   }
   return record;
 }
 
 /// The files that the options name.
-LabelledInputs inputs_of(const CompareEvaluation& options) {
-  LabelledInputs inputs{options.words, {}};
+SuiteInputs inputs_of(const CompareEvaluation& options) {
+  SuiteInputs inputs{options.words, {}};
+  if (!options.judge.empty() && options.judge != kTokenJudge) inputs.judge = options.judge;
   if (options.tasks.empty()) return inputs;
   inputs.tasks = fs::is_directory(options.tasks) ? labelled_files(options.tasks)
                                                  : std::vector<fs::path>{options.tasks};
@@ -48,13 +52,20 @@ LabelledInputs inputs_of(const CompareEvaluation& options) {
 }
 
 /// What records must agree in: the options, and checksums of the files.
-Json settings_of(const CompareEvaluation& options, const LabelledInputs& inputs) {
+Json settings_of(const CompareEvaluation& options, const SuiteInputs& inputs) {
   Json settings = write_fields(options);
-  for (const char* key : {"words", "tasks", "controls", "controls_of"}) settings.erase(key);
+  for (const char* key : {"words", "tasks", "judge", "controls", "controls_of"}) {
+    settings.erase(key);
+  }
   settings["words"] = options.words.empty() ? Json() : Json(sha256_of_file(options.words));
   settings["tasks"] = Json::object();
   for (const fs::path& task : inputs.tasks) {
     settings["tasks"][task.filename().string()] = sha256_of_file(task);
+  }
+  if (options.judge.empty()) {
+    settings.erase("interp");
+  } else {
+    settings["judge"] = inputs.judge ? sha256_of_file(*inputs.judge) : options.judge;
   }
   return settings;
 }
@@ -64,6 +75,7 @@ std::vector<std::string> suites_of(const CompareEvaluation& options) {
   std::vector<std::string> suites = {"core"};
   if (!options.words.empty()) suites.emplace_back("absorption");
   if (!options.tasks.empty()) suites.emplace_back("probing");
+  if (!options.judge.empty()) suites.emplace_back("interp");
   return suites;
 }
 
@@ -163,6 +175,7 @@ class SuitesOfRuns {
   }
 
   void add(const Job& job, RunEvaluator::Record record, ComparisonResult& result) const {
+    if (!record.judge.is_null()) result.judge = record.judge;
     if (!job.control) {
       RunResult& run = result.runs[job.run];
       run.metrics.merge(record.metrics);  // what training measured at its end stays
@@ -197,7 +210,7 @@ RunEvaluator::RunEvaluator(CompareEvaluation options)
     : inputs_(inputs_of(options)),
       settings_(settings_of(options, inputs_)),
       runner_(suites_of(options), inputs_,
-              {options.core, options.absorption, options.probing, options.repeats},
+              {options.core, options.absorption, options.probing, options.interp, options.repeats},
               /*d_in=*/0) {}
 
 std::int64_t RunEvaluator::memory(std::int64_t d_in, std::int64_t d_sae, double l0) const {
@@ -211,6 +224,10 @@ std::int64_t RunEvaluator::memory(std::int64_t d_in, std::int64_t d_sae, double 
   for (const fs::path& place : runner_.tasks()) {
     const auto size = static_cast<double>(fs::file_size(place));
     task = std::max(task, 2 * size + entries * size / (2.0 * static_cast<double>(d_in)));
+  }
+  if (const InterpSuite* interp = runner_.interp()) {
+    // Row and activation of each firing, those of the shuffled ones, and these once more by row.
+    bytes += 40 * l0 * static_cast<double>(interp->rows());
   }
   return static_cast<std::int64_t>(bytes + task);
 }
@@ -226,11 +243,12 @@ std::optional<RunEvaluator::Record> RunEvaluator::recorded(const fs::path& place
       return std::nullopt;
     }
     const Json& own = json.at("comparison");
-    Record record{metric_values_from_json(own.at("metrics")), {}, {}};
+    Record record{metric_values_from_json(own.at("metrics")), {}, {}, {}};
     for (const auto& [metric, classes] : own.at("by_class").items()) {
       record.by_class[metric] = metric_values_from_json(classes);
     }
     record.unranked = own.at("not_ranked").get<std::map<std::string, std::string>>();
+    if (json.contains("interp")) record.judge = json["interp"].at("judge");
     return record;
   } catch (const Json::exception&) {
     return std::nullopt;  // damaged: it is measured again

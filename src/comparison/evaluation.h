@@ -25,6 +25,9 @@ class RunEvaluator {
   /// DataError unless autoencoders of this input width can be evaluated; reads what it will need.
   void check_input(std::int64_t d_in) { runner_.check_all(d_in); }
 
+  /// DataError unless the runs can be evaluated on these data.
+  void check_data(const Data& data) const { runner_.check_data(data); }
+
   /// A control of an autoencoder, made from the training data of its run.
   std::shared_ptr<Autoencoder> control(Control which, const SaeFolder& of, const Data& data) const {
     return runner_.control(which, of, &data);
@@ -34,6 +37,7 @@ class RunEvaluator {
     MetricValues metrics;  ///< after the suite's name; core's own under theirs
     std::map<std::string, MetricValues> by_class;
     std::map<std::string, std::string> unranked;  ///< suite -> why
+    nlohmann::ordered_json judge;                 ///< of interp; null: none
   };
 
   /// Bytes that encoding the words and one of the tasks takes, about, with codes of `l0` of `d_sae`
@@ -47,7 +51,7 @@ class RunEvaluator {
  private:
   std::optional<Record> recorded(const std::filesystem::path& place, const Data& data) const;
 
-  LabelledInputs inputs_;
+  SuiteInputs inputs_;
   nlohmann::ordered_json settings_;  // options, and checksums of the files
   SuiteRunner runner_;
 };

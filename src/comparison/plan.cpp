@@ -34,6 +34,13 @@ struct MemberBasics {
   }
 };
 
+/// Whether a part of the weights stays, or stays near, where it was initialised: a control of what
+/// training does (arXiv 2602.14111).
+bool is_frozen(const Json& model) {
+  const Json freeze = model.value("freeze", Json());
+  return freeze.is_string() && freeze != "none" && freeze != "";
+}
+
 Notice warning(std::string text) { return {Notice::Kind::kWarning, std::move(text)}; }
 
 /// A run's configuration changed by a member's; another architecture goes without the options of
@@ -117,7 +124,7 @@ class Expansion {
     const Json model = resolve_run(read_recorded_run(place.config))["model"];
     plan_.members.push_back({place.label, model["architecture"].get<std::string>(),
                              !model.value("mask", Json()).is_null(), "",
-                             place.axes.empty() ? "" : basics_.name, place.axes});
+                             place.axes.empty() ? "" : basics_.name, place.axes, is_frozen(model)});
   }
 
   void add_run(const Place& place, std::int64_t seed) {
@@ -288,6 +295,9 @@ void CompareEvaluation::check(Findings& findings) const {
   }
   if (!texts && write_fields(probing) != write_fields(defaults.probing)) {
     findings.unused("probing", "without words or tasks");
+  }
+  if (judge.empty() && write_fields(interp) != write_fields(defaults.interp)) {
+    findings.unused("interp", "without a judge");
   }
 }
 

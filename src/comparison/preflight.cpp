@@ -142,6 +142,7 @@ class Preflight {
     if (evaluator_ != nullptr && widths_.insert(opened.d_in).second) {
       evaluator_->check_input(opened.d_in);
     }
+    if (evaluator_ != nullptr) evaluator_->check_data(opened);
     if (trains) {
       const FolderLock free(one.folder);  // or somebody trains it by itself
       bytes_ += bytes_to_write(options, opened, one.folder);

@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -159,6 +160,12 @@ Data open_store(const StoreFields& fields, std::uint64_t run_seed) {
       return std::make_unique<StoredTruthSource>(held_out->another(), truth);
     };
   }
+  data.held_out_store = stores.held_out;
+  data.held_out_rows = [held_out] {
+    std::vector<std::int64_t> rows = held_out->rows_at(0, held_out->size());
+    std::sort(rows.begin(), rows.end());
+    return rows;
+  };
   data.train_tokens = train->size();
   data.held_out_tokens = held_out->size();
   data.fingerprint = stores.fingerprint();

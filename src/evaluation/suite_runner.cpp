@@ -15,8 +15,8 @@ constexpr std::int64_t kControlTokens = 16384;  // activations that controls are
 
 }  // namespace
 
-SuiteRunner::SuiteRunner(std::vector<std::string> suites, LabelledInputs inputs,
-                         SuiteOptions options, std::int64_t d_in)
+SuiteRunner::SuiteRunner(std::vector<std::string> suites, SuiteInputs inputs, SuiteOptions options,
+                         std::int64_t d_in)
     : suites_(std::move(suites)), inputs_(std::move(inputs)), options_(std::move(options)) {
   const auto wanted = [&](const char* suite) {
     return std::find(suites_.begin(), suites_.end(), suite) != suites_.end();
@@ -37,6 +37,9 @@ SuiteRunner::SuiteRunner(std::vector<std::string> suites, LabelledInputs inputs,
   for (const std::filesystem::path& task : inputs_.tasks) {
     if (d_in > 0) check_width(task, d_in);
   }
+  if (wanted("interp")) {
+    interp_ = std::make_unique<const InterpSuite>(inputs_.judge, options_.interp);
+  }
   if (wanted("absorption")) {
     absorption_.emplace(read_labelled(inputs_.words), options_.absorption, options_.repeats);
   }
@@ -51,6 +54,10 @@ void SuiteRunner::check_all(std::int64_t d_in) {
   tasks_read_ = true;
 }
 
+void SuiteRunner::check_data(const Data& data) const {
+  if (interp_) interp_->check(data);
+}
+
 std::vector<SuiteOutcome> SuiteRunner::run(const Autoencoder& sae, const Data* data,
                                            const EvalOptions& eval) const {
   std::vector<SuiteOutcome> outcomes;
@@ -59,6 +66,8 @@ std::vector<SuiteOutcome> SuiteRunner::run(const Autoencoder& sae, const Data* d
       outcomes.push_back(absorption_->run(sae));
     } else if (suite == "probing") {
       outcomes.push_back(probing_suite(sae, inputs_.tasks, options_.probing, options_.repeats));
+    } else if (suite == "interp") {
+      outcomes.push_back(interp_->run(sae, *data));
     } else if (suite == "core") {
       outcomes.push_back(core_suite(sae, *data, eval, options_.core));
     } else {

@@ -139,7 +139,8 @@ Json to_json(const std::vector<SubjectOutcome>& subjects) {
 }
 
 const std::vector<std::string>& suite_names() {
-  static const std::vector<std::string> names = {"core", "absorption", "probing", "truth"};
+  static const std::vector<std::string> names = {"core", "absorption", "probing", "interp",
+                                                 "truth"};
   return names;
 }
 

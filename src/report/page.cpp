@@ -18,7 +18,8 @@ std::string render_report(const ComparisonResult& result) {
          report::sparsity_section(result) + report::matched_section(result) +
          report::axes_section(result) + report::trade_off_section(result) +
          report::suites_section(result) + report::classes_section(result) +
-         report::significance_section(result) + report::training_section(result) +
+         report::significance_section(result) + report::interp_section(result) +
+         report::consistency_section(result) + report::training_section(result) +
          report::firing_section(result) + report::mask_section(result) +
          report::settings_section(result) + report::runs_section(result) +
          report::origin_section(result) + "</main>\n</body>\n</html>\n";

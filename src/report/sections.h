@@ -22,6 +22,8 @@ std::string trade_off_section(const ComparisonResult& result);     ///< absorpti
 std::string suites_section(const ComparisonResult& result);        ///< absorption on words, probing
 std::string classes_section(const ComparisonResult& result);       ///< the same, class by class
 std::string significance_section(const ComparisonResult& result);  ///< what of it is not noise
+std::string interp_section(const ComparisonResult& result);        ///< what latents stand for
+std::string consistency_section(const ComparisonResult& result);   ///< between seeds
 std::string training_section(const ComparisonResult& result);
 std::string firing_section(const ComparisonResult& result);
 std::string mask_section(const ComparisonResult& result);

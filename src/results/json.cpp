@@ -56,6 +56,7 @@ Json member_json(const Member& member) {
                {"architecture", member.architecture},
                {"masked", member.masked},
                {"base", member.base}};
+  if (member.frozen) json["frozen"] = true;
   if (member.axes.empty()) return json;
   json["family"] = member.family;
   json["axes"] = Json::object();
@@ -244,6 +245,7 @@ Member read_member(const Json& json, const std::string& place) {
   Reader reader(json, place);
   Member member{reader.text("label"), reader.text("architecture"), reader.boolean("masked"),
                 reader.text("base")};
+  if (reader.has("frozen")) member.frozen = reader.boolean("frozen");
   if (reader.has("axes")) {
     member.family = reader.text("family");
     const Json& axes = reader.object("axes");
@@ -267,13 +269,14 @@ std::vector<RunResult> read_runs(Reader& reader, const char* key, const std::str
 std::string to_json(const ComparisonResult& result) {
   Json members = Json::array();
   for (const Member& member : result.members) members.push_back(member_json(member));
-  const Json head = {{"format", kFormat},
-                     {"version", kVersion},
-                     {"title", result.title},
-                     {"command", result.command},
-                     {"versions", Json(result.versions)},
-                     {"settings", result.settings ? *result.settings : Json::object()},
-                     {"members", members}};
+  Json head = {{"format", kFormat},
+               {"version", kVersion},
+               {"title", result.title},
+               {"command", result.command},
+               {"versions", Json(result.versions)},
+               {"settings", result.settings ? *result.settings : Json::object()},
+               {"members", members}};
+  if (result.judge) head["judge"] = *result.judge;
   std::string text = dumped(head, 1);
   text.resize(text.size() - 2);  // the closing brace comes after the runs, which take a line each
   return text + ",\n \"runs\": " + runs_text(result.runs) +
@@ -297,6 +300,7 @@ ComparisonResult comparison_from_json(std::string_view text, const std::string& 
   for (const Json& member : reader.array("members")) {
     result.members.push_back(read_member(member, place + ": members"));
   }
+  if (reader.has("judge")) result.judge = Json(reader.object("judge"));
   result.runs = read_runs(reader, "runs", place);
   result.controls = read_runs(reader, "controls", place);
   reader.finish();

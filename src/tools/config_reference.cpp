@@ -12,6 +12,7 @@
 #include "sae/comparison/compare.h"
 #include "sae/evaluation/absorption_options.h"
 #include "sae/evaluation/core.h"
+#include "sae/evaluation/interp_options.h"
 #include "sae/evaluation/probing.h"
 #include "sae/models/architectures.h"
 #include "sae/tools/diagnose.h"
@@ -68,7 +69,7 @@ constexpr const char* kDistributed = "distributed";  // of a run, not of a compa
 std::vector<std::string> reference_topics() {
   std::vector<std::string> names = architecture_names();
   for (const char* name : {"run", "model", "data", "train", "eval", kDistributed, "core",
-                           "absorption", "probing", "diagnose", "compare"}) {
+                           "absorption", "probing", "interp", "diagnose", "compare"}) {
     names.emplace_back(name);
   }
   return names;
@@ -94,6 +95,7 @@ std::string config_reference(const std::string& only) {
   if (wanted("core")) text += suite_section<CoreOptions>("core");
   if (wanted("absorption")) text += suite_section<AbsorptionOptions>("absorption");
   if (wanted("probing")) text += suite_section<SparseProbingOptions>("probing");
+  if (wanted("interp")) text += suite_section<InterpOptions>("interp");
   if (wanted("diagnose")) {
     text += section("sae diagnose", describe_fields<DiagnoseOptions>(), "");
   }
@@ -135,6 +137,7 @@ std::vector<std::string> settable_paths(const std::string& command) {
     add_paths(describe_fields<CoreOptions>(), "core.", paths);
     add_paths(describe_fields<AbsorptionOptions>(), "absorption.", paths);
     add_paths(describe_fields<SparseProbingOptions>(), "probing.", paths);
+    add_paths(describe_fields<InterpOptions>(), "interp.", paths);
   }
   if (command == "synth") add_paths(describe_fields<SynthOptions>(), "", paths);
   if (command == "diagnose") add_paths(describe_fields<DiagnoseOptions>(), "", paths);

@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -12,6 +13,7 @@
 #include "entries.h"
 #include "sae/base/files.h"
 #include "sae/data/labelled.h"
+#include "sae/evaluation/judge.h"
 #include "sae/tools/features.h"
 #include "support/temporary_folder.h"
 
@@ -25,9 +27,9 @@ inline std::filesystem::path fuzzed_file(const std::string& content) {
   return path;
 }
 
-/// A safetensors header, then, after a NUL byte, the tensors' bytes: the header's own length, which
-/// precedes it in the file, always fits.
-inline void fuzz_labelled(std::string_view input) {
+/// A file of a safetensors header, then, after a NUL byte, the tensors' bytes: the header's own
+/// length, which precedes it in the file, always fits.
+inline std::filesystem::path fuzzed_safetensors(std::string_view input) {
   const std::size_t nul = std::min(input.find('\0'), input.size());
   std::string header(input.substr(0, nul));
   header.append((8 - header.size() % 8) % 8, ' ');
@@ -35,8 +37,12 @@ inline void fuzz_labelled(std::string_view input) {
   for (std::size_t i = 0; i < 8; ++i) file[i] = static_cast<char>(header.size() >> (8 * i));
   file += header;
   file += input.substr(std::min(nul + 1, input.size()));
+  return fuzzed_file(file);
+}
+
+inline void fuzz_labelled(std::string_view input) {
   try {
-    const LabelledActivations data = read_labelled(fuzzed_file(file));
+    const LabelledActivations data = read_labelled(fuzzed_safetensors(input));
     check_labelled(data);
     require(data.d_in() > 0 && data.test.x.size(1) == data.d_in());
     for (const LabelledSplit* split : {&data.train, &data.test}) {
@@ -48,6 +54,21 @@ inline void fuzz_labelled(std::string_view input) {
       if (!split->offsets.defined()) continue;
       require(split->offsets.min().item<std::int64_t>() == 0);
       require(split->offsets.max().item<std::int64_t>() == split->x.size(0));
+    }
+  } catch (const DataError& error) {
+    require_one_line(error);
+  }
+}
+
+inline void fuzz_judge(std::string_view input) {
+  try {
+    const JudgeFile judge = read_judge(fuzzed_safetensors(input));
+    const auto rows = static_cast<std::int64_t>(judge.rows.size());
+    require(rows > 0 && judge.whole->size() == rows);
+    require(!judge.blind || judge.blind->size() == rows);
+    require(judge.rows.front() >= 0 && std::is_sorted(judge.rows.begin(), judge.rows.end()));
+    for (std::int32_t row = 0; row < static_cast<std::int32_t>(rows); ++row) {
+      require(std::abs(judge.whole->dot(row, row) - 1) < 1e-5);
     }
   } catch (const DataError& error) {
     require_one_line(error);

@@ -2,8 +2,8 @@
 // configuration asks for.
 //
 // The folder that it makes holds runs/<name>/ (run.h; with evaluation.json, in the form of
-// `sae eval --json`), controls/, comparison.json, results.json, results.csv, results.md,
-// report.html and, where there are axes, axes-<name>.svg.
+// `sae eval --json`), controls/, comparison.json, consistency.json, results.json,
+// results.csv, results.md, report.html and, where there are axes, axes-<name>.svg.
 #pragma once
 
 #include <cstdint>

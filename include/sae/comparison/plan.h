@@ -5,7 +5,8 @@
 //      "members": [{"name": "topk", "config": {"model": {"architecture": "topk"}},
 //                   "level": "model.k", "axes": {}}, ...],
 //      "memory": 0.7, "devices": ["cuda:0", "cuda:1"],
-//      "evaluate": {"words": "words.safetensors", "tasks": "tasks/", "controls": ["random"]}}
+//      "evaluate": {"words": "words.safetensors", "tasks": "tasks/", "judge": "judge.safetensors",
+//                   "controls": ["random"]}}
 //
 // A member's configuration is merged into the base; `level` is the path that the levels (usually
 // L0) are written to; further axes are any paths with lists of values. Paths that move together
@@ -30,6 +31,7 @@
 #include "sae/evaluation/absorption_options.h"
 #include "sae/evaluation/controls.h"
 #include "sae/evaluation/core.h"
+#include "sae/evaluation/interp_options.h"
 #include "sae/evaluation/probing.h"
 #include "sae/results/results.h"
 #include "sae/training/run.h"
@@ -66,17 +68,21 @@ struct CompareBasics {
 struct CompareEvaluation {
   std::string words;
   std::string tasks;
+  std::string judge;
   std::vector<Control> controls;
   std::string controls_of;
   std::int64_t repeats = 1;
   CoreOptions core;
   AbsorptionOptions absorption;
   SparseProbingOptions probing;
+  InterpOptions interp;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("words", self.words, any, "file of labelled activations, for absorption; \"\": none");
     visit("tasks", self.tasks, any, "such a file or a folder of them, for probing; \"\": none");
+    visit("judge", self.judge, any,
+          "judge file of the held-out store, for interp; \"token\": the tokens alone; \"\": none");
     visit("controls", self.controls, any, "evaluated too, drawn as dashed lines");
     visit("controls_of", self.controls_of, any,
           "member whose runs of the first seed they are made from; \"\": the first");
@@ -84,6 +90,7 @@ struct CompareEvaluation {
     visit("core", self.core, any, "core suite");
     visit("absorption", self.absorption, any, "absorption suite");
     visit("probing", self.probing, any, "probing suite");
+    visit("interp", self.interp, any, "interp suite");
   }
 
   void check(Findings& findings) const;

@@ -34,6 +34,8 @@ struct StreamOptions {
   }
 };
 
+class ActivationStore;
+
 /// Opened data. Sources are made on demand, each with its own position; the world or the files
 /// behind them are shared.
 struct Data {
@@ -46,6 +48,11 @@ struct Data {
   std::shared_ptr<const World> world;
   std::function<std::unique_ptr<TruthSource>()> held_out_with_truth;
   std::shared_ptr<const nlohmann::ordered_json> source;
+
+  /// Where the held-out activations are rows of a store: it, and which of its rows, ascending. Else
+  /// null and empty.
+  std::shared_ptr<const ActivationStore> held_out_store;
+  std::function<std::vector<std::int64_t>()> held_out_rows;
 
   std::optional<std::int64_t> train_tokens;     ///< how many there are; none: they never end
   std::optional<std::int64_t> held_out_tokens;  ///< likewise; beyond them the same come again

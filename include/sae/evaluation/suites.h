@@ -3,13 +3,17 @@
 //     core        reconstruction, densities, weights; also as sae-bench defines them
 //     absorption  on classes of words
 //     probing     k-sparse and dense probes of labelled texts
+//     interp      how well a judge of likeness can tell what latents stand for (interp.h)
 //     truth       against the features of a synthetic world, sampled anew or stored with its truth
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +23,7 @@
 #include "sae/evaluation/absorption.h"
 #include "sae/evaluation/core.h"
 #include "sae/evaluation/evaluation.h"
+#include "sae/evaluation/interp_options.h"
 #include "sae/evaluation/probes.h"
 #include "sae/evaluation/probing.h"
 #include "sae/metrics/metric_values.h"
@@ -36,7 +41,8 @@ struct SuiteOutcome {
   std::string remark;    ///< what a reader must know, or empty
   std::string basis;     ///< what the numbers rest on and what was left out
   /// Metric -> class of words, or task -> its own value, the mean over the repeats: full and
-  /// fraction of every class kept in all of them, sae_top_1 of every task.
+  /// fraction of every class kept in all of them, sae_top_1 of every task. Of interp instead what
+  /// comparisons rest on (interpretability.h), by bin of firing count or by quantile.
   std::map<std::string, MetricValues> by_class{};
 };
 
@@ -50,7 +56,7 @@ struct SubjectOutcome {
 /// its scores may be compared with others', and "not_ranked" why not; "rests_on" what they rest on.
 nlohmann::ordered_json to_json(const std::vector<SubjectOutcome>& subjects);
 
-/// core, absorption, probing, truth.
+/// core, absorption, probing, interp, truth.
 const std::vector<std::string>& suite_names();
 
 SuiteOutcome core_suite(const Autoencoder& sae, const Data& data, const EvalOptions& eval,
@@ -85,6 +91,34 @@ class AbsorptionSuite {
   LabelledActivations words_;
   AbsorptionOptions options_;
   std::vector<LinearProbe> probes_;  // one an evaluation seed
+};
+
+struct JudgeFile;
+class InterpSample;
+
+/// Judges latents on the held-out rows of a store. What all autoencoders on one store share, the
+/// sample and what the judge says of it, is made once. May be used from several threads at once.
+class InterpSuite {
+ public:
+  /// `judge`: a judge file (judge.h); none: the judge `token`. DataError for a damaged file.
+  InterpSuite(const std::optional<std::filesystem::path>& judge, InterpOptions options);
+  ~InterpSuite();
+
+  /// DataError unless the data are a store with tokens and contexts that the judge was made for.
+  void check(const Data& data) const { prepared(data); }
+
+  SuiteOutcome run(const Autoencoder& sae, const Data& data) const;
+
+  std::int64_t rows() const;  ///< most rows that its sample may have
+
+ private:
+  struct Prepared;
+  std::shared_ptr<const Prepared> prepared(const Data& data) const;
+
+  std::shared_ptr<const JudgeFile> judge_;  // null: the tokens
+  InterpOptions options_;
+  mutable std::mutex mutex_;
+  mutable std::map<std::string, std::shared_ptr<const Prepared>> prepared_;  // by data
 };
 
 }  // namespace sae

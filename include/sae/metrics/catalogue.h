@@ -72,6 +72,26 @@ inline constexpr const char* kProbingTop2 = "probing.sae_top_2_test_accuracy";
 inline constexpr const char* kProbingTop5 = "probing.sae_top_5_test_accuracy";
 inline constexpr const char* kProbingAll = "probing.sae_test_accuracy";
 
+// What latents stand for, by a judge of likeness (interp.h): plain means over eligible latents.
+inline constexpr const char* kIntruder = "interp.intruder";
+inline constexpr const char* kIntruderMatched = "interp.intruder_matched";
+inline constexpr const char* kIntruderShare = "interp.intruder_share_80";
+inline constexpr const char* kCoherence = "interp.coherence";
+inline constexpr const char* kAuroc = "interp.auroc";
+inline constexpr const char* kRPrecision = "interp.r_precision";
+inline constexpr const char* kTokenR2 = "interp.token_r2";
+inline constexpr const char* kEffectiveTokens = "interp.effective_tokens";
+inline constexpr const char* kTopToken = "interp.top_token";
+inline constexpr const char* kCoverage = "interp.coverage";
+inline constexpr const char* kEligible = "interp.eligible";
+
+// Between runs that differ in the seed alone (consistency.h): the mean over a run's pairs.
+// `_chance` is what random directions of the same shape have.
+inline constexpr const char* kPwMcc = "consistency.pw_mcc";
+inline constexpr const char* kPwMccChance = "consistency.pw_mcc_chance";
+inline constexpr const char* kSharedLatents = "consistency.shared";
+inline constexpr const char* kSharedChance = "consistency.shared_chance";
+
 // By class of words, or by task.
 inline constexpr const char* kFullOfClass = "absorption.full";
 inline constexpr const char* kFractionOfClass = "absorption.fraction";

@@ -59,6 +59,7 @@ struct Member {
   /// Name in the configuration, which the members that axes make of it share; "" without axes.
   std::string family = {};
   std::vector<AxisValue> axes = {};  ///< of more than one value, in the order of the grid
+  bool frozen = false;  ///< weights stay where they were initialised: a control of training
 
   bool operator==(const Member& other) const = default;
 };
@@ -73,6 +74,9 @@ struct ComparisonResult {
   /// What has learned nothing, measured by the same suites: `member` is the control's name
   /// (controls.h), `point` that of the run whose L0 it was made to match; no history.
   std::vector<RunResult> controls;
+  /// Who judged what latents stand for (suite interp): {"name": ..., "is_model_of_store": ...};
+  /// null: nobody.
+  SharedJson judge = {};
 
   bool operator==(const ComparisonResult& other) const = default;
 };

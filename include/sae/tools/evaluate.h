@@ -14,7 +14,7 @@ namespace sae {
 struct EvaluateArguments {
   std::string path;  ///< an autoencoder, run or checkpoint; see training/open.h
   /// A store, preset or JSON data group (none: that of the training), a file of labelled
-  /// activations, a folder of such files: at most one of each, in any order.
+  /// activations, a folder of such files, a judge file: at most one of each, in any order.
   std::vector<std::string> data;
   std::vector<std::string> sets;  ///< "eval.tokens=1000", "absorption.l1_batch_size=256"
   std::string device;             ///< empty: auto

@@ -88,8 +88,9 @@ Features collect_features(const Autoencoder& sae, const ActivationStore& store,
 using LatentReading = std::vector<std::variant<std::string, std::int64_t>>;
 using LatentReadings = std::map<std::int64_t, std::vector<LatentReading>>;
 
-/// From what `sae eval --json` printed with the suites absorption or probing: which classes each
-/// latent is a main latent of, which it absorbs, and which tasks it tells best. DataError if it is
+/// From what `sae eval --json` printed with the suites absorption, probing or interp: which classes
+/// each latent is a main latent of, which it absorbs, which tasks it tells best, and how well a
+/// judge tells what it stands for. DataError if it is
 /// anything else, or of an autoencoder with another number of latents.
 LatentReadings read_latent_readings(const std::filesystem::path& file, std::int64_t d_sae);
 

@@ -12,6 +12,7 @@
 #include "sae/base/device.h"
 #include "sae/base/error.h"
 #include "sae/cuda/device_kernels.h"
+#include "sae/evaluation/judge.h"
 #include "sae/training/open.h"
 #include "tools/evaluate/inputs.h"
 
@@ -49,18 +50,21 @@ void set_once(std::string& place, const std::string& value, const char* what) {
 
 EvaluateInputs::EvaluateInputs(const EvaluateArguments& arguments) {
   use_threads(arguments.threads);
-  std::string store, words, tasks;
+  std::string store, words, tasks, judge;
   for (const std::string& text : arguments.data) {
     if (is_labelled_file(text)) {
       set_once(words, text, "file of labelled activations");
+    } else if (is_judge_file(text)) {
+      set_once(judge, text, "judge file");
     } else if (is_task_folder(text)) {
       set_once(tasks, text, "folder of labelled activations");
     } else {
       set_once(store, text, "store or world");
     }
   }
-  labelled.words = words;
-  if (!tasks.empty()) labelled.tasks = labelled_files(tasks);
+  files.words = words;
+  if (!tasks.empty()) files.tasks = labelled_files(tasks);
+  if (!judge.empty()) files.judge = judge;
   folder_ = arguments.path;
   OpenedSae opened = open_sae(arguments.path);
   loaded = std::move(opened.folder);
@@ -75,18 +79,21 @@ EvaluateInputs::EvaluateInputs(const EvaluateArguments& arguments) {
                  {"eval", training.value("eval", Json::object())},
                  {"core", Json::object()},
                  {"absorption", Json::object()},
-                 {"probing", Json::object()}};
+                 {"probing", Json::object()},
+                 {"interp", Json::object()}};
   ConfigNode document = config_from_json(groups, "eval");
   for (const std::string& set : arguments.sets) document = with_set(document, set);
   for (const std::string& key : document.keys()) {
     if (!groups.contains(key)) {
-      document.at(key).fail("unknown key; expected data, eval, core, absorption or probing");
+      document.at(key).fail(
+          "unknown key; expected data, eval, core, absorption, probing or interp");
     }
   }
   eval = read_fields<EvalOptions>(document.at("eval"));
   suites = {read_fields<CoreOptions>(document.at("core")),
             read_fields<AbsorptionOptions>(document.at("absorption")),
-            read_fields<SparseProbingOptions>(document.at("probing")), arguments.repeats};
+            read_fields<SparseProbingOptions>(document.at("probing")),
+            read_fields<InterpOptions>(document.at("interp")), arguments.repeats};
   Findings findings = findings_of(suites.absorption, document.at("absorption"));
   findings.add(findings_of(suites.probing, document.at("probing")));
   findings.require();
@@ -134,9 +141,12 @@ void EvaluateInputs::require_data_of_training() const try {
 
 Evaluation evaluate_path(const EvaluateArguments& arguments) {
   EvaluateInputs inputs(arguments);
-  if (!inputs.labelled.words.empty() || !inputs.labelled.tasks.empty()) {
+  if (!inputs.files.words.empty() || !inputs.files.tasks.empty()) {
     throw ConfigError(
         "--data: got labelled activations, which absorption and probing use; add --suite all");
+  }
+  if (inputs.files.judge) {
+    throw ConfigError("--data: got a judge file, which interp uses; add --suite interp");
   }
   return evaluate(inputs.sae(), inputs.data(), inputs.eval);
 }

@@ -16,7 +16,7 @@ class EvaluateInputs {
   explicit EvaluateInputs(const EvaluateArguments& arguments);
 
   SaeFolder loaded;
-  LabelledInputs labelled;
+  SuiteInputs files;
   EvalOptions eval;
   SuiteOptions suites;
 

@@ -35,11 +35,12 @@ std::vector<std::string> chosen(const std::vector<std::string>& given, const std
 
 /// What "all" stands for: the suites that there is data for.
 std::vector<std::string> possible_suites(EvaluateInputs& inputs) {
-  const bool words = !inputs.labelled.words.empty();
+  const bool words = !inputs.files.words.empty();
   std::vector<std::string> suites;
   if (inputs.has_data()) suites.emplace_back("core");
   if (words) suites.emplace_back("absorption");
-  if (words || !inputs.labelled.tasks.empty()) suites.emplace_back("probing");
+  if (words || !inputs.files.tasks.empty()) suites.emplace_back("probing");
+  if (inputs.has_data() && inputs.files.judge) suites.emplace_back("interp");
   if (inputs.has_data() && inputs.data().world) suites.emplace_back("truth");
   return suites;
 }
@@ -85,13 +86,15 @@ std::vector<SubjectOutcome> evaluate_suites(const EvaluateArguments& arguments) 
   if (suites.empty()) {
     throw ConfigError("--suite all: there is no data for any suite; give some with --data");
   }
-  const bool on_data = contains(suites, "core") || contains(suites, "truth");
+  const bool on_data =
+      contains(suites, "core") || contains(suites, "interp") || contains(suites, "truth");
   const Data* data = on_data ? &inputs.data() : nullptr;
   if (contains(suites, "truth") && !data->world) {
     throw ConfigError(kNeedsTruth);
   }
-  SuiteRunner runner(suites, inputs.labelled, inputs.suites, inputs.sae().d_in());
+  SuiteRunner runner(suites, inputs.files, inputs.suites, inputs.sae().d_in());
   runner.check_all(inputs.sae().d_in());  // before the long part
+  if (data != nullptr) runner.check_data(*data);
   std::vector<SubjectOutcome> subjects = {{"sae", runner.run(inputs.sae(), data, inputs.eval)}};
   const Data* sampled = !controls.empty() && inputs.has_data() ? &inputs.data() : nullptr;
   for (const std::string& name : controls) {

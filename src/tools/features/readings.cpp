@@ -39,6 +39,20 @@ std::int64_t whole(const json& value, const std::string& place) {
   throw DataError(place + ": got " + value.dump() + ", expected a whole number");
 }
 
+/// What is told of a latent that interp judged.
+struct JudgedNumber {
+  const char* key;
+  const char* label;
+  int decimals;
+};
+constexpr JudgedNumber kJudgedNumbers[] = {{"intruder", "intruder accuracy", 2},
+                                           {"intruder_matched", "with the same token", 2},
+                                           {"coherence", "coherence", 2},
+                                           {"auroc", "detection AUROC", 2},
+                                           {"r_precision", "R-precision", 2},
+                                           {"token_r2", "R² of tokens alone", 2},
+                                           {"effective_tokens", "effective tokens", 0}};
+
 class Reader {
  public:
   Reader(std::string place, std::int64_t d_sae) : place_(std::move(place)), d_sae_(d_sae) {}
@@ -70,6 +84,23 @@ class Reader {
       const json accuracy = one.at("accuracy").value("sae_top_1_test_accuracy", json());
       if (accuracy.is_number()) text += ", accuracy " + fixed(accuracy.get<double>(), 2);
       readings_[latent(one["latents"]["1"].at(0))].push_back({text});
+    }
+  }
+
+  void judged(const json& interp) {
+    const json& columns = interp.at("of_latents");
+    const auto name = interp.at("judge").at("name").get<std::string>();
+    const json& latents = list_at(columns, "latent");
+    for (std::size_t i = 0; i < latents.size(); ++i) {
+      std::string text = "judged by " + name;
+      std::string separator = ": ";
+      for (const auto& [key, label, decimals] : kJudgedNumbers) {
+        const json& values = list_at(columns, key);
+        const json& value = values.at(i);
+        if (!value.is_number()) continue;
+        text += std::exchange(separator, ", ") + label + " " + fixed(value.get<double>(), decimals);
+      }
+      readings_[latent(latents[i])].push_back({text});
     }
   }
 
@@ -139,17 +170,19 @@ LatentReadings read_latent_readings(const std::filesystem::path& file, std::int6
   const json results = parse_strict_json(read_file(file), place);
   const json* const absorption = suite(results, "absorption");
   const json* const probing = suite(results, "probing");
-  if (absorption == nullptr && probing == nullptr) {
-    throw DataError(place + ": neither absorption nor probing, expected what " +
-                    "sae eval SAE --suite absorption,probing --json prints");
+  const json* const interp = suite(results, "interp");
+  if (absorption == nullptr && probing == nullptr && interp == nullptr) {
+    throw DataError(place + ": neither absorption nor probing nor interp, expected what " +
+                    "sae eval SAE --suite absorption,probing,interp --json prints");
   }
   Reader reader(place, d_sae);
   try {
-    for (const json* one : {absorption, probing}) {
+    for (const json* one : {absorption, probing, interp}) {
       if (one != nullptr) reader.check_latents(*one);
     }
     if (absorption != nullptr) reader.classes(*absorption);
     if (probing != nullptr) reader.tasks(*probing);
+    if (interp != nullptr && interp->contains("of_latents")) reader.judged(*interp);
   } catch (const json::exception& error) {
     throw DataError(place + ": not as sae eval --json prints it: " + error.what());
   }

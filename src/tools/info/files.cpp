@@ -15,6 +15,7 @@
 #include "sae/base/error.h"
 #include "sae/base/text.h"
 #include "sae/data/store.h"
+#include "sae/evaluation/judge.h"
 #include "sae/formats/safetensors.h"
 #include "sae/metrics/metric_values.h"
 #include "sae/metrics/metrics_log.h"
@@ -98,6 +99,19 @@ Json describe_labelled(const fs::path& path) {
              {"words", !metadata("words").is_null()},
              {"fresh_prompts", file.contains("score_x")},
              {"texts_of_several_tokens", file.contains("train_offsets")}};
+  facts["holds"] = tensors_of(file);
+  return facts;
+}
+
+/// Likewise.
+Json describe_judge(const fs::path& path) {
+  const SafetensorsFile file(path);
+  Json facts = Json::object();
+  for (const char* key : {"model", "revision", "window", "store"}) {
+    const auto found = file.metadata().find(key);
+    facts[key] = found == file.metadata().end() ? Json() : Json(found->second);
+  }
+  facts["hides_tokens"] = file.contains("blind");
   facts["holds"] = tensors_of(file);
   return facts;
 }
@@ -222,6 +236,7 @@ std::optional<FoundKind> file_kind(const fs::path& path) {
   static const std::vector<FileRow> rows = {
       {"labelled activations", [](const fs::path& path) { return holds(path, {"train_x"}); },
        describe_labelled},
+      {"judge of an activation store", is_judge_file, describe_judge},
       {"autoencoder", [](const fs::path& path) { return what_is_at(path) == PathKind::kForeign; },
        describe_autoencoder},
       {"ground truth of a synthetic world",

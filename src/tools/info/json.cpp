@@ -81,12 +81,16 @@ Json describe_results(const fs::path& path) {
           {"members", members}};
 }
 
+Json describe_consistency(const fs::path& path) {
+  return {{"pairs", read_json(path).at("pairs").size()}};
+}
+
 Json describe_vocabulary(const fs::path& path) { return {{"tokens", Vocabulary(path).size()}}; }
 
 Json describe_evaluation(const fs::path& path) {
   const Json json = read_json(path);
   Json suites = Json::array();
-  for (const char* suite : {"core", "absorption", "probing", "truth"}) {
+  for (const char* suite : {"core", "absorption", "probing", "interp", "truth"}) {
     if (json.contains(suite)) suites.push_back(suite);
   }
   Json facts{{"suites", suites}};
@@ -101,8 +105,9 @@ Json describe_evaluation(const fs::path& path) {
 bool is_evaluation(const Json& json) {
   if (!json.is_object()) return false;
   return std::any_of(json.begin(), json.end(), [](const Json& suite) {
-    return suite.is_object() && (suite.contains("sae_bench") || suite.contains("eval_type_id") ||
-                                 suite.contains("repeats") || suite.contains("true_l0"));
+    return suite.is_object() &&
+           (suite.contains("sae_bench") || suite.contains("eval_type_id") ||
+            suite.contains("repeats") || suite.contains("true_l0") || suite.contains("judge"));
   });
 }
 
@@ -141,6 +146,9 @@ std::optional<FoundKind> json_kind(const fs::path& path) {
   static const std::vector<JsonRow> rows = {
       {"results of a comparison",
        [](const Json& json) { return is_of_format(json, "sae-comparison"); }, describe_results},
+      {"consistency between seeds of a comparison",
+       [](const Json& json) { return is_of_format(json, "sae-consistency"); },
+       describe_consistency},
       {"vocabulary", [](const Json& json) { return is_of_format(json, "sae-vocabulary"); },
        describe_vocabulary},
       {"summary of a run", [](const Json& json) { return is_of_format(json, "sae-summary"); },
