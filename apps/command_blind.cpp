@@ -54,6 +54,10 @@ void add_grade(Program& program, CLI::App* blind) {
   add_text(command, "--judge", given->judge, kFile,
            "Judge file of scripts/judge.py: does its margin tell what people get right?");
   add_output(command, program.common);
+  // What sae blind requires is not asked of a command line that grades.
+  command->preparse_callback([blind](std::size_t) {
+    for (CLI::Option* option : blind->get_options()) option->required(false);
+  });
   command->footer(
       "Accuracy, where chance is .20, with 95 % intervals by bootstrap over raters and\n"
       "latents; differences with p by permuting members within firing count and\n"
@@ -99,7 +103,6 @@ void add_blind(Program& program) {
   add_number(command, "--seed", to.interp.seed, 0, "Chooses rows, latents, items and their order")
       ->capture_default_str();
   add_common(command, program.common);
-  command->subcommands_negate_reqs();
   command->footer(
       "Give page.html to people: it works from a file, without a network, and keeps\n"
       "and saves their answers. It names no member and no latent; key.json does.\n\n"

@@ -116,8 +116,8 @@ std::vector<ChosenItem> choose(const BlindArguments& arguments, const InterpSamp
   if (arguments.matched) tasks.push_back(BlindTask::kIntruderMatched);
   const auto make = [&](std::int64_t member, std::int64_t latent, std::int64_t group,
                         BlindTask task) {
-    const Firings& own = members[static_cast<std::size_t>(member)]
-                             .firings.latents[static_cast<std::size_t>(latent)];
+    const Firings& own =
+        members[static_cast<std::size_t>(member)].firings.latents[static_cast<std::size_t>(latent)];
     // The two tasks show different rows of a group: items are numbered by group first.
     const bool matched = task == BlindTask::kIntruderMatched;
     return intruder_item(sample, own, quantile_groups(own, groups), latent,
@@ -185,14 +185,12 @@ BlindOutcome write_blind(const BlindArguments& arguments,
     check_interrupt();
     const ChosenItem& item = chosen[number];
     std::array<std::int64_t, kTextsOfItem> rows{};
-    std::transform(item.rows.begin(), item.rows.end(), rows.begin(), [&](std::int32_t row) {
-      return sample.rows()[static_cast<std::size_t>(row)];
-    });
+    std::transform(item.rows.begin(), item.rows.end(), rows.begin(),
+                   [&](std::int32_t row) { return sample.rows()[static_cast<std::size_t>(row)]; });
     const Autoencoder& sae = *members[static_cast<std::size_t>(item.member)].sae;
-    return texts_of(store, vocabulary, rows, blind_draw::rng(seed, blind_draw::kMarks | number),
-                    [&](const TextWindow& window) {
-                      return firing_offsets(sae, store, window, item.latent);
-                    });
+    return texts_of(
+        store, vocabulary, rows, blind_draw::rng(seed, blind_draw::kMarks | number),
+        [&](const TextWindow& window) { return firing_offsets(sae, store, window, item.latent); });
   };
   const BlindStudy study = arrange(chosen, sample, texts, seed);
   const auto practice = practice_items(store, vocabulary, sample, kPracticeItems, seed);
@@ -202,8 +200,12 @@ BlindOutcome write_blind(const BlindArguments& arguments,
   outcome.repeats = study.repeats;
   outcome.practice = std::ssize(practice);
   outcome.sha256 = sha256_hex(items);
-  BlindKey key{outcome.sha256, store.path().string(),
-               sha256_of_file(store.path() / "manifest.json"), seed, {}, study.key};
+  BlindKey key{outcome.sha256,
+               store.path().string(),
+               sha256_of_file(store.path() / "manifest.json"),
+               seed,
+               {},
+               study.key};
   for (const BlindMember& member : members) key.members.push_back(member.name);
   write_file_atomically(staged.path() / "page.html", blind_page(items, practice));
   write_file_atomically(staged.path() / "key.json", to_text(key));

@@ -50,9 +50,9 @@ class Value {
 
   std::int64_t whole(std::int64_t least, std::int64_t most) const {
     const std::string expected =
-        most == kMost ? "a whole number, " + std::to_string(least) + " or more"
-                      : "a whole number from " + std::to_string(least) + " to " +
-                            std::to_string(most);
+        most == kMost
+            ? "a whole number, " + std::to_string(least) + " or more"
+            : "a whole number from " + std::to_string(least) + " to " + std::to_string(most);
     if (!value_.is_number_integer()) fail(expected);
     const bool large = value_.is_number_unsigned() &&
                        value_.get<std::uint64_t>() > static_cast<std::uint64_t>(kMost);
@@ -136,19 +136,22 @@ auto content_of(const KeyItem& item) {
 }  // namespace
 
 std::string to_text(const BlindKey& key) {
-  nlohmann::ordered_json out{{"format", kKeyFormat},    {"version", 1},
-                             {"sha256", key.sha256},    {"store", key.store},
-                             {"store_sha256", key.store_sha256}, {"seed", key.seed},
+  nlohmann::ordered_json out{{"format", kKeyFormat},
+                             {"version", 1},
+                             {"sha256", key.sha256},
+                             {"store", key.store},
+                             {"store_sha256", key.store_sha256},
+                             {"seed", key.seed},
                              {"members", key.members}};
   std::string text = out.dump(1, ' ', false, json::error_handler_t::replace);
   text.erase(text.rfind('\n'));
   text += ",\n \"items\": [";
   const char* separator = "\n  ";
   for (const KeyItem& item : key.items) {
-    nlohmann::ordered_json one{{"id", item.id},       {"task", name_of(item.task)},
+    nlohmann::ordered_json one{{"id", item.id},         {"task", name_of(item.task)},
                                {"member", item.member}, {"latent", item.latent},
-                               {"bin", item.bin},     {"group", item.group},
-                               {"rows", item.rows},   {"intruder", item.intruder}};
+                               {"bin", item.bin},       {"group", item.group},
+                               {"rows", item.rows},     {"intruder", item.intruder}};
     if (!item.repeats.empty()) one["repeats"] = item.repeats;
     text += std::exchange(separator, ",\n  ") + one.dump();
   }

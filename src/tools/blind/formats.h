@@ -46,7 +46,7 @@ struct KeyItem {
 };
 
 struct BlindKey {
-  std::string sha256;  ///< of the items as page.html has them
+  std::string sha256;               ///< of the items as page.html has them
   std::string store, store_sha256;  ///< path, and hash of manifest.json
   std::int64_t seed = 0;
   std::vector<std::string> members;

@@ -31,9 +31,7 @@ struct Given {
   double seconds = 0;
 
   bool is_repeat() const { return !item->repeats.empty(); }
-  double score() const {
-    return choice == 0 ? kCannotTellScore : choice == item->intruder ? 1 : 0;
-  }
+  double score() const { return choice == 0 ? kCannotTellScore : choice == item->intruder ? 1 : 0; }
 };
 
 std::string of_items(const std::string& sha256) {
@@ -69,16 +67,17 @@ class Raters {
     const RaterAnswers own = parse_rater_answers(read_file(file), file.string());
     if (own.sha256 != key.sha256) {
       throw DataError(file.string() + ": answers about " + of_items(own.sha256) + ", expected " +
-                      of_items(key.sha256) + " of the key; give the folder of the page they are of");
+                      of_items(key.sha256) +
+                      " of the key; give the folder of the page they are of");
     }
     if (std::find(names_.begin(), names_.end(), own.rater) != names_.end()) {
-      throw DataError(file.string() + ": answers of rater " + quoted(own.rater) +
+      throw DataError(file.string() + ": answers of rater " + sae::quoted(own.rater) +
                       ", as another file has; expected one file a person");
     }
     for (const RaterAnswer& answer : own.answers) {
       const auto found = items_.find(answer.id);
       if (found == items_.end()) {
-        throw DataError(file.string() + ": id " + quoted(answer.id) +
+        throw DataError(file.string() + ": id " + answer.id +
                         ": no such item, expected one of the key");
       }
       answers_.push_back({std::ssize(names_), found->second, answer.choice,
@@ -192,8 +191,7 @@ BlindGrade::Task grade_task(const BlindKey& key, const Raters& raters, BlindTask
     };
     out.members.push_back(about(name(a), a, task, raters.answers()));
     for (std::int64_t b = a + 1; b < given.members; ++b) {
-      out.differences.push_back(
-          {name(a), name(b), {}, permutation_p(given, a, b, key.seed), 1});
+      out.differences.push_back({name(a), name(b), {}, permutation_p(given, a, b, key.seed), 1});
     }
   }
   correct(out.differences);

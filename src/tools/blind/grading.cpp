@@ -170,8 +170,8 @@ std::vector<Estimate> bootstrap_answers(const GradedAnswers& graded,
   return out;
 }
 
-double permutation_p(const GradedAnswers& graded, std::int64_t a, std::int64_t b,
-                     std::int64_t seed, std::int64_t permutations) {
+double permutation_p(const GradedAnswers& graded, std::int64_t a, std::int64_t b, std::int64_t seed,
+                     std::int64_t permutations) {
   constexpr double kRounding = 1e-9;
   std::vector<ExchangeableItems> strata = exchangeable(graded, a, b);
   const double found = std::abs(difference(strata));

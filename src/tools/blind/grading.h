@@ -70,8 +70,8 @@ std::vector<Estimate> bootstrap_answers(const GradedAnswers& graded,
 /// Two-sided p of "it does not matter which of two members an item is of": members are permuted
 /// over the items of each bin and group, with all of an item's answers. (1 + permutations whose
 /// difference of accuracies is at least as large) / (1 + permutations); 1 if there is none.
-double permutation_p(const GradedAnswers& graded, std::int64_t a, std::int64_t b,
-                     std::int64_t seed, std::int64_t permutations = 10'000);
+double permutation_p(const GradedAnswers& graded, std::int64_t a, std::int64_t b, std::int64_t seed,
+                     std::int64_t permutations = 10'000);
 
 /// Two people, or one at two times, on whether an item was answered right.
 struct AgreementTable {

@@ -77,14 +77,16 @@ std::string size_text(const BlindOutcome& of) {
             share_text(told_from(kHigh, raters * of.items));
   }
   return "To tell .70 from .60 (80 % power at 5 %) takes " +
-         std::to_string(answers_needed(kHigh, kLow)) + " answers about each: " +
-         count_text(raters_needed(of.items), "rater") + ".\n.70 is told by " + told + ".\n";
+         std::to_string(answers_needed(kHigh, kLow)) +
+         " answers about each: " + count_text(raters_needed(of.items), "rater") +
+         ".\n.70 is told by " + told + ".\n";
 }
 
 std::string task_text(const BlindGrade::Task& task) {
   std::size_t width = 10;
   for (const BlindGrade::Member& member : task.members) width = std::max(width, member.name.size());
-  std::string text = left(task.name, width) + "  answers  accuracy  95 % interval  cannot tell  time\n";
+  std::string text =
+      left(task.name, width) + "  answers  accuracy  95 % interval  cannot tell  time\n";
   for (const BlindGrade::Member& member : task.members) {
     text += left(member.name, width) + right(std::to_string(member.answers), 9) +
             right(share_text(member.accuracy.value), 10) + "  " +
@@ -123,9 +125,8 @@ Json to_json(const BlindOutcome& of) {
   Json members = Json::array();
   for (const BlindOutcome::Member& member : of.members) {
     Json own{{"name", member.name}, {"latents", Json::object()}};
-    for (const LatentStanding standing :
-         {LatentStanding::kSilent, LatentStanding::kRare, LatentStanding::kDense,
-          LatentStanding::kEligible}) {
+    for (const LatentStanding standing : {LatentStanding::kSilent, LatentStanding::kRare,
+                                          LatentStanding::kDense, LatentStanding::kEligible}) {
       own["latents"][name_of(standing)] = member.latents[static_cast<std::size_t>(standing)];
     }
     members.push_back(std::move(own));
@@ -174,8 +175,8 @@ Json to_json(const BlindGrade& of) {
                              {"median_s", or_null(rater.median_s)}});
   }
   for (const BlindGrade::Task& task : of.tasks) {
-    Json& own = out["tasks"][task.name] = {{"members", Json::array()},
-                                           {"differences", Json::array()}};
+    Json& own =
+        out["tasks"][task.name] = {{"members", Json::array()}, {"differences", Json::array()}};
     for (const BlindGrade::Member& member : task.members) {
       own["members"].push_back({{"name", member.name},
                                 {"answers", member.answers},

@@ -28,10 +28,10 @@ std::vector<std::int64_t> in_order(const std::vector<std::int64_t>& latents, con
     const auto found = uses.find(latent);
     const std::int64_t used = found == uses.end() ? 0 : found->second;
     if (used >= kMostOfLatent) continue;
-    Rng rng = blind_draw::rng(seed, blind_draw::kLatents |
-                                        static_cast<std::uint64_t>(cell.bin) << 48 |
-                                        static_cast<std::uint64_t>(cell.group) << 40 |
-                                        static_cast<std::uint64_t>(latent));
+    Rng rng =
+        blind_draw::rng(seed, blind_draw::kLatents | static_cast<std::uint64_t>(cell.bin) << 48 |
+                                  static_cast<std::uint64_t>(cell.group) << 40 |
+                                  static_cast<std::uint64_t>(latent));
     const std::uint64_t high = rng.next();
     places.push_back({used, high << 32 | rng.next(), latent});
   }
@@ -122,8 +122,8 @@ std::vector<ChosenItem> choose_items(const std::vector<LatentsByBin>& members, s
       std::int64_t least = count;
       for (std::size_t member = 0; member < members.size(); ++member) {
         const ChosenItem like{task, static_cast<std::int64_t>(member), 0, cell, {}};
-        found.push_back(items_of_cell(members[member].at(cell.bin), uses[member], count, like, make,
-                                      seed));
+        found.push_back(
+            items_of_cell(members[member].at(cell.bin), uses[member], count, like, make, seed));
         least = std::min(least, std::ssize(found.back()));
       }
       for (std::size_t member = 0; member < members.size(); ++member) {

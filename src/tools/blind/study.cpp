@@ -49,8 +49,8 @@ std::vector<MarkedText> in_places(const std::vector<MarkedText>& texts,
 
 bool is_word(const std::string& text) {
   return text.size() >= kWordBytes && std::all_of(text.begin(), text.end(), [](char c) {
-           const auto byte = static_cast<unsigned char>(c);
-           return byte == ' ' || byte >= 0x80 || (byte | 0x20) - 'a' < 26U;
+           const bool ascii = static_cast<unsigned char>(c) < 0x80;
+           return !ascii || c == ' ' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
          });
 }
 
@@ -110,8 +110,9 @@ BlindStudy arrange(const std::vector<ChosenItem>& chosen, const InterpSample& sa
     // An id says nothing but where in the order which texts are.
     shown.id = sha256_hex(std::to_string(place) + items_json({shown})).substr(0, kItemIdDigits);
     const auto rows = store_rows(sample, item.rows);
-    KeyItem key{shown.id, item.task, item.member, item.latent, item.cell.bin, item.cell.group,
-                {},       place_of_intruder(places), first_ids[number]};
+    KeyItem key{shown.id,         item.task,       item.member, item.latent,
+                item.cell.bin,    item.cell.group, {},          place_of_intruder(places),
+                first_ids[number]};
     for (std::size_t i = 0; i < places.size(); ++i) key.rows[i] = rows[places[i]];
     if (key.repeats.empty()) {
       first_ids[number] = key.id;
@@ -132,8 +133,8 @@ std::vector<PracticeItem> practice_items(const ActivationStore& store, const Voc
     if (std::ssize(out) == count) break;
     const auto rows = sample.rows_of_token(token);
     const Firings firings{{rows.begin(), rows.end()}, std::vector<float>(rows.size(), 1)};
-    const auto item = intruder_item(sample, firings, {firings.rows}, token, 0, Intruder::kUniform,
-                                    seed);
+    const auto item =
+        intruder_item(sample, firings, {firings.rows}, token, 0, Intruder::kUniform, seed);
     if (!item) continue;
     const auto fires = [&](const TextWindow& window) {
       const at::Tensor tokens = store.tokens(window.first, window.rows).contiguous();

@@ -32,7 +32,8 @@ MarkedText marked_text(const ActivationStore& store, const Vocabulary& vocabular
   MarkedText out(1);
   std::int64_t offset = window.first - window.row;
   for (const Vocabulary::Piece& piece : vocabulary.pieces(list)) {
-    const std::int64_t begin = std::exchange(offset, offset + static_cast<std::int64_t>(piece.tokens));
+    const std::int64_t begin =
+        std::exchange(offset, offset + static_cast<std::int64_t>(piece.tokens));
     const auto mark = std::lower_bound(marks.begin(), marks.end(), begin);
     const bool marked = mark != marks.end() && *mark < offset;
     const bool inside = out.size() % 2 == 0;  // of a mark
