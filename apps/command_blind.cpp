@@ -48,8 +48,7 @@ void add_grade(Program& program, CLI::App* blind) {
       [given, &common = program.common] { return grade(*given, common); }, blind);
   add_text(command, "FOLDER", given->folder, kFolder, "What sae blind made, with key.json")
       ->required();
-  command->add_option("ANSWERS", given->answers, "Files that the page saved, one a rater")
-      ->type_name(kFile)
+  add_texts(command, "ANSWERS", given->answers, kFile, "Files that the page saved, one a rater")
       ->required();
   add_text(command, "--judge", given->judge, kFile,
            "Judge file of scripts/judge.py: does its margin tell what people get right?");
@@ -83,11 +82,9 @@ void add_blind(Program& program) {
                     return blind(given->blind, common);
                   });
   sae::BlindArguments& to = given->blind;
-  command
-      ->add_option("SAE", to.members,
-                   "Two or more: folders of runs, checkpoints or autoencoders, or anything that "
-                   "sae convert reads")
-      ->type_name(kPath)
+  add_texts(command, "SAE", to.members, kPath,
+            "Two or more: folders of runs, checkpoints or autoencoders, or anything that sae "
+            "convert reads")
       ->required();
   add_text(command, "--data", to.data, kPath, "Activation store with text, held out from training")
       ->required();

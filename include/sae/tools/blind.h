@@ -42,17 +42,18 @@ struct BlindOutcome {
     std::string name;
     std::array<std::int64_t, 4> latents{};  ///< of each LatentStanding
   };
+  struct Task {
+    std::string name;        ///< intruder, intruder_matched
+    std::int64_t items = 0;  ///< of each member; fewer than wanted where latents are few
+  };
   std::vector<Member> members;
-  std::int64_t items = 0;     ///< of each member and task
-  std::int64_t asked = 0;     ///< the same as wanted
-  std::int64_t tasks = 1;     ///< 2 with `matched`
+  std::vector<Task> tasks;
+  std::int64_t asked = 0;     ///< items of each member and task as wanted
   std::int64_t repeats = 0;   ///< items that come twice
   std::int64_t practice = 0;  ///< items with answers, before the others
   std::string sha256;         ///< of the items, which page and key have
 
-  std::int64_t shown() const {  ///< without practice
-    return items * tasks * static_cast<std::int64_t>(members.size()) + repeats;
-  }
+  std::int64_t shown() const;  ///< items, repeats among them, without practice
 };
 
 /// `sae blind`. Writes the folder, which must not exist, or throws and leaves none. `on_member` is

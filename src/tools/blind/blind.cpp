@@ -105,6 +105,11 @@ std::vector<std::int64_t> firing_offsets(const Autoencoder& sae, const Activatio
   return out;
 }
 
+std::vector<BlindTask> tasks_of(const BlindArguments& arguments) {
+  if (!arguments.matched) return {BlindTask::kIntruder};
+  return {BlindTask::kIntruder, BlindTask::kIntruderMatched};
+}
+
 std::vector<ChosenItem> choose(const BlindArguments& arguments, const InterpSample& sample,
                                const std::vector<BlindMember>& members) {
   std::vector<LatentsByBin> bins;
@@ -112,8 +117,6 @@ std::vector<ChosenItem> choose(const BlindArguments& arguments, const InterpSamp
     bins.push_back(latents_by_bin(member.firings, member.selection));
   }
   const std::int64_t groups = arguments.interp.quantiles;
-  std::vector<BlindTask> tasks = {BlindTask::kIntruder};
-  if (arguments.matched) tasks.push_back(BlindTask::kIntruderMatched);
   const auto make = [&](std::int64_t member, std::int64_t latent, std::int64_t group,
                         BlindTask task) {
     const Firings& own =
@@ -124,7 +127,8 @@ std::vector<ChosenItem> choose(const BlindArguments& arguments, const InterpSamp
                          group + (matched ? groups : 0),
                          matched ? Intruder::kMatched : Intruder::kUniform, arguments.interp.seed);
   };
-  auto chosen = choose_items(bins, groups, arguments.items, tasks, make, arguments.interp.seed);
+  auto chosen =
+      choose_items(bins, groups, arguments.items, tasks_of(arguments), make, arguments.interp.seed);
   if (chosen.empty()) {
     throw DataError(arguments.data + ": no latents of these autoencoders fire about as often as " +
                     "each other on " + std::to_string(sample.size()) + " rows, on at least " +
@@ -140,15 +144,23 @@ BlindOutcome outcome_of(const BlindArguments& arguments, const std::vector<Blind
   for (const BlindMember& member : members) {
     out.members.push_back({member.name, member.selection.counts});
   }
-  out.items = std::count_if(chosen.begin(), chosen.end(), [](const ChosenItem& item) {
-    return item.member == 0 && item.task == BlindTask::kIntruder;
-  });
   out.asked = arguments.items;
-  out.tasks = arguments.matched ? 2 : 1;
+  for (const BlindTask task : tasks_of(arguments)) {
+    const auto items = std::count_if(chosen.begin(), chosen.end(), [&](const ChosenItem& item) {
+      return item.member == 0 && item.task == task;
+    });
+    out.tasks.push_back({name_of(task), items});
+  }
   return out;
 }
 
 }  // namespace
+
+std::int64_t BlindOutcome::shown() const {
+  std::int64_t items = 0;
+  for (const Task& task : tasks) items += task.items;
+  return items * std::ssize(members) + repeats;
+}
 
 BlindOutcome write_blind(const BlindArguments& arguments,
                          const std::function<void(std::int64_t, std::int64_t)>& on_member) {

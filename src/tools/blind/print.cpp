@@ -74,11 +74,11 @@ std::string size_text(const BlindOutcome& of) {
   std::string told;
   for (const std::int64_t raters : kTeams) {
     told += (told.empty() ? "" : ", ") + count_text(raters, "rater") + " from " +
-            share_text(told_from(kHigh, raters * of.items));
+            share_text(told_from(kHigh, raters * of.tasks.front().items));
   }
   return "To tell .70 from .60 (80 % power at 5 %) takes " +
          std::to_string(answers_needed(kHigh, kLow)) +
-         " answers about each: " + count_text(raters_needed(of.items), "rater") +
+         " answers about each: " + count_text(raters_needed(of.tasks.front().items), "rater") +
          ".\n.70 is told by " + told + ".\n";
 }
 
@@ -131,16 +131,17 @@ Json to_json(const BlindOutcome& of) {
     }
     members.push_back(std::move(own));
   }
+  Json tasks = Json::object();
+  for (const BlindOutcome::Task& task : of.tasks) tasks[task.name] = task.items;
   return {{"sha256", of.sha256},
           {"members", members},
-          {"items", of.items},
+          {"tasks", tasks},
           {"asked", of.asked},
-          {"tasks", of.tasks},
           {"repeats", of.repeats},
           {"practice", of.practice},
           {"shown", of.shown()},
           {"answers_needed", answers_needed(kHigh, kLow)},
-          {"raters_needed", raters_needed(of.items)}};
+          {"raters_needed", raters_needed(of.tasks.front().items)}};
 }
 
 std::string to_text(const BlindOutcome& of) {
@@ -154,14 +155,16 @@ std::string to_text(const BlindOutcome& of) {
             latents(LatentStanding::kSilent) + ", " + latents(LatentStanding::kRare) + ", " +
             latents(LatentStanding::kDense) + "\n";
   }
-  text += count_text(of.items, "item") + " of each" +
-          (of.tasks > 1 ? " for each of two tasks" : "") + ", " + std::to_string(of.repeats) +
-          " of all come twice: " + std::to_string(of.shown()) + " to answer, after " +
-          count_text(of.practice, "practice item") + "\n";
-  if (of.items < of.asked) {
-    text += "Fewer than the " + std::to_string(of.asked) +
-            " asked for: as many as there are latents that fire about equally often.\n";
+  for (const BlindOutcome::Task& task : of.tasks) {
+    text += task.name + ": " + count_text(task.items, "item") + " of each";
+    if (task.items < of.asked) {
+      text += ", for " + std::to_string(of.asked) +
+              " there are too few latents that fire about equally often";
+    }
+    text += "\n";
   }
+  text += std::to_string(of.shown()) + " to answer, " + std::to_string(of.repeats) +
+          " of them for the second time, after " + count_text(of.practice, "practice item") + "\n";
   return text + size_text(of);
 }
 

@@ -68,7 +68,8 @@ LatentsByBin latents_by_bin(const SampleFirings& firings, const LatentSelection&
 }
 
 std::map<BlindCell, std::int64_t> items_of_cells(const std::vector<LatentsByBin>& members,
-                                                 std::int64_t groups, std::int64_t items) {
+                                                 std::int64_t groups, std::int64_t items,
+                                                 std::int64_t tasks) {
   struct Bin {
     double latents = 0;      // of all members
     std::int64_t least = 0;  // of the one that has fewest
@@ -93,7 +94,7 @@ std::map<BlindCell, std::int64_t> items_of_cells(const std::vector<LatentsByBin>
   for (std::int64_t i = 0; i < items; ++i) {
     std::optional<std::pair<double, BlindCell>> next;
     for (const auto& [bin, found] : bins) {
-      if (of_bin[bin] == kMostOfLatent * found.least) continue;
+      if (of_bin[bin] == kMostOfLatent * found.least / tasks) continue;
       for (std::int64_t group = 0; group < groups; ++group) {
         const BlindCell cell{bin, group};
         const std::int64_t has = out.contains(cell) ? out.at(cell) : 0;
@@ -115,7 +116,7 @@ std::vector<ChosenItem> choose_items(const std::vector<LatentsByBin>& members, s
                                      const ItemMaker& make, std::int64_t seed) {
   std::vector<ChosenItem> out;
   std::vector<Uses> uses(members.size());
-  const auto cells = items_of_cells(members, groups, per_member);
+  const auto cells = items_of_cells(members, groups, per_member, std::ssize(tasks));
   for (const BlindTask task : tasks) {
     for (const auto& [cell, count] : cells) {
       std::vector<std::vector<ChosenItem>> found;

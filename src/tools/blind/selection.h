@@ -30,10 +30,11 @@ struct BlindCell {
   auto operator<=>(const BlindCell&) const = default;
 };
 
-/// How many items each member has of each bin that all members have and each of `groups`: `items`
-/// in all, fewer where there are not enough latents.
+/// How many items of each task each member has of each bin that all members have and each of
+/// `groups`: `items` in all, fewer where there are not enough latents.
 std::map<BlindCell, std::int64_t> items_of_cells(const std::vector<LatentsByBin>& members,
-                                                 std::int64_t groups, std::int64_t items);
+                                                 std::int64_t groups, std::int64_t items,
+                                                 std::int64_t tasks = 1);
 
 struct ChosenItem {
   BlindTask task = BlindTask::kIntruder;

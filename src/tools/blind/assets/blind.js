@@ -117,7 +117,7 @@ function showItem() {
   tried = null;
   const before = practising() ? undefined : state.answers[item.id];
   press(before ? before.choice : -1);
-  $("unsure").disabled = false;
+  $("unsure").hidden = false;
   $("back").hidden = practising() || at === 0;
   $("next").hidden = before === undefined;
   reveal("task");
@@ -161,7 +161,7 @@ function practise(choice) {
   press(choice);
   $("texts").querySelectorAll("button")[item.answer - 1].classList.add("answer");
   for (const button of $("texts").querySelectorAll("button")) button.disabled = true;
-  $("unsure").disabled = true;
+  $("unsure").hidden = true;
   const shared = document.createElement("mark");
   shared.textContent = visible(item.shared.trim());
   const line = document.createElement("p");
