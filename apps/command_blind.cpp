@@ -48,7 +48,7 @@ void add_grade(Program& program, CLI::App* blind) {
       [given, &common = program.common] { return grade(*given, common); }, blind);
   add_text(command, "FOLDER", given->folder, kFolder, "What sae blind made, with key.json")
       ->required();
-  add_texts(command, "ANSWERS", given->answers, kFile, "Files that the page saved, one a rater")
+  add_list(command, "ANSWERS", given->answers, kFile, "Files that the page saved, one a rater")
       ->required();
   add_text(command, "--judge", given->judge, kFile,
            "Judge file of scripts/judge.py: does its margin tell what people get right?");
@@ -82,10 +82,10 @@ void add_blind(Program& program) {
                     return blind(given->blind, common);
                   });
   sae::BlindArguments& to = given->blind;
-  add_texts(command, "SAE", to.members, kPath,
-            "Two or more: folders of runs, checkpoints or autoencoders, or anything that sae "
-            "convert reads")
-      ->required();
+  // Not required of CLI11, which would take `grade` for the first of them.
+  add_list(command, "SAE", to.members, kPath,
+           "Two or more: folders of runs, checkpoints or autoencoders, or anything that sae "
+           "convert reads");
   add_text(command, "--data", to.data, kPath, "Activation store with text, held out from training")
       ->required();
   add_out(command, to.out, "Folder to make")->required();

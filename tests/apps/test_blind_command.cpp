@@ -66,15 +66,16 @@ TEST_F(BlindCommand, TakesAControlAndPrintsJson) {
 }
 
 TEST_F(BlindCommand, RefusesInOneLine) {
-  expect_error(2, "sae blind: SAE is required", {"blind", "--data", path("store")});
+  expect_error(2, "got no autoencoder, expected two",
+               {"blind", "--data", path("store"), "--out", path("study")});
   expect_error(2, "--out is required", {"blind", path("prima"), "--data", path("store")});
-  expect_error(2, "expected two or more",
+  expect_error(2, "prima alone, expected two autoencoders or more",
                {"blind", path("prima"), "--data", path("store"), "--out", path("study")});
   expect_error(2, "did you mean 'random'", blind({"--control", "randm"}));
   expect_error(2, "'--item' is no option; did you mean '--items'?", blind({"--item", "3"}));
   expect_error(2, "a whole number, 1 or more", blind({"--items", "0"}));
   expect_error(2, "sae blind grade: ANSWERS is required", {"blind", "grade", path("study")});
-  expect_error(3, "key.json: cannot be read", {"blind", "grade", path("store"), path("prima")});
+  expect_error(3, "key.json: cannot read", {"blind", "grade", path("store"), path("prima")});
   ASSERT_EQ(sae(blind({"--quiet"})).status, 0);
   expect_error(2, "study: exists already", blind({}));
   write_text(path("no.json"), "{\"format\": \"sae-blind-answers\", ");

@@ -340,7 +340,7 @@ TEST_F(Blind, RefusesWhatCannotBeAskedAbout) {
   };
   EXPECT_NE(complaint([](auto& given) {
               given.members.pop_back();
-            }).find("config: blind: got 1 autoencoder, expected two or more"),
+            }).find("prima alone, expected two autoencoders or more"),
             std::string::npos);
   EXPECT_NE(complaint([](auto& given) {
               given.members[1] = given.members[0] + "/.";
@@ -473,8 +473,9 @@ struct PlantedJudge {
     return least - intruder;
   }
 
-  void write(const fs::path& path, const std::string& store, std::int64_t rows = kBlindRows) const {
-    write_safetensors(path, {{"rows", at::arange(rows)}, {"whole", whole.slice(0, 0, rows)}},
+  void write(const fs::path& path, const std::string& store,
+             const at::Tensor& rows = at::arange(kBlindRows)) const {
+    write_safetensors(path, {{"rows", rows}, {"whole", whole.index_select(0, rows)}},
                       {{"task", "judge"},
                        {"model", "planted"},
                        {"revision", "1"},
@@ -512,7 +513,7 @@ TEST_F(Blind, HoldsTheJudgeAgainstPeople) {
   EXPECT_NE(to_text(unlike).find("do not quote the judge"), std::string::npos);
 
   judge.write(at("other.safetensors"), std::string(64, '0'));
-  judge.write(at("short.safetensors"), manifest, 20);
+  judge.write(at("short.safetensors"), manifest, at::arange(20));
   const auto always = [](const KeyItem&) { return true; };
   EXPECT_NE(error([&] { graded("other.safetensors", always); }).find("a judge of another store"),
             std::string::npos);
@@ -549,7 +550,7 @@ TEST_F(Blind, RefusesAnswersToOtherItems) {
   Json unknown = good;
   unknown["answers"][3]["id"] = "000000000000";
   EXPECT_NE(complaint(unknown).find("id 000000000000: no such item"), std::string::npos);
-  EXPECT_NE(error([&] { grade_blind(at("store"), {}); }).find("key.json: cannot be read"),
+  EXPECT_NE(error([&] { grade_blind(at("store"), {}); }).find("key.json: cannot read"),
             std::string::npos)
       << error([&] { grade_blind(at("store"), {}); });
 }

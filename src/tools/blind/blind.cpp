@@ -16,6 +16,7 @@
 #include "sae/base/folder_lock.h"
 #include "sae/base/interrupt.h"
 #include "sae/base/sha256.h"
+#include "sae/base/text.h"
 #include "sae/data/vocabulary.h"
 #include "sae/evaluation/interp_items.h"
 #include "sae/evaluation/judge.h"
@@ -42,8 +43,9 @@ struct BlindMember {
 
 std::vector<OpenedSae> open_members(const BlindArguments& arguments) {
   if (arguments.members.size() < 2 && !(arguments.control && arguments.members.size() == 1)) {
-    throw ConfigError("blind: got " + std::to_string(arguments.members.size()) +
-                      " autoencoder, expected two or more to tell apart");
+    throw ConfigError("blind: got " + joined(arguments.members) +
+                      (arguments.members.empty() ? "no autoencoder" : " alone") +
+                      ", expected two autoencoders or more to tell apart");
   }
   std::vector<OpenedSae> out;
   std::set<fs::path> seen;
