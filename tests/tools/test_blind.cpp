@@ -6,6 +6,7 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <sstream>
 
 #include "sae/base/error.h"
 #include "sae/base/sha256.h"
@@ -427,6 +428,11 @@ TEST_F(Blind, RecoversTheSkillOfRaters) {
   EXPECT_EQ(json["tasks"]["intruder"]["members"][0]["accuracy"]["value"],
             task.members[0].accuracy.value);
   EXPECT_EQ(to_json(grade_blind(at("study"), files)), json) << "twice the same";
+  const std::string text = to_text(grade);
+  EXPECT_NE(text.find("\nprima less seconda: ."), std::string::npos) << text;
+  EXPECT_NE(text.find("p .0001\n"), std::string::npos) << text;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80U) << line;
 }
 
 TEST_F(Blind, CountsCannotTellAsChanceAndAnItemOnce) {

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <set>
 #include <utility>
 
@@ -107,6 +106,29 @@ std::vector<std::int64_t> firing_offsets(const Autoencoder& sae, const Activatio
   return out;
 }
 
+/// The members and the control, with what they do on the sample.
+std::vector<BlindMember> look_at_members(
+    const BlindArguments& arguments, const std::vector<OpenedSae>& opened,
+    const ActivationStore& store, const InterpSample& sample,
+    const std::function<void(std::int64_t, std::int64_t)>& on_member) {
+  const at::Device device = parse_device(arguments.device.empty() ? "auto" : arguments.device);
+  std::vector<BlindMember> members;
+  for (std::size_t i = 0; i < opened.size(); ++i) {
+    members.push_back({arguments.members[i], opened[i].folder.sae});
+  }
+  if (arguments.control) {
+    members.push_back({"control: " + name_of(*arguments.control),
+                       blind_control(arguments, opened.front(), store, sample)});
+  }
+  for (BlindMember& member : members) {
+    if (on_member) on_member(&member - members.data(), std::ssize(members));
+    member.sae->to(device);
+    member.firings = collect_firings(*member.sae, store, sample, arguments.interp);
+    member.selection = select_latents(sample, member.firings, arguments.interp);
+  }
+  return members;
+}
+
 std::vector<BlindTask> tasks_of(const BlindArguments& arguments) {
   if (!arguments.matched) return {BlindTask::kIntruder};
   return {BlindTask::kIntruder, BlindTask::kIntruderMatched};
@@ -177,33 +199,17 @@ BlindOutcome write_blind(const BlindArguments& arguments,
   const Vocabulary vocabulary = require_vocabulary(arguments.data);
   const InterpSample sample = sample_for(arguments, store);
   StagedDirectory staged(arguments.out);  // a folder that cannot be written is noticed now
-  const at::Device device = parse_device(arguments.device.empty() ? "auto" : arguments.device);
-
-  std::vector<BlindMember> members;
-  for (std::size_t i = 0; i < opened.size(); ++i) {
-    members.push_back({arguments.members[i], opened[i].folder.sae});
-  }
-  if (arguments.control) {
-    members.push_back({"control: " + name_of(*arguments.control),
-                       blind_control(arguments, opened.front(), store, sample)});
-  }
-  for (BlindMember& member : members) {
-    if (on_member) on_member(&member - members.data(), std::ssize(members));
-    member.sae->to(device);
-    member.firings = collect_firings(*member.sae, store, sample, arguments.interp);
-    member.selection = select_latents(sample, member.firings, arguments.interp);
-  }
+  const std::vector<BlindMember> members =
+      look_at_members(arguments, opened, store, sample, on_member);
   const std::vector<ChosenItem> chosen = choose(arguments, sample, members);
   const std::int64_t seed = arguments.interp.seed;
   const auto texts = [&](std::size_t number) {
     check_interrupt();
     const ChosenItem& item = chosen[number];
-    std::array<std::int64_t, kTextsOfItem> rows{};
-    std::transform(item.rows.begin(), item.rows.end(), rows.begin(),
-                   [&](std::int32_t row) { return sample.rows()[static_cast<std::size_t>(row)]; });
     const Autoencoder& sae = *members[static_cast<std::size_t>(item.member)].sae;
     return texts_of(
-        store, vocabulary, rows, blind_draw::rng(seed, blind_draw::kMarks | number),
+        store, vocabulary, store_rows(sample, item.rows),
+        blind_draw::rng(seed, blind_draw::kMarks | number),
         [&](const TextWindow& window) { return firing_offsets(sae, store, window, item.latent); });
   };
   const BlindStudy study = arrange(chosen, sample, texts, seed);

@@ -1,8 +1,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "sae/base/text.h"
 #include "sae/evaluation/interp_items.h"
@@ -12,6 +16,7 @@
 namespace sae {
 namespace {
 
+namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr double kHigh = 0.7, kLow = 0.6;  // accuracies that a study should tell apart
@@ -82,21 +87,60 @@ std::string size_text(const BlindOutcome& of) {
          ".\n.70 is told by " + told + ".\n";
 }
 
+/// The parts of a path: "runs/a/sae" -> runs, a, sae.
+std::vector<std::string> parts_of(const std::string& path) {
+  std::vector<std::string> parts;
+  for (const fs::path& part : fs::path(path).lexically_normal()) {
+    if (!part.empty()) parts.push_back(part.string());
+  }
+  return parts;
+}
+
+/// What tells paths apart, without the folders that all of them begin or end with.
+std::map<std::string, std::string> short_names(const std::vector<BlindGrade::Member>& members) {
+  std::vector<std::vector<std::string>> paths;
+  for (const BlindGrade::Member& member : members) {
+    if (!member.name.starts_with("control: ")) paths.push_back(parts_of(member.name));
+  }
+  std::ptrdiff_t begin = 0, end = 0;  // parts that all have
+  if (!paths.empty()) begin = end = std::ssize(paths.front());
+  for (const auto& own : paths) {
+    const auto& first = paths.front();
+    const auto ahead = std::mismatch(own.begin(), own.end(), first.begin(), first.end()).first;
+    const auto behind = std::mismatch(own.rbegin(), own.rend(), first.rbegin(), first.rend()).first;
+    begin = std::min(begin, ahead - own.begin());
+    end = std::min(end, behind - own.rbegin());
+  }
+  std::map<std::string, std::string> out;
+  for (const BlindGrade::Member& member : members) {
+    const std::vector<std::string> own = parts_of(member.name);
+    const bool is_path = !member.name.starts_with("control: ");
+    out[member.name] = is_path && begin + end < std::ssize(own)
+                           ? joined({own.begin() + begin, own.end() - end}, "/")
+                           : member.name;
+  }
+  return out;
+}
+
+std::string p_text(double p) { return p < 1 ? fixed(p, 4).substr(1) : "1"; }
+
 std::string task_text(const BlindGrade::Task& task) {
-  std::size_t width = 10;
-  for (const BlindGrade::Member& member : task.members) width = std::max(width, member.name.size());
+  const auto names = short_names(task.members);
+  std::size_t width = task.name.size();
+  for (const auto& [name, shown] : names) width = std::max(width, shown.size());
   std::string text =
-      left(task.name, width) + "  answers  accuracy  95 % interval  cannot tell  time\n";
+      left(task.name, width) + "  answers  accuracy  95 % interval  cannot tell   time\n";
   for (const BlindGrade::Member& member : task.members) {
-    text += left(member.name, width) + right(std::to_string(member.answers), 9) +
+    text += left(names.at(member.name), width) + right(std::to_string(member.answers), 9) +
             right(share_text(member.accuracy.value), 10) + "  " +
             left(interval_text(member.accuracy), 13) + right(share_text(member.cannot_tell), 13) +
-            "  " + seconds_text(member.median_s) + "\n";
+            right(seconds_text(member.median_s), 7) + "\n";
   }
   for (const BlindGrade::Difference& pair : task.differences) {
-    text += pair.a + " less " + pair.b + ": " + share_text(pair.difference.value) + " (" +
-            interval_text(pair.difference) + "), p " + brief(pair.p);
-    if (task.differences.size() > 1) text += ", " + brief(pair.p_holm) + " among all pairs";
+    text += names.at(pair.a) + " less " + names.at(pair.b) + ": " +
+            share_text(pair.difference.value) + " (" + interval_text(pair.difference) + "), p " +
+            p_text(pair.p);
+    if (task.differences.size() > 1) text += ", " + p_text(pair.p_holm) + " among all pairs";
     text += "\n";
   }
   return text + "\n";

@@ -19,15 +19,6 @@ constexpr double kRepeated = 0.1;
 constexpr std::size_t kPracticeContexts = 8;
 constexpr std::size_t kWordBytes = 5;  // a blank and four letters
 
-std::array<std::int64_t, kTextsOfItem> store_rows(const InterpSample& sample,
-                                                  const std::array<std::int32_t, 5>& rows) {
-  std::array<std::int64_t, kTextsOfItem> out{};
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    out[i] = sample.rows()[static_cast<std::size_t>(rows[i])];
-  }
-  return out;
-}
-
 /// The places of an item's texts in the order shown.
 std::vector<std::size_t> shown_places(Rng rng) {
   std::vector<std::size_t> places(kTextsOfItem);
@@ -77,6 +68,15 @@ std::vector<std::int32_t> practice_tokens(const Vocabulary& vocabulary, const In
 }
 
 }  // namespace
+
+std::array<std::int64_t, kTextsOfItem> store_rows(const InterpSample& sample,
+                                                  const std::array<std::int32_t, 5>& rows) {
+  std::array<std::int64_t, kTextsOfItem> out{};
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    out[i] = sample.rows()[static_cast<std::size_t>(rows[i])];
+  }
+  return out;
+}
 
 std::vector<std::size_t> shown_order(std::size_t items, std::int64_t seed) {
   std::vector<std::size_t> order(items);

@@ -1,6 +1,8 @@
 // What is asked, in the order in which it is shown, from what has been chosen.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -10,6 +12,10 @@
 #include "tools/blind/selection.h"
 
 namespace sae {
+
+/// An item's rows of the sample as rows of the store.
+std::array<std::int64_t, kTextsOfItem> store_rows(const InterpSample& sample,
+                                                  const std::array<std::int32_t, 5>& rows);
 
 /// Page and key of the same items.
 struct BlindStudy {
