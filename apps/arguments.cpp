@@ -43,6 +43,11 @@ CLI::Option* add_texts(CLI::App* command, const std::string& names, std::vector<
   return described(command->add_option(names, place, meaning)->allow_extra_args(false), kind);
 }
 
+CLI::Option* add_list(CLI::App* command, const std::string& name, std::vector<std::string>& place,
+                      const char* kind, const std::string& meaning) {
+  return described(command->add_option(name, place, meaning), kind);
+}
+
 CLI::Option* add_number(CLI::App* command, const std::string& names, std::int64_t& place,
                         std::int64_t least, const std::string& meaning) {
   const auto check = [least](std::string& value) {

@@ -26,6 +26,10 @@ CLI::Option* add_text(CLI::App* command, const std::string& names, std::string& 
 CLI::Option* add_texts(CLI::App* command, const std::string& names, std::vector<std::string>& place,
                        const char* kind, const std::string& meaning);
 
+/// Positional ones, as many as there are.
+CLI::Option* add_list(CLI::App* command, const std::string& name, std::vector<std::string>& place,
+                      const char* kind, const std::string& meaning);
+
 /// A whole number, at least `least`.
 CLI::Option* add_number(CLI::App* command, const std::string& names, std::int64_t& place,
                         std::int64_t least, const std::string& meaning);

@@ -49,7 +49,11 @@ CLI::App* Program::add(const std::string& name, const std::string& meaning,
                        std::function<int()> work, CLI::App* parent) {
   CLI::App* command = (parent != nullptr ? parent : &app)->add_subcommand(name, meaning);
   command->group("Commands");
-  if (work) command->callback([this, work = std::move(work)] { action = work; });
+  if (work) {
+    command->callback([this, work = std::move(work)] {
+      if (!action) action = work;  // else one of this command's own was chosen
+    });
+  }
   return command;
 }
 
@@ -69,6 +73,7 @@ void add_commands(Program& program) {
   add_info(program);
   add_inspect(program);
   add_features(program);
+  add_blind(program);
   add_diagnose(program);
   add_convert(program);
   add_bench(program);

@@ -36,6 +36,7 @@ void add_commands(Program& program);
 
 // One file each: command_train.cpp, ...
 void add_bench(Program& program);
+void add_blind(Program& program);
 void add_compare(Program& program);
 void add_completion(Program& program);
 void add_config(Program& program);

@@ -57,11 +57,12 @@ std::string bash_completion(const std::vector<CompletedCommand>& commands) {
           "    " + pattern(command, option) + ") " + bash_offer(option.value) + "; return ;;\n";
     }
     options += arm + bash_offer({Kind::kWords, all}) + " ;;\n";
-    arguments +=
-        arm +
-        bash_offer(command.commands.empty() ? command.argument
-                                            : CompletedValue{Kind::kWords, command.commands}) +
-        " ;;\n";
+    std::string offer =
+        command.commands.empty() ? "" : bash_offer({Kind::kWords, command.commands});
+    if (offer.empty() || command.argument.kind != Kind::kNothing) {
+      offer += (offer.empty() ? "" : "; ") + bash_offer(command.argument);
+    }
+    arguments += arm + offer + " ;;\n";
   }
   return R"(# Completion of sae for bash. In ~/.bashrc:  source <(sae completion bash)
 _sae_words() { COMPREPLY=($(compgen "${@:2}" -W "$1" -- "$word")); }

@@ -76,16 +76,16 @@ std::string function(const CompletedCommand& command,
   if (leaf) {
     text += " \\\n    " + single_quoted("*:argument:" + action(command.argument)) + "\n";
   } else {
-    text +=
-        " \\\n    '1: :->command' '*:: :->arguments'\n"
-        "  case $state in\n"
-        "    command) _describe command commands ;;\n"
-        "    arguments)\n"
-        "      case $words[1] in\n";
+    const bool arguments = command.argument.kind != Kind::kNothing;  // beside its own commands
+    const std::string offer = arguments ? action(command.argument) : "";
+    text += std::string(" \\\n    '1: :->command' '*:: :->arguments'\n") +
+            "  case $state in\n    command) _describe command commands" +
+            (arguments ? "; " + offer : "") + " ;;\n" + "    arguments)\n      case $words[1] in\n";
     for (const std::string& own : command.commands) {
       const std::string full = command.name.empty() ? own : command.name + " " + own;
       text += "        " + own + ") " + function_name(full) + " ;;\n";
     }
+    if (arguments) text += "        *) " + offer + " ;;\n";
     text += "      esac ;;\n  esac\n";
   }
   return text + "}\n";

@@ -83,6 +83,7 @@
 #include "sae/sparse/select.h"
 #include "sae/sparse/sparse_rows.h"
 #include "sae/tools/bench.h"
+#include "sae/tools/blind.h"
 #include "sae/tools/config_reference.h"
 #include "sae/tools/convert.h"
 #include "sae/tools/diagnose.h"

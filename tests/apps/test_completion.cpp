@@ -59,6 +59,9 @@ TEST_F(Completion, OffersFilesWhereFilesAreMeant) {
   EXPECT_EQ(offered({"train", ""}), (Words{"a.json", "my configs"}));
   EXPECT_EQ(offered({"train", "a.json", "--out", ""}), Words{"my configs"});
   EXPECT_EQ(offered({"info", "n"}), Words{"notes b.txt"});
+  EXPECT_EQ(offered({"blind", "n"}), Words{"notes b.txt"});
+  EXPECT_EQ(offered({"blind", ""}), (Words{"a.json", "grade", "my configs", "notes b.txt"}));
+  EXPECT_EQ(offered({"blind", "grade", "m"}), Words{"my configs"});
 }
 
 TEST_F(Completion, ScriptsOfOtherShellsAreReadByThem) {

@@ -45,6 +45,8 @@ const std::vector<Words>& all_commands() {
                                               {"convert"},
                                               {"diagnose"},
                                               {"features"},
+                                              {"blind"},
+                                              {"blind", "grade"},
                                               {"bench"},
                                               {"ranks"},
                                               {"config"},
@@ -186,12 +188,14 @@ TEST_F(Usage, AnEmptyValueIsAnErrorEverywhere) {
   for (const Words& words : std::vector<Words>{{"train", "c.json"},
                                                {"compare", "c.json"},
                                                {"synth", "--preset", "tiny"},
-                                               {"features", "run", "--data", "store"}}) {
+                                               {"features", "run", "--data", "store"},
+                                               {"blind", "a", "b", "--data", "store"}}) {
     Words both = with(words, "--out");
     expect_refusal("--out: got nothing, expected a value", with(both, ""));
     expect_refusal("--out: got nothing, expected a value", with(words, "--out="));
   }
   expect_refusal("OUT: got nothing, expected a value", {"convert", "in", "", "--to", "sae"});
+  expect_refusal("SAE: got nothing, expected a value", {"blind", "a", "", "--data", "d"});
   expect_refusal("PATH: got nothing, expected a value", {"info", ""});
   expect_refusal("--data: got nothing, expected a value", {"eval", "run", "--data", ""});
   expect_refusal("--device: got nothing, expected a value", {"eval", "run", "--device", ""});

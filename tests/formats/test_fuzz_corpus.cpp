@@ -27,6 +27,7 @@ TEST(FuzzCorpus, HoldsForNpz) { replay("npz", fuzz_npz); }
 TEST(FuzzCorpus, HoldsForTorchFiles) { replay("torch_file", fuzz_torch_file); }
 TEST(FuzzCorpus, HoldsForJson) { replay("json", fuzz_json); }
 TEST(FuzzCorpus, HoldsForConfigurations) { replay("config", fuzz_config); }
+TEST(FuzzCorpus, HoldsForBlindStudies) { replay("blind", fuzz_blind); }
 
 TEST(FuzzCorpus, HoldsForLabelledActivations) { replay("labelled", fuzz_labelled); }
 TEST(FuzzCorpus, HoldsForJudges) { replay("judge", fuzz_judge); }

@@ -16,6 +16,7 @@
 #include "formats/torch_archive.h"
 #include "sae/base/error.h"
 #include "sae/config/config_node.h"
+#include "tools/blind/formats.h"
 
 namespace sae {
 
@@ -111,6 +112,28 @@ inline void fuzz_json(std::string_view text) {
   try {
     const nlohmann::json value = parse_strict_json(text, "file");
     require(parse_strict_json(value.dump(), "again") == value);
+  } catch (const DataError& error) {
+    require_one_line(error);
+  }
+}
+
+/// A key, or what a person answered.
+inline void fuzz_blind(std::string_view text) {
+  try {
+    const BlindKey key = parse_blind_key(text, "file");
+    for (const KeyItem& item : key.items) {
+      require(item.member >= 0 && item.member < static_cast<std::int64_t>(key.members.size()));
+      require(item.intruder >= 1 && item.intruder <= kTextsOfItem && item.latent >= 0);
+    }
+    require(to_text(parse_blind_key(to_text(key), "again")) == to_text(key));
+  } catch (const DataError& error) {
+    require_one_line(error);
+  }
+  try {
+    for (const RaterAnswer& answer : parse_rater_answers(text, "file").answers) {
+      require(answer.id.size() == kItemIdDigits && answer.milliseconds >= 0);
+      require(answer.choice >= 0 && answer.choice <= kTextsOfItem);
+    }
   } catch (const DataError& error) {
     require_one_line(error);
   }

@@ -8,9 +8,11 @@
 #include "sae/base/folder_lock.h"
 #include "sae/models/architectures.h"
 #include "sae/models/sae_folder.h"
+#include "sae/tools/blind.h"
 #include "sae/tools/convert.h"
 #include "sae/tools/features.h"
 #include "sae/tools/synth.h"
+#include "support/blind_testing.h"
 #include "support/other_process.h"
 #include "support/store_testing.h"
 #include "support/temporary_folder.h"
@@ -34,6 +36,12 @@ TEST(OneWriter, ASecondProcessIsRefusedByEveryCommandThatMakesAFolder) {
   FeaturesArguments pages;
   pages.sae = path("sae").string();
   pages.data = path("acts").string();
+  save_blind_member(path("member"), 1);
+  save_blind_store(path("text"));
+  BlindArguments study;
+  study.members = {path("member").string()};
+  study.control = Control::kRandom;
+  study.data = path("text").string();
   const std::vector<std::pair<std::string, std::function<void(const std::filesystem::path&)>>>
       commands = {{"synth", [&](const auto& out) { write_world(read_synth("tiny", 50, {}), out); }},
                   {"convert",
@@ -41,9 +49,14 @@ TEST(OneWriter, ASecondProcessIsRefusedByEveryCommandThatMakesAFolder) {
                      converted.output = out;
                      convert(converted);
                    }},
-                  {"features", [&](const auto& out) {
+                  {"features",
+                   [&](const auto& out) {
                      pages.out = out.string();
                      write_features(pages);
+                   }},
+                  {"blind", [&](const auto& out) {
+                     study.out = out.string();
+                     write_blind(study);
                    }}};
   for (const auto& [name, make] : commands) {
     SCOPED_TRACE(name);
