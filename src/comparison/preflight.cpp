@@ -14,6 +14,7 @@
 #include "training/disk_room.h"
 #include "training/run_notices.h"
 #include "training/run_record.h"
+#include "training/start.h"
 
 namespace sae {
 namespace {
@@ -142,6 +143,7 @@ class Preflight {
     if (evaluator_ != nullptr && widths_.insert(opened.d_in).second) {
       evaluator_->check_input(opened.d_in);
     }
+    if (trains && needs_start(one.folder)) look_at_start(options, opened);
     if (trains) {
       const FolderLock free(one.folder);  // or somebody trains it by itself
       bytes_ += bytes_to_write(options, opened, one.folder);
@@ -153,6 +155,10 @@ class Preflight {
     if (trains) look_at_inputs(meant.train, options, opened);
     state_.is(meant.train, opened.fingerprint->train);
     state_.is(meant.held_out, opened.fingerprint->held_out);
+  }
+
+  void look_at_start(const RunOptions& options, const Data& opened) {
+    if (const auto start = read_start(options, opened.d_in)) notices_.add(start->notices);
   }
 
   /// Runs on the same data have the same to say about them: looked at once.
