@@ -119,7 +119,7 @@ void add_train(Program& program) {
       "  sae train configs/atm.json --set model.mask.threshold=0.5 --out runs/atm-low\n"
       "  sae train configs/topk.json --resume        after a stop or a kill\n"
       "  sae train configs/topk.json --resume --set train.steps=60000   more steps\n"
-      "  sae train configs/atm_expected.json --from downloads/sae   a mask on a public one\n"
+      "  sae train configs/atm.json --from downloads/sae   a mask on a public one\n"
       "  scripts/launch 4 sae train configs/topk.json   latents over four processes");
 }
 

@@ -143,7 +143,7 @@ class Preflight {
     if (evaluator_ != nullptr && widths_.insert(opened.d_in).second) {
       evaluator_->check_input(opened.d_in);
     }
-    if (trains && needs_start(one.folder)) look_at_start(options, opened);
+    if (trains) look_at_start(one, opened);
     if (trains) {
       const FolderLock free(one.folder);  // or somebody trains it by itself
       bytes_ += bytes_to_write(options, opened, one.folder);
@@ -157,8 +157,10 @@ class Preflight {
     state_.is(meant.held_out, opened.fingerprint->held_out);
   }
 
-  void look_at_start(const RunOptions& options, const Data& opened) {
-    if (const auto start = read_start(options, opened.d_in)) notices_.add(start->notices);
+  void look_at_start(const Entrant& one, const Data& opened) {
+    const RunOptions& options = one.plan->options;
+    if (options.train.start.from.empty() || !needs_start(one.folder)) return;
+    notices_.add(read_start(options, opened.d_in)->notices);
   }
 
   /// Runs on the same data have the same to say about them: looked at once.

@@ -52,9 +52,13 @@ PlainSae read_plain(const fs::path& path, std::string& format) {
   }
   OpenedSae opened = open_sae(path);  // or it says what is there instead
   format = opened.format;
-  PlainSae plain = plain_of(opened.folder);
-  plain.notes = std::move(opened.notes);
-  return plain;
+  try {
+    PlainSae plain = plain_of(opened.folder);
+    plain.notes = std::move(opened.notes);
+    return plain;
+  } catch (const ConfigError& error) {  // a mask that no other one can take over
+    throw ConfigError(kPlace + path.string() + ": " + error.what());
+  }
 }
 
 void require_fitting(const RunOptions& options, const PlainSae& plain, std::int64_t d_in,

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <mutex>
 #include <numeric>
+#include <set>
 
 #include "sae/base/error.h"
 #include "sae/models/architectures.h"
@@ -53,15 +54,15 @@ double penalty(const at::Tensor& W, std::int64_t chunk, Step step = {}) {
 }
 
 TEST(Orthogonality, IsTheMeanSquareOfEachLatentsLargestCosine) {
-  const at::Tensor W = at::tensor({{2.0, 0.0}, {3.0, 4.0}, {0.0, 1.0}, {-1.0, 0.0}}, at::kDouble);
+  const at::Tensor W = tensor({2, 0, 3, 4, 0, 1, -1, 0}).view({4, 2});
   // Nearest: .6 with the second, .8 with the third, .8 with the second, 0 with the third.
   EXPECT_NEAR(penalty(W, 4), (0.36 + 0.64 + 0.64 + 0) / 4, 1e-12);
   EXPECT_NEAR(penalty(W, 8192), penalty(W, 4), 1e-12);
   // A pair that points apart: its largest cosine is negative, and squared.
-  EXPECT_NEAR(penalty(at::tensor({{1.0, 0.0}, {-1.0, 1.0}}, at::kDouble), 2), 0.5, 1e-12);
+  EXPECT_NEAR(penalty(tensor({1, 0, -1, 1}).view({2, 2}), 2), 0.5, 1e-12);
   EXPECT_EQ(penalty(at::eye(5, at::kDouble), 5), 0);
   EXPECT_EQ(penalty(at::ones({1, 3}, at::kDouble), 2), 0) << "it has no other";
-  const at::Tensor with_zeros = at::tensor({{0.0, 0.0}, {1.0, 0.0}, {1.0, 1.0}}, at::kDouble);
+  const at::Tensor with_zeros = tensor({0, 0, 1, 0, 1, 1}).view({3, 2});
   EXPECT_NEAR(penalty(with_zeros, 3), (0 + 0.5 + 0.5) / 3, 1e-12);
 }
 

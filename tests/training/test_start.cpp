@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kInputs = 6, kLatents = 16;  // of the goldens
 
-class Start : public ::testing::Test {
+class StartFrom : public ::testing::Test {
  protected:
   fs::path path(const std::string& name) const { return folder_.path() / name; }
 
@@ -67,7 +67,7 @@ struct Case {
   const char* architecture;
 };
 
-TEST_F(Start, OfRawActivationsAnyFormatsFunctionIsKeptAtTheFirstStep) {
+TEST_F(StartFrom, OfRawActivationsAnyFormatsFunctionIsKeptAtTheFirstStep) {
   for (const Case& one : {Case{"saelens_topk", "topk"},
                           {"saelens_topk_checkpoint", "topk"},  // its input scale folded
                           {"saelens_standard", "standard"},     // reads x, not x - b_dec
@@ -109,7 +109,7 @@ TEST_F(Start, OfRawActivationsAnyFormatsFunctionIsKeptAtTheFirstStep) {
   }
 }
 
-TEST_F(Start, WhatCannotBeKeptIsSaid) {
+TEST_F(StartFrom, WhatCannotBeKeptIsSaid) {
   const auto said = [&](const char* golden, const Json& model) {
     fs::remove_all(path("run"));
     const TrainingRun run = begun(config(model, ConvertGolden(golden).folder), "run");
@@ -143,7 +143,7 @@ TEST_F(Start, WhatCannotBeKeptIsSaid) {
               "its nested prefixes are not those of this run");
 }
 
-TEST_F(Start, LatentsBeyondThoseOfTheFileStartAsUsual) {
+TEST_F(StartFrom, LatentsBeyondThoseOfTheFileStartAsUsual) {
   const fs::path from = ConvertGolden("saelens_jumprelu").folder;
   const Json json =
       config({{"architecture", "jumprelu"}, {"d_sae", 21}, {"decoder_norm", "unit"}}, from);
@@ -163,7 +163,7 @@ TEST_F(Start, LatentsBeyondThoseOfTheFileStartAsUsual) {
   expect_close(sae.W_enc.slice(0, 0, 16), plain.W_enc, "", 1e-6);
 }
 
-TEST_F(Start, WeightsOfLowerPrecisionAreTakenAsTheyAre) {
+TEST_F(StartFrom, WeightsOfLowerPrecisionAreTakenAsTheyAre) {
   const SpoiltCopy copy("saelens_topk");
   copy.set("cfg.json", "dtype", "bfloat16");
   copy.change_tensors("sae_weights.safetensors", [](auto& tensors) {
@@ -180,7 +180,7 @@ TEST_F(Start, WeightsOfLowerPrecisionAreTakenAsTheyAre) {
   EXPECT_TRUE(at::equal(sae.W_dec, exact.W_dec.to(at::kBFloat16).to(at::kFloat)));
 }
 
-TEST_F(Start, WhatCannotBeStartedFromIsRefusedBeforeAnythingIsWritten) {
+TEST_F(StartFrom, WhatCannotBeStartedFromIsRefusedBeforeAnythingIsWritten) {
   const fs::path golden = ConvertGolden("saelens_topk").folder;
   const Json topk{{"architecture", "topk"}, {"k", 3}};
   const auto refused = [&](const Json& json) {
@@ -216,7 +216,7 @@ TEST_F(Start, WhatCannotBeStartedFromIsRefusedBeforeAnythingIsWritten) {
             std::string::npos);
 }
 
-TEST_F(Start, ItIsRecordedAndResumingNeedsItNoMore) {
+TEST_F(StartFrom, ItIsRecordedAndResumingNeedsItNoMore) {
   const SpoiltCopy copy("saelens_topk");
   const Json mask{
       {"draw", "nested"}, {"paths", "both"}, {"importance", "frequency"}, {"warmup_steps", 5}};
@@ -263,7 +263,7 @@ TEST_F(Start, ItIsRecordedAndResumingNeedsItNoMore) {
                               {"another configuration: train.from is"});
 }
 
-TEST_F(Start, KilledBeforeItsFirstCheckpointItStartsFromTheFileAgain) {
+TEST_F(StartFrom, KilledBeforeItsFirstCheckpointItStartsFromTheFileAgain) {
   const SpoiltCopy copy("saelens_topk");
   const Json json = config({{"architecture", "topk"}, {"k", 3}}, copy.path());
   train(tiny_run(json), path("once"), false);
@@ -279,7 +279,7 @@ TEST_F(Start, KilledBeforeItsFirstCheckpointItStartsFromTheFileAgain) {
   expect_same_run(path("once"), path("killed"));
 }
 
-TEST_F(Start, RunsAndCheckpointsOfOursAreTakenToo) {
+TEST_F(StartFrom, RunsAndCheckpointsOfOursAreTakenToo) {
   Json first = config({{"architecture", "jumprelu"}, {"d_sae", 20}}, "");
   train(tiny_run(first), path("first"), false);
   for (const fs::path& from :
@@ -296,7 +296,7 @@ TEST_F(Start, RunsAndCheckpointsOfOursAreTakenToo) {
   }
 }
 
-TEST_F(Start, OverRanksEachTakesItsOwnLatents) {
+TEST_F(StartFrom, OverRanksEachTakesItsOwnLatents) {
   const fs::path from = ConvertGolden("saelens_jumprelu").folder;
   const Json json =
       config({{"architecture", "jumprelu"}, {"d_sae", 21}, {"freeze", "soft_decoder"}}, from);

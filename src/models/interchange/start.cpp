@@ -60,8 +60,9 @@ void set_thresholds(const Autoencoder& sae, const at::Tensor& thresholds, const 
       continue;
     }
     const at::Tensor value = thresholds.clamp_min(kLeastThreshold).index_select(0, rows.there);
-    tensor.index_copy_(0, rows.here.to(tensor.device()),
-                       (name == "threshold" ? value : value.log()).to(tensor.options()));
+    tensor.index_copy_(
+        0, rows.here.to(tensor.device()),
+        (name == "threshold" ? value : value.log()).to(tensor.device(), tensor.scalar_type()));
   }
 }
 
@@ -125,7 +126,8 @@ void start_from(Autoencoder& sae, const PlainSae& given, const InputMap& input) 
   const PlainSae plain = mapped(as_ours(given, sae.unit_norm_decoder()), input);
   const Common rows = common_rows(sae, plain.d_sae());
   const auto take = [&](at::Tensor& to, const at::Tensor& from) {
-    to.index_copy_(0, rows.here.to(to.device()), from.index_select(0, rows.there).to(to.options()));
+    to.index_copy_(0, rows.here.to(to.device()),
+                   from.index_select(0, rows.there).to(to.device(), to.scalar_type()));
   };
   take(sae.W_enc, plain.W_enc);
   take(sae.b_enc, plain.b_enc);
