@@ -42,6 +42,7 @@ class TrainProgress {
 
 struct TrainArguments {
   ConfigArguments config;
+  std::string from;
   bool resume = false;
   bool distributed = false;
 };
@@ -74,10 +75,18 @@ int train(const TrainArguments& given, const Common& common, const sae::RunOptio
   return 0;
 }
 
+/// The configuration's arguments, with what --from says as the option that it is.
+ConfigArguments with_from(const TrainArguments& given) {
+  ConfigArguments config = given.config;
+  if (!given.from.empty()) config.sets.push_back("train.from=" + json_text(given.from));
+  return config;
+}
+
 int train(const TrainArguments& given, const Program& program) {
   const Common& common = program.common;
-  const sae::RunOptions options = read_run(given.config, common);
-  set_way_on(given.config.way_on(program, "train") + " --resume");
+  const sae::RunOptions options = read_run(with_from(given), common);
+  set_way_on(given.config.way_on(program, "train") + option_words("--from", given.from) +
+             " --resume");
   sae::Membership member = sae::membership_in(given.distributed);
   member.timeout = std::chrono::seconds(options.distributed.timeout_s);
   int status = 0;
@@ -97,6 +106,8 @@ void add_train(Program& program) {
                                   [given, &program] { return train(*given, program); });
   add_config_arguments(command, given->config);
   add_out(command, given->config.out, "Folder of the run (default: runs/<config's name>)");
+  add_text(command, "--from", given->from, kPath,
+           "Autoencoder to start from, of any format that sae convert reads (train.from)");
   command->add_flag("--resume", given->resume, "Go on from the newest checkpoint in the folder");
   command->add_flag("--distributed", given->distributed,
                     "Take ranks from srun's or mpirun's variables too");
@@ -108,6 +119,7 @@ void add_train(Program& program) {
       "  sae train configs/atm.json --set model.mask.threshold=0.5 --out runs/atm-low\n"
       "  sae train configs/topk.json --resume        after a stop or a kill\n"
       "  sae train configs/topk.json --resume --set train.steps=60000   more steps\n"
+      "  sae train configs/atm.json --from downloads/sae   a mask on a public one\n"
       "  scripts/launch 4 sae train configs/topk.json   latents over four processes");
 }
 

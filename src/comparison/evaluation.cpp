@@ -148,7 +148,7 @@ class SuitesOfRuns {
     for (const Job& job : jobs_) {
       const RunOptions& options = entrants_[job.run].plan->options;
       const Data& data = data_.of(*entrants_[job.run].plan);
-      const std::int64_t parameters = least_memory(options, data) / 4;
+      const auto parameters = static_cast<std::int64_t>(size_of_files(options, data).sae);
       const std::int64_t d_sae = resolve_run(options)["model"]["d_sae"].get<std::int64_t>();
       const double l0 = result.runs[job.run].metrics.at("l0");
       // A control made of the autoencoder, and rows of norm 1 of both weights.

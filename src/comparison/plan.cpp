@@ -173,14 +173,29 @@ bool differ_on_an_axis(const Member& a, const Member& b) {
   return false;
 }
 
-/// A masked member's counterpart: the member of the same architecture without a mask, at the same
-/// place of the grid; ATM's is the standard autoencoder.
-void find_bases(std::vector<Member>& members) {
-  for (Member& member : members) {
+/// Members whose weights are frozen, which are what others are held against for what they are.
+std::set<std::string> frozen_members(const ComparisonPlan& plan) {
+  std::set<std::string> labels;
+  for (const PlannedRun& run : plan.runs) {
+    const ConfigNode& model = run.options.model;
+    if (model.has("freeze") && model.at("freeze").json() != name_of(Freeze::kNone)) {
+      labels.insert(run.member);
+    }
+  }
+  return labels;
+}
+
+/// A masked member's counterpart: the member of the same architecture without a mask, trained as
+/// freely, at the same place of the grid; ATM's is the standard autoencoder.
+void find_bases(ComparisonPlan& plan) {
+  const std::set<std::string> frozen = frozen_members(plan);
+  for (Member& member : plan.members) {
     if (!member.masked) continue;
     const std::string base = member.architecture == "atm" ? "standard" : member.architecture;
-    for (const Member& other : members) {
-      if (!other.masked && other.architecture == base && !differ_on_an_axis(member, other)) {
+    for (const Member& other : plan.members) {
+      const bool alike = frozen.contains(member.label) == frozen.contains(other.label);
+      if (!other.masked && alike && other.architecture == base &&
+          !differ_on_an_axis(member, other)) {
         member.base = other.label;
         break;
       }
@@ -336,7 +351,7 @@ ComparisonPlan plan_comparison(const ConfigNode& document) {
     }
   }
   assign_queues(plan);
-  find_bases(plan.members);
+  find_bases(plan);
   if (document.has("evaluate")) plan.evaluation = read_evaluation(plan, document.at("evaluate"));
   return plan;
 }

@@ -14,6 +14,7 @@
 #include "training/disk_room.h"
 #include "training/run_notices.h"
 #include "training/run_record.h"
+#include "training/start.h"
 
 namespace sae {
 namespace {
@@ -143,6 +144,7 @@ class Preflight {
       evaluator_->check_input(opened.d_in);
     }
     if (evaluator_ != nullptr) evaluator_->check_data(opened);
+    if (trains) look_at_start(one, opened);
     if (trains) {
       const FolderLock free(one.folder);  // or somebody trains it by itself
       bytes_ += bytes_to_write(options, opened, one.folder);
@@ -154,6 +156,12 @@ class Preflight {
     if (trains) look_at_inputs(meant.train, options, opened);
     state_.is(meant.train, opened.fingerprint->train);
     state_.is(meant.held_out, opened.fingerprint->held_out);
+  }
+
+  void look_at_start(const Entrant& one, const Data& opened) {
+    const RunOptions& options = one.plan->options;
+    if (options.train.start.from.empty() || !needs_start(one.folder)) return;
+    notices_.add(read_start(options, opened.d_in)->notices);
   }
 
   /// Runs on the same data have the same to say about them: looked at once.

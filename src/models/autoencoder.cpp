@@ -15,6 +15,7 @@
 #include "cuda/products.h"
 #include "models/batch_statistics.h"
 #include "models/over_ranks.h"
+#include "sae/base/error.h"
 #include "sae/base/rng.h"
 #include "sae/base/text.h"
 #include "sae/config/findings.h"
@@ -58,6 +59,9 @@ class SquaredError : public torch::autograd::Function<SquaredError> {
 }  // namespace
 
 void AutoencoderOptions::check(Findings& findings) const {
+  if (orthogonality && freeze == Freeze::kDecoder) {
+    findings.unused("orthogonality", "with freeze 'decoder'");
+  }
   if (!mask || !mask->uses_theta()) return;
   // The largest of F numbers is at most sqrt(F - 1) standard deviations above their mean.
   const double most = std::sqrt(static_cast<double>(d_sae - 1));
@@ -90,6 +94,13 @@ void AutoencoderOptions::check(Findings& findings, const RunLength& run) const {
 
 namespace {
 
+std::string needs_all(const Spread& spread) {
+  return "model.orthogonality: got a penalty with latents on " +
+         std::to_string(spread.mesh().latents.size()) +
+         " ranks, but it pairs each latent with others of all; expected null, or "
+         "distributed.latents 1, where ranks split the batch";
+}
+
 AutoencoderOptions with_sizes(AutoencoderOptions options) {
   if (options.d_in >= 1 && options.d_sae >= 1) return options;
   throw std::invalid_argument("model: got d_in " + std::to_string(options.d_in) + ", d_sae " +
@@ -116,6 +127,13 @@ Autoencoder::Autoencoder(AutoencoderOptions options)
   b_dec = register_parameter("b_dec", at::zeros({d_in}));
   silent_tokens_ = register_buffer("silent_tokens", at::zeros({d_sae}, at::kLong));
   silent_version_ = silent_tokens_._version();
+  if (freeze() == Freeze::kSoftDecoder) {
+    decoder_start_ = register_buffer("decoder_start", at::zeros({d_sae, d_in}));
+  }
+  for (at::Tensor* parameter : {&W_enc, &W_dec}) {
+    if (is_frozen(*parameter)) parameter->set_requires_grad(false);
+  }
+  if (options_.orthogonality && spread_->splits_latents()) throw ConfigError(needs_all(*spread_));
   if (options_.mask) {
     mask_ = register_module("mask", std::make_shared<AtmMask>(spread_, *options_.mask));
   }
@@ -138,6 +156,7 @@ void Autoencoder::initialise(std::uint64_t seed) {
   W_dec.copy_(rows);
   W_enc.copy_(rows);
   b_enc.zero_();
+  mark_start();
 }
 
 at::Tensor Autoencoder::activate(const Codes& preactivations) const {
@@ -293,6 +312,11 @@ at::Tensor Autoencoder::reconstruction_error(const Forward& pass) const {
 Losses Autoencoder::losses(const Forward& pass, Step step) const {
   Losses all{{"reconstruction", reconstruction_error(pass)}};
   for (auto& [name, value] : penalties(pass, step)) all.emplace_back(std::move(name), value);
+  const auto& apart = options_.orthogonality;
+  if (apart && apart->due(step.index) && !is_frozen(W_dec)) {
+    const double weight = apart->coefficient * static_cast<double>(apart->every);
+    all.emplace_back("orthogonality", weight * orthogonality_penalty(W_dec, *apart, step));
+  }
   return all;
 }
 

@@ -6,13 +6,27 @@
 #include <string>
 #include <utility>
 
+#include "sae/base/error.h"
 #include "sae/base/rng.h"
 #include "sae/config/findings.h"
 
 namespace sae {
+namespace {
+
+/// What is wrong with resampling, which gives latents new directions; empty if nothing is.
+std::string wrong_resampling(const StandardOptions& options) {
+  if (!options.resample_every || options.base.freeze == Freeze::kNone) return "";
+  return "got " + std::to_string(*options.resample_every) + " with freeze '" +
+         name_of(options.base.freeze) +
+         "': dead latents would get new directions, which are to stay; expected null";
+}
+
+}  // namespace
 
 void StandardOptions::check(Findings& findings) const {
   base.check(findings);
+  const std::string wrong = wrong_resampling(*this);
+  if (!wrong.empty()) findings.error("resample_every", wrong);
   sparsity.check(findings, base.d_sae, /*steers=*/true);
 }
 
@@ -28,6 +42,8 @@ void StandardOptions::check(Findings& findings, const RunLength& run) const {
 
 Standard::Standard(StandardOptions options)
     : Autoencoder(options.base), options_(std::move(options)) {
+  const std::string wrong = wrong_resampling(options_);
+  if (!wrong.empty()) throw ConfigError("model.resample_every: " + wrong);
   sparsity_ = register_module("sparsity", std::make_shared<SparsityControl>(options_.sparsity));
 }
 

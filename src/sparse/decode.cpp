@@ -45,15 +45,14 @@ class Decode : public torch::autograd::Function<Decode> {
     const at::Tensor& values = saved[0];
     const at::Tensor& table = saved[1];
     const at::Tensor& g = grads[0];
-    if (pattern.is_dense) {
-      return {
-          mm_as_forward(ctx, g, table.t()), mm_as_forward(ctx, values.t(), g), g.sum(0), {}, {}};
+    at::Tensor dW_dec;  // of a frozen decoder nobody asks for it
+    if (ctx->needs_input_grad(1)) {
+      dW_dec = pattern.is_dense ? mm_as_forward(ctx, values.t(), g)
+                                : sparse::scatter_sum(pattern, values, g);
     }
-    return {sparse::gather_dot(pattern, g, table),
-            sparse::scatter_sum(pattern, values, g),
-            g.sum(0),
-            {},
-            {}};
+    at::Tensor dvalues =
+        pattern.is_dense ? mm_as_forward(ctx, g, table.t()) : sparse::gather_dot(pattern, g, table);
+    return {std::move(dvalues), std::move(dW_dec), g.sum(0), {}, {}};
   }
 };
 
@@ -97,7 +96,7 @@ class DecodePrefixes : public torch::autograd::Function<DecodePrefixes> {
     }
     const at::Tensor rows = suffix.flatten(0, 1);
     return {sparse::gather_dot(*split, rows, saved[1]),
-            sparse::scatter_sum(*split, saved[0], rows),
+            ctx->needs_input_grad(1) ? sparse::scatter_sum(*split, saved[0], rows) : at::Tensor(),
             suffix.select(1, 0).sum(0),
             {},
             {},

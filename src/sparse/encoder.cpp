@@ -45,8 +45,11 @@ class Pick : public torch::autograd::Function<Pick> {
     const at::Tensor& dh = grads[0];
     const bool dense = pattern->is_dense;
     const at::Tensor db_enc = dense ? dh.sum(0) : sparse::sum_per_latent(*pattern, dh);
-    at::Tensor dW_enc =
-        dense ? mm_as_forward(ctx, dh.t(), centered) : sparse::scatter_sum(*pattern, dh, centered);
+    at::Tensor dW_enc;  // of a frozen encoder nobody asks for it
+    if (ctx->needs_input_grad(0)) {
+      dW_enc = dense ? mm_as_forward(ctx, dh.t(), centered)
+                     : sparse::scatter_sum(*pattern, dh, centered);
+    }
     at::Tensor db_dec = at::mv(W_enc.t(), db_enc).neg_();
     return {std::move(dW_enc), db_enc, std::move(db_dec), {}, {}, {}};
   }

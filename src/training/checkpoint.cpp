@@ -141,6 +141,7 @@ Json state_json(const Trainer& trainer, const CheckpointRecord& record) {
   if (record.planned_steps > 0) state["planned_steps"] = record.planned_steps;
   if (record.data) state["data"] = to_json(*record.data);
   if (!record.replanned.empty()) state["replanned"] = to_json(record.replanned);
+  if (record.started_from) state["started_from"] = to_json(*record.started_from);
   return state;
 }
 
@@ -215,6 +216,9 @@ CheckpointState read_checkpoint_state(const fs::path& checkpoint) {
     if (state.contains("data")) out.record.data = fingerprint_from_json(state.at("data"));
     if (state.contains("replanned")) {
       out.record.replanned = replanned_from_json(state.at("replanned"));
+    }
+    if (state.contains("started_from")) {
+      out.record.started_from = started_from_json(state.at("started_from"));
     }
     return out;
   } catch (const nlohmann::json::exception& error) {

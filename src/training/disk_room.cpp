@@ -27,8 +27,9 @@ std::int64_t checkpoints_at_once(const RunOptions& options) {
   const CheckpointOptions& checkpoint = options.train.checkpoint;
   if (checkpoint.checkpoint_minutes > 0) return checkpoint.keep_checkpoints + 1;
   const std::int64_t steps = options.train.train.total_steps();
+  const std::int64_t first = options.train.start.from.empty() ? 0 : 1;  // of step 0
   const std::int64_t written =
-      checkpoint.checkpoint_every > 0 ? steps / checkpoint.checkpoint_every : 0;
+      first + (checkpoint.checkpoint_every > 0 ? steps / checkpoint.checkpoint_every : 0);
   return std::min(checkpoint.keep_checkpoints + 1, written);
 }
 
@@ -37,9 +38,9 @@ std::string gigabytes(double bytes) { return trimmed(bytes / 1e9, 3) + " GB"; }
 }  // namespace
 
 double bytes_to_write(const RunOptions& options, const Data& data, const fs::path& folder) {
-  // least_memory: parameters, two moments and gradients. A checkpoint has no gradients.
-  const double weights = static_cast<double>(least_memory(options, data)) / 4;
-  const double all = weights + 3 * weights * static_cast<double>(checkpoints_at_once(options));
+  const RunFiles files = size_of_files(options, data);
+  const double all =
+      files.sae + files.checkpoint * static_cast<double>(checkpoints_at_once(options));
   return std::max(0.0, all - bytes_in(folder / "checkpoints"));
 }
 

@@ -79,6 +79,7 @@ OpenedSae open_checkpoint(const fs::path& checkpoint) {
                            " folded into the weights");
     Json config{{"model", training.at("model").json()}, {"training", training.json()}};
     if (state.record.data) config["data"] = to_json(*state.record.data);
+    if (const auto& from = state.record.started_from) config["started_from"] = to_json(*from);
     add_source(config, training.json(), opened.notes);
     opened.folder.config = std::make_shared<const Json>(std::move(config));
   } catch (const ConfigError& error) {

@@ -24,13 +24,20 @@ Adam::Adam(std::shared_ptr<Autoencoder> sae, AdamOptions options)
   const Group& data = sae_->spread().mesh().data;
   rows_ = rows_of(sae_->d_sae(), data.rank(), data.size());
   for (const auto& item : sae_->named_parameters()) {
+    if (sae_->is_frozen(item.value())) continue;
     Slot slot;
     slot.name = item.key();
     slot.whole = item.value();
     slot.by_latent = Autoencoder::is_by_latent(slot.name, slot.whole);
     slot.unit = sae_->unit_norm_decoder() && slot.whole.is_same(sae_->W_dec);
     const bool shared = slot.by_latent && sae_->spread().splits_tokens();
-    slot.rows = shared ? slot.whole.slice(0, rows_.begin, rows_.end) : slot.whole;
+    const auto own = [&](const at::Tensor& whole) {
+      return shared ? whole.slice(0, rows_.begin, rows_.end) : whole;
+    };
+    slot.rows = own(slot.whole);
+    if (slot.whole.is_same(sae_->W_dec) && sae_->decoder_start().defined()) {
+      slot.start = own(sae_->decoder_start());
+    }
     slot.first = at::zeros_like(slot.rows);
     slot.second = at::zeros_like(slot.rows);
     slot.updates = at::zeros({}, slot.whole.options().dtype(at::kFloat).requires_grad(false));
@@ -52,7 +59,10 @@ void Adam::step(double learning_rate) {
   } else {
     step_fused(learning_rate);
   }
-  for (Slot& slot : slots_) slot.gradient = at::Tensor();
+  for (Slot& slot : slots_) {
+    slot.gradient = at::Tensor();
+    if (slot.start.defined()) hold_to_start(slot.rows, slot.start);
+  }
   share_rows();
 }
 

@@ -15,6 +15,7 @@
 #include "distributed/agreement.h"
 #include "distributed/backend.h"
 #include "metrics/event_writer.h"
+#include "models/interchange/start.h"
 #include "sae/base/device.h"
 #include "sae/base/error.h"
 #include "sae/base/files.h"
@@ -29,6 +30,7 @@
 #include "training/run_over_ranks.h"
 #include "training/run_record.h"
 #include "training/run_summary.h"
+#include "training/start.h"
 
 namespace sae {
 namespace {
@@ -153,6 +155,20 @@ void TrainingRun::start() {
   if (leads()) record_run(folder_, resolved(), data_.fingerprint, inputs_);
   mesh_.world.meet();
   look_at_inputs();
+  keep_start();
+}
+
+void TrainingRun::take_start() {
+  const std::optional<Start> start = read_start(options_, data_.d_in);
+  if (!start) return;
+  if (!mesh_.world.is_one()) mesh_.world.agree(facts_of_start(start->from));
+  start_from(*trainer_->autoencoder(), start->plain, trainer_->input());
+  for (const Notice& notice : start->notices) notices_.push_back(notice);
+  started_from_ = start->from;
+}
+
+void TrainingRun::keep_start() {
+  if (started_from_ && trainer_->steps_done() == 0) save_checkpoint();
 }
 
 void TrainingRun::look_at_inputs() {
@@ -181,17 +197,20 @@ void TrainingRun::go_on() {
     const CheckpointRecord record =
         load_checkpoint(folder_ / "checkpoints" / checkpoint, *trainer_);
     replanned_ = record.replanned;
+    started_from_ = record.started_from;
     replan(record.planned_steps > 0 ? record.planned_steps : planned);
   } else if (fs::exists(folder_ / "metrics.jsonl")) {
     note(Notice::Kind::kNote, "has no checkpoint to go on from; it is trained from the beginning");
   }
-  mesh_.world.meet();  // all have read what is changed now
-  inputs_ = recorded_inputs(folder_);
+  if (!options_.train.start.from.empty()) calibrate();  // there was no checkpoint of step 0
+  mesh_.world.meet();                                   // all have read what is changed now
+  if (const auto known = recorded_inputs(folder_)) inputs_ = known;
   if (leads()) {
     truncate_metrics_after(folder_ / "metrics.jsonl", trainer_->steps_done());
     record_run(folder_, resolved(), data_.fingerprint, inputs_);
   }
   look_at_inputs();
+  keep_start();
 }
 
 void TrainingRun::replan(std::int64_t planned_before) {
@@ -229,6 +248,7 @@ void TrainingRun::calibrate() {
   const at::Tensor x = calibration_rows(options_.train.train, data_);
   inputs_ = input_statistics(x);
   trainer_->calibrate(x);
+  take_start();
 }
 
 StepReport TrainingRun::step(const at::Tensor& x, double waited) {
@@ -275,7 +295,7 @@ void TrainingRun::save_checkpoint() {
   trainer_->require_finite();
   sae::save_checkpoint(folder_ / "checkpoints", *trainer_,
                        options_.train.checkpoint.keep_checkpoints,
-                       {trainer_->total_steps(), data_.fingerprint, replanned_});
+                       {trainer_->total_steps(), data_.fingerprint, replanned_, started_from_});
   saved_at_ = Clock::now();
   unsaved_.reset();
 }
@@ -314,6 +334,7 @@ Evaluation TrainingRun::finish() {
 Json TrainingRun::provenance(const Json& config) const {
   Json provenance{{"source", *data_.source}, {"training", config}};
   if (data_.fingerprint) provenance["data"] = to_json(*data_.fingerprint);
+  if (started_from_) provenance["started_from"] = to_json(*started_from_);
   return provenance;
 }
 
@@ -333,6 +354,7 @@ void TrainingRun::write_summary(const Evaluation& evaluation) const {
   summary.wall_s = wall_s_;
   summary.data = data_.fingerprint;
   summary.replanned = replanned_;
+  summary.started_from = started_from_;
   sae::write_summary(folder_, summary);
 }
 

@@ -31,6 +31,14 @@ struct Shapes {
 
   double parameters() const { return kFloat * (2 * F * D + 2 * F + D); }
 
+  bool freezes(Freeze what) const { return model["freeze"] == name_of(what); }
+  /// Of the parameters, those that have moments and gradients.
+  double trained() const {
+    const bool frozen = freezes(Freeze::kDecoder) || freezes(Freeze::kEncoder);
+    return parameters() - (frozen ? kFloat * F * D : 0);
+  }
+  double start() const { return freezes(Freeze::kSoftDecoder) ? kFloat * F * D : 0; }
+
   bool is(const char* architecture) const { return model["architecture"] == architecture; }
 
   bool given(const char* name) const { return !model.value(name, Json()).is_null(); }
@@ -80,7 +88,7 @@ RunMemory estimate_memory(const RunOptions& options, const Data& data) {
       kFloat * of.D * (12 * of.widths() * part + 2 * static_cast<double>(train.batch)) +
       of.competing(train);
   const double calibration = kFloat * 5 * static_cast<double>(train.calibration_tokens) * of.D;
-  return {.held = bytes(3 * of.parameters() + 64 * of.F),
+  return {.held = bytes(of.parameters() + 2 * of.trained() + of.start() + 64 * of.F),
           .working =
               bytes(std::max({2 * of.parameters(), step, calibration, evaluation(of, options)}))};
 }
@@ -90,7 +98,14 @@ std::int64_t estimate_evaluation(const RunOptions& options, const Data& data) {
 }
 
 std::int64_t least_memory(const RunOptions& options, const Data& data) {
-  return bytes(4 * Shapes(options, data).parameters());
+  const Shapes of(options, data);
+  return bytes(of.parameters() + 3 * of.trained() + of.start());
+}
+
+RunFiles size_of_files(const RunOptions& options, const Data& data) {
+  const Shapes of(options, data);
+  const double sae = of.parameters() + of.start();
+  return {sae, sae + 2 * of.trained()};
 }
 
 }  // namespace sae

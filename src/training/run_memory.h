@@ -4,8 +4,9 @@
 // With P = 2 F D + 2 F + D parameters of 4 bytes, b = B / accumulate tokens computed at a time, e
 // in an evaluation and n for calibration:
 //
-//     held     3 * 4 P    parameters and Adam's two moments
+//     held     3 * 4 P    parameters and Adam's two moments; none of F D that are frozen
 //              64 F       statistics of each latent
+//              4 F D      the start of rows that are held to it
 //     working  the most of
 //       opening      4 * 2 P   Adam's moments, as read from a checkpoint
 //       step         4 P + 4 b F m + 4 D (12 b w + 2 B) + 48 k B
@@ -42,5 +43,13 @@ std::int64_t estimate_evaluation(const RunOptions& options, const Data& data);
 
 /// What a run takes at the very least: parameters, moments and gradients.
 std::int64_t least_memory(const RunOptions& options, const Data& data);
+
+/// Bytes of what a run writes, its result and one of its checkpoints.
+struct RunFiles {
+  double sae = 0;
+  double checkpoint = 0;
+};
+
+RunFiles size_of_files(const RunOptions& options, const Data& data);
 
 }  // namespace sae

@@ -52,6 +52,10 @@ Findings check_groups(const RunOptions& options, const ConfigNode& document) {
       options.basics.device.starts_with("cuda")) {
     findings.unused("train.screening", "on a GPU, where it means what auto does");
   }
+  const TrainOptions& train = options.train.train;
+  if (!options.train.start.from.empty() && train.b_dec_init != TrainOptions{}.b_dec_init) {
+    findings.unused("train.b_dec_init", "with from, whose b_dec is taken");
+  }
   if (!knows_truth(options.data) &&
       write_fields(options.eval.truth) != write_fields(TruthOptions{})) {
     findings.unused("eval.truth", "with data whose true features are not known");

@@ -36,6 +36,8 @@ Facts facts_of(const Json& config) {
 /// Without where files lie, which may differ between machines.
 Json without_paths(Json config) {
   for (const char* key : {"path", "held_out_path"}) config["data"].erase(key);
+  std::string& from = config["train"]["from"].get_ref<std::string&>();
+  if (!from.empty()) from = "given";  // which one it is, its files say
   return config;
 }
 

@@ -50,6 +50,7 @@ RunSummary read_summary(const std::filesystem::path& folder) {
     out.firing = firing_from_json(json.at("firing"));
     out.wall_s = json.value("wall_s", 0.0);
     if (json.contains("data")) out.data = fingerprint_from_json(json.at("data"));
+    if (json.contains("started_from")) out.started_from = started_from_json(json["started_from"]);
     if (json.contains("replanned")) out.replanned = replanned_from_json(json.at("replanned"));
   } catch (const Json::exception& error) {
     throw DataError(path.string() + ": damaged: " + error.what());
@@ -72,6 +73,7 @@ void write_summary(const std::filesystem::path& folder, const RunSummary& summar
   json["sae"] = kVersion;
   json["libtorch"] = kTorchVersion;
   if (summary.data) json["data"] = to_json(*summary.data);
+  if (summary.started_from) json["started_from"] = to_json(*summary.started_from);
   if (!summary.replanned.empty()) json["replanned"] = to_json(summary.replanned);
   write_file_atomically(folder / kName, json.dump(2) + "\n");
 }

@@ -24,6 +24,7 @@ struct RunSummary {
   double wall_s = 0;
   std::optional<DataFingerprint> data;
   std::vector<Replanned> replanned;
+  std::optional<StartedFrom> started_from;  ///< none: from random weights
 };
 
 /// Of the run in `folder`, which must be finished; DataError if the file is damaged.

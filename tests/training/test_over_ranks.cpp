@@ -77,6 +77,9 @@ std::vector<Json> models() {
                          {"mask", expected_at_inference}}),
       small("atm", {{"sparsity", 0.3}, {"decoder_norm", "free"}, {"mask", both}}),
       small("atm", {{"sparsity", 0.3}, {"mask", expected_at_inference}, {"target_l0", 3}}),
+      small("topk", {{"k", 3}, {"freeze", "soft_decoder"}}),
+      small("standard", {{"sparsity", 0.3}, {"freeze", "encoder"}, {"decoder_norm", "free"}}),
+      small("batch_topk", {{"k", 3}, {"freeze", "decoder"}, {"mask", both}}),
   };
 }
 

@@ -20,6 +20,7 @@ enum class Stream : std::uint32_t {
   kSplit = 3,        ///< train / held-out split
   kMask = 4,         ///< temporal masks; index = step
   kResample = 5,     ///< resampling of dead latents; index = step
+  kChunks = 6,       ///< chunks of latents for the orthogonality penalty; index = step
   kWorld = 16,       ///< construction of a synthetic world; index = part
   kSample = 17,      ///< samples of a synthetic world; index = sample
   kEvaluation = 32,  ///< evaluation-time choices

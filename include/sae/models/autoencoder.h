@@ -15,6 +15,8 @@
 #include "sae/distributed/spread.h"
 #include "sae/models/atm_mask.h"
 #include "sae/models/forward.h"
+#include "sae/models/freeze.h"
+#include "sae/models/orthogonality.h"
 #include "sae/sparse/encoder.h"
 
 namespace sae {
@@ -30,6 +32,8 @@ struct AutoencoderOptions {
   std::optional<AtmMaskOptions> mask;
   DecoderNorm decoder_norm = DecoderNorm::kUnit;
   std::int64_t dead_after_tokens = 1'000'000;
+  Freeze freeze = Freeze::kNone;
+  std::optional<OrthogonalityOptions> orthogonality;
   Placement placement;  ///< on which ranks; no option of a configuration
 
   template <class Self, class Visit>
@@ -43,6 +47,11 @@ struct AutoencoderOptions {
         "unit: decoder rows are kept at norm 1; free: norms are trained, penalties weigh by them");
     visit("dead_after_tokens", self.dead_after_tokens, at_least(1),
           "a latent that has not fired for this many tokens is dead");
+    visit("freeze", self.freeze, any,
+          "weights that stay as they start, a control: W_dec, W_enc, or each row of W_dec within a "
+          "cosine of .8");
+    visit("orthogonality", self.orthogonality, any,
+          "OrtSAE's penalty on decoder rows that point the same way; null: none");
   }
 
   void check(Findings& findings) const;
@@ -85,6 +94,13 @@ class Autoencoder : public torch::nn::Module {
 
   /// Random decoder rows of norm 1 (0.1 if norms are free), W_enc = W_dec, b_enc = 0; b_dec stays.
   void initialise(std::uint64_t seed);
+
+  Freeze freeze() const { return options_.freeze; }
+  bool is_frozen(const at::Tensor& parameter) const;
+  /// Makes W_dec as it is now what `freeze: soft_decoder` holds on to, as initialise does.
+  void mark_start();
+  /// [F, D] rows of norm 1, or 0, that it holds on to; undefined without.
+  const at::Tensor& decoder_start() const { return decoder_start_; }
 
   Codes encode(const at::Tensor& x) const;      ///< inference, [B, D] -> codes; no gradient
   at::Tensor decode(const Codes& codes) const;  ///< [B, D]
@@ -185,6 +201,7 @@ class Autoencoder : public torch::nn::Module {
   std::shared_ptr<AtmMask> mask_;
   std::shared_ptr<Bf16Copy> W_enc_copy_, W_dec_copy_;
   at::Tensor silent_tokens_;  // [F] i64
+  at::Tensor decoder_start_;  // [F, D], registered with `freeze: soft_decoder` alone
   // At most so many, as of that version of the tensor, which loading and tests write to as well.
   mutable std::int64_t silent_at_most_ = 0;
   mutable std::uint32_t silent_version_ = 0;

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "sae/data/fingerprint.h"
+#include "sae/training/start.h"
 #include "sae/training/trainer.h"
 
 namespace sae {
@@ -51,6 +52,7 @@ struct CheckpointRecord {
   std::int64_t planned_steps = 0;       ///< that the schedule was made for; 0: not known
   std::optional<DataFingerprint> data;  ///< that it was trained on
   std::vector<Replanned> replanned;
+  std::optional<StartedFrom> started_from = {};  ///< none: from random weights
 };
 
 /// [{"step": 60, "before": 60}, ...]

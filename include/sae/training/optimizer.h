@@ -31,11 +31,12 @@ struct AdamOptions {
   void check(Findings& findings) const;
 };
 
-/// Adam (Kingma and Ba 2015) over all parameters of an autoencoder. With unit-norm decoder rows the
-/// gradient loses its part parallel to each row before clipping, and rows return to norm 1 after
-/// the update (Bricken et al. 2023, "Towards Monosemanticity", appendix).
+/// Adam (Kingma and Ba 2015) over all parameters of an autoencoder that are not frozen. With
+/// unit-norm decoder rows the gradient loses its part parallel to each row before clipping, and
+/// rows return to norm 1 after the update (Bricken et al. 2023, "Towards Monosemanticity",
+/// appendix); rows that are to stay near their start are turned back to it then (freeze.h).
 ///
-/// State: both moments of every parameter and the number of updates.
+/// State: both moments of every such parameter and the number of updates.
 ///
 /// Over ranks each updates rows of its own latents alone. Along `data`, where all have the gradient
 /// of their tokens, the sum of it goes to the rank whose rows they are, which has the moments of
@@ -68,6 +69,7 @@ class Adam {
     at::Tensor rows;           // of `whole`, sharing its memory
     bool by_latent = true;     // else all ranks have it
     bool unit = false;         // rows are kept at norm 1
+    at::Tensor start;          // what `rows` are held to; undefined: nothing
     at::Tensor first, second;  // moments, shaped like `rows`
     at::Tensor updates;        // [] float32, as the fused kernel wants it
     at::Tensor gradient;       // of `rows`, while a step is made

@@ -33,6 +33,7 @@
 #include "sae/training/checkpoint.h"
 #include "sae/training/distributed_options.h"
 #include "sae/training/input_statistics.h"
+#include "sae/training/start.h"
 #include "sae/training/trainer.h"
 
 namespace sae {
@@ -59,15 +60,17 @@ struct RunBasics {
   void check(Findings& findings) const;
 };
 
-/// The train group: the trainer's options and when to save.
+/// The train group: the trainer's options, when to save, and what to start from.
 struct RunTrainOptions {
   TrainOptions train;
   CheckpointOptions checkpoint;
+  StartOptions start;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     TrainOptions::fields(self.train, visit);
     CheckpointOptions::fields(self.checkpoint, visit);
+    StartOptions::fields(self.start, visit);
   }
 
   void check(Findings& findings) const;
@@ -128,7 +131,8 @@ class TrainingRun {
   /// What its numbers rest on and what was left out, known before the first step.
   const std::vector<Notice>& notices() const { return notices_; }
 
-  /// Input map and b_dec, if they have not been found yet, from the beginning of the data.
+  /// Input map and b_dec, if they have not been found yet, from the beginning of the data; then
+  /// takes the weights that the run is to start from, if it is.
   void calibrate();
 
   /// One training step; logs, evaluates and saves a checkpoint where due. `waited` seconds were
@@ -148,6 +152,8 @@ class TrainingRun {
   void agree(bool resume) const;
   void start();
   void go_on();
+  void take_start();
+  void keep_start();
   void replan(std::int64_t planned_before);
   void look_at_inputs();
   void note(Notice::Kind kind, const std::string& text);
@@ -164,6 +170,7 @@ class TrainingRun {
   std::vector<Notice> notices_;
   std::vector<Replanned> replanned_;
   std::optional<InputStatistics> inputs_;  // of what it is calibrated on
+  std::optional<StartedFrom> started_from_;
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<MetricsLog> metrics_;
   std::unique_ptr<EventWriter> events_;

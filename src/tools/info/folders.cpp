@@ -63,11 +63,16 @@ Json describe_run(const fs::path& path) {
     const Json summary = read_json(path / "summary.json");
     facts["state"] = "finished";
     for (const char* key : {"steps", "wall_s", "metrics"}) facts[key] = summary.at(key);
+    if (summary.contains("started_from")) facts["started_from"] = summary["started_from"];
   } else {
     const auto checkpoint = newest_checkpoint(path / "checkpoints");
     facts["state"] = "unfinished";
     facts["newest_checkpoint"] = checkpoint ? Json(checkpoint_step(*checkpoint)) : Json();
     facts["last_logged_step"] = last_step(path);
+    if (const auto from =
+            checkpoint ? read_checkpoint_state(*checkpoint).record.started_from : std::nullopt) {
+      facts["started_from"] = to_json(*from);
+    }
   }
   facts["config"] = config;
   return facts;
@@ -147,6 +152,7 @@ Json describe_autoencoder(const fs::path& path) {
              {"d_in", sae.d_in()},       {"d_sae", sae.d_sae()},
              {"parameters", parameters}, {"model", config.at("model")}};
   if (config.contains("source")) facts["source"] = config.at("source");
+  if (config.contains("started_from")) facts["started_from"] = config.at("started_from");
   if (!opened.notes.empty()) facts["notes"] = opened.notes;
   return facts;
 }
