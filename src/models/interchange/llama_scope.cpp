@@ -90,10 +90,12 @@ double input_scale(const ToolConfig& config, TensorTaker& tensors, std::int64_t 
                 "number of its own, which no fixed weights do");
   }
   const std::string named = std::string(kNorms) + "." + config.string("hook_point_in");
-  const bool in_weights = tensors.has(named);
-  const double stored = in_weights ? tensors.take_number(named) : 0;
-  if (how == "inference") return 1;
-  const double norm = in_weights ? stored : config.object(kNorms).number("in");
+  if (how == "inference") {
+    tensors.ignore(named);
+    return 1;
+  }
+  const double norm =
+      tensors.has(named) ? tensors.take_number(named) : config.object(kNorms).number("in");
   if (!(norm > 0) || !std::isfinite(norm)) {
     config.fail(std::string(kNorms) + " is not a positive number");
   }

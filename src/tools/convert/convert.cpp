@@ -179,6 +179,12 @@ std::vector<std::string> convert_formats() {
   return names;
 }
 
+std::vector<std::string> readable_formats() {
+  std::vector<std::string> names;
+  for (const SaeFormat& format : sae_formats()) names.push_back(format.name);
+  return names;
+}
+
 ConvertReport convert(const ConvertArguments& arguments) try {
   const at::NoGradGuard no_grad;
   const SaeFormat& to = written_format(arguments.to);
