@@ -57,7 +57,8 @@ void add_convert(Program& program) {
       ->check(one_of(formats))
       ->required();
   add_text(command, "--from", given->convert.from, kName,
-           "Format to read (default: found by the files' names)");
+           "Format to read: " + sae::joined(sae::readable_formats()) +
+               " (default: found by the files' names)");
   add_text(command, "--model", given->convert.model, kName,
            "Language model that it is for (default: what the files say)");
   add_text(command, "--hook", given->convert.hook, kName,
@@ -72,6 +73,7 @@ void add_convert(Program& program) {
       "Examples:\n"
       "  sae convert runs/topk exported --to saelens --verify acts/heldout\n"
       "  sae convert downloads/layer_12 sae-12 --to sae\n"
+      "  sae convert SAE-Res-Qwen3-1.7B-Base-W32K-L0_50/layer9.sae.pt qwen-9 --to sae\n"
       "  sae convert params.npz out --to saelens --model gemma-2-2b \\\n"
       "      --hook blocks.12.hook_mlp_out\n\n"
       "Names of models and hooks are translated into those of the tool; what a format\n"

@@ -32,7 +32,8 @@ void add_inspect(Program& program) {
   CLI::App* command =
       program.add("inspect", "Read a store through: norms, outliers, NaN, a few contexts",
                   [given, &common = program.common] { return inspect(*given, common); });
-  add_text(command, "STORE", given->path, kPath, "Activation store: a folder, .safetensors or .npy")
+  add_text(command, "STORE", given->path, kPath,
+           "Activation store: a folder, .safetensors, .npy or .pt")
       ->required();
   add_number(command, "--contexts", given->options.contexts, 0, "How many contexts to show")
       ->capture_default_str();

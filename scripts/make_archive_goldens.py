@@ -59,6 +59,33 @@ def state():
     }
 
 
+def activations():
+    """What people save of activations, [tokens, d]: x[i, j] = i + j / 8."""
+    x = torch.arange(6.0).unsqueeze(1) + torch.arange(4.0) / 8
+    files = {
+        "tensor": x,
+        "half": x.half(),
+        "rows": torch.cat([x, x])[3:9],
+        "list": [x[:2].clone(), x[2:].clone().bfloat16().float()],
+        "tuple": (x[:2].clone(), x[:0].clone(), x[2:].clone()),
+        "dict": {
+            "activations": x,
+            "tokens": torch.arange(6) * 1000,
+            "context": torch.tensor([0, 0, 0, 1, 1, 1], dtype=torch.int16),
+            "model": "gpt2",
+            "config": {"layer": 3},
+        },
+        "named": {"blocks.3.hook_resid_post": x, "layer": 3},
+        "tokens": torch.arange(6) * 1000,
+        "transposed": x.T.contiguous().T,
+        "nested": {"blocks.3": [x]},
+        "three": x.view(2, 3, 4),
+        "object": {"activations": x, "folder": pathlib.PurePosixPath("a")},
+    }
+    for name, value in files.items():
+        torch.save(value, FOLDER / f"activations_{name}.pt")
+
+
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     numpy.savez(FOLDER / "numpy.npz", **arrays())
@@ -77,6 +104,7 @@ def main():
     torch.save(
         linear.state_dict(), FOLDER / "torch_legacy.pt", _use_new_zipfile_serialization=False
     )
+    activations()
     torch.serialization.set_crc32_options(False)
     torch.save(linear.state_dict(), FOLDER / "torch_no_checksum.pt")
 

@@ -12,6 +12,7 @@ Only to be run again when a tool changes what it writes; review the difference b
 """
 
 import importlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -19,7 +20,7 @@ import shutil
 
 import numpy
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 FOLDER = pathlib.Path(__file__).parent.parent / "tests" / "golden" / "convert"
 D, F, N, K = 6, 16, 24, 3
@@ -80,7 +81,12 @@ def expect_saelens(folder, loaded_from=None):
 def saelens_inference():
     import sae_lens
 
-    for name, apply_b_dec in [("standard", True), ("jumprelu", False), ("topk", True)]:
+    for name, apply_b_dec in [
+        ("standard", True),
+        ("jumprelu", False),
+        ("topk", True),
+        ("gated", True),
+    ]:
         options = {"k": K, "rescale_acts_by_decoder_norm": True} if name == "topk" else {}
         cls, config_cls = sae_lens.registry.get_sae_class(name)
         sae = cls(config_cls(d_in=D, d_sae=F, apply_b_dec_to_input=apply_b_dec, **options))
@@ -263,10 +269,149 @@ def gemma_scope():
     expect(folder, latents, loaded.decode(latents))
 
 
+# Releases as they lie on the hub, computed with by SAELens' loaders of them
+
+
+def expect_published(folder, loader, repo, name, scale=None, **overrides):
+    """`name` of the release `repo`, whose files lie in `folder`; `scale` is folded in as
+    from_pretrained does."""
+    import sae_lens
+    from sae_lens.loading import pretrained_sae_loaders as loaders
+
+    root = folder if name.endswith(".pt") else pathlib.Path(str(folder).removesuffix(name))
+    loaders.hf_hub_download = lambda repo_id, filename, subfolder="", **_: root / subfolder / filename
+    loaders.get_safetensors_tensor_shapes = lambda repo_id, filename: {
+        key: list(tensor.shape) for key, tensor in load_file(root / filename).items()
+    }
+
+    def converter(_, device, cfg_overrides):
+        overridden = cfg_overrides | overrides
+        return getattr(loaders, loader)(repo, name, device=device, cfg_overrides=overridden)[:2]
+
+    sae = sae_lens.SAE.load_from_disk(folder, dtype="float32", converter=converter)
+    if scale is not None:
+        sae.fold_activation_norm_scaling_factor(scale)
+    latents = sae.encode(inputs())
+    expect(folder, latents, sae.decode(latents))
+
+
+def weights(seed, unit=False):
+    generator = torch.Generator().manual_seed(seed)
+    normal = lambda *shape: torch.randn(shape, generator=generator) * 0.6  # noqa: E731
+    made = {"enc": normal(D, F), "b_enc": normal(F), "dec": normal(F, D), "b_dec": normal(D)}
+    if unit:
+        made["dec"] /= made["dec"].norm(dim=1, keepdim=True)
+    return made | {"threshold": normal(F).abs()}
+
+
+def gemma_scope_2():
+    release, name = "gemma-scope-2-1b-pt", "resid_post/layer_7_width_16_l0_small"
+    folder = make_folder(f"gemma_scope_2/{release}/{name}")
+    made = weights(9)
+    made |= {"w_enc": made.pop("enc"), "w_dec": made.pop("dec")}
+    save_file(made, folder / "params.safetensors")
+    hook = "model.layers.7.output"
+    config = {"hf_hook_point_in": hook, "hf_hook_point_out": hook, "width": F, "l0": 5}
+    config |= {"model_name": "google/gemma-3-1b-pt", "architecture": "jump_relu"}
+    config |= {"affine_connection": False, "type": "sae"}
+    (folder / "config.json").write_text(json.dumps(config))
+    expect_published(folder, "gemma_3_sae_huggingface_loader", f"google/{release}", name)
+
+
+def qwen_scope():
+    release = f"SAE-Res-Qwen3-1.7B-Base-W32K-L0_{K}"
+    folder = make_folder(f"qwen_scope/{release}")
+    made = weights(10)
+    state = {"W_enc": made["enc"].T.contiguous(), "W_dec": made["dec"].T.contiguous()}
+    state |= {name: made[name] for name in ["b_enc", "b_dec"]}
+    torch.save(state, folder / "layer5.sae.pt")
+    sizes = {"d_in": D, "d_sae": F}
+    loader = "qwen_scope_sae_huggingface_loader"
+    expect_published(folder, loader, f"Qwen/{release}", "layer5.sae.pt", **sizes)
+
+
+HOOK, NORM, THRESHOLD = "blocks.5.hook_resid_post", 3.5, 0.4
+
+
+def llama_scope_files(folder, made, dtype, **changes):
+    """As released: hyperparams.json and checkpoints/final.safetensors."""
+    (folder / "checkpoints").mkdir()
+    tensors = {"encoder.weight": made["enc"].T, "encoder.bias": made["b_enc"]}
+    tensors |= {"decoder.weight": made["dec"].T, "decoder.bias": made["b_dec"]}
+    tensors = {name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, folder / "checkpoints" / "final.safetensors")
+    config = {"hook_point_in": HOOK, "hook_point_out": HOOK, "d_model": D, "d_sae": F}
+    config |= {"act_fn": "jumprelu", "jump_relu_threshold": THRESHOLD, "top_k": K}
+    config |= {"norm_activation": "dataset-wise", "sparsity_include_decoder_norm": True}
+    config |= {"dataset_average_activation_norm": {"in": NORM, "out": NORM}}
+    config |= {"use_decoder_bias": True, "apply_decoder_bias_to_pre_encoder": False}
+    config |= {"use_glu_encoder": False, "device": "cuda", "dtype": "torch.bfloat16"} | changes
+    (folder / "hyperparams.json").write_text(json.dumps(config, indent=4))
+    return tensors
+
+
+def llama_scope():
+    """With rows of norm 1, for which SAELens and OpenMOSS' own library agree."""
+    release, name = "Llama3_1-8B-Base-LXR-8x", "Llama3_1-8B-Base-L5R-8x"
+    folder = make_folder(f"llama_scope/{name}")
+    llama_scope_files(folder, weights(11, unit=True), torch.float)
+    loader = "llama_scope_sae_huggingface_loader"
+    expect_published(folder, loader, f"fnlp/{release}", name, scale=D**0.5 / NORM)
+
+
+# What OpenMOSS' own library computes, with rows of any norm
+
+
+def openmoss(tensors, **options):
+    from llamascopium.models.sae import SAEConfig, SparseAutoEncoder
+
+    config = SAEConfig(
+        hook_point_in=HOOK, hook_point_out=HOOK, d_model=D, expansion_factor=F / D, top_k=K, **options
+    )
+    model = SparseAutoEncoder(config)
+    model.set_dataset_average_activation_norm({HOOK: NORM})
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            dict(model.named_parameters())[name].copy_(tensor)
+    return model
+
+
+def expect_openmoss(folder, model, of_norms=False):
+    normalized, scales = model.normalize_activations({HOOK: inputs()}, return_scale_factor=True)
+    latents = model.encode(normalized[HOOK])
+    output = model.denormalize_activations({HOOK: model.decode(latents)}, scales)[HOOK]
+    expect(folder, latents * model.decoder_norm() if of_norms else latents, output)
+
+
+def llama_scope_free():
+    if importlib.util.find_spec("llamascopium") is None:  # not for this Python
+        return
+    threshold = "activation_function.log_jumprelu_threshold"
+    made = weights(12)
+    for name, kind in [("llama_scope_free", "jumprelu"), ("llama_scope_topk", "topk")]:
+        folder = make_folder(name)
+        saved = llama_scope_files(folder, made, torch.bfloat16, act_fn=kind)
+        tensors = {"W_E": saved["encoder.weight"].T, "b_E": saved["encoder.bias"]}
+        tensors |= {"W_D": saved["decoder.weight"].T, "b_D": saved["decoder.bias"]}
+        if kind == "jumprelu":  # of activations in their own units
+            tensors[threshold] = torch.tensor(THRESHOLD * D**0.5 / NORM).log().expand(F)
+        # What is picked by is h |d|, and ours gives what it picks by.
+        expect_openmoss(folder, openmoss(tensors, act_fn=kind), of_norms=kind == "topk")
+
+    tensors = {"W_E": made["enc"], "b_E": made["b_enc"], "W_D": made["dec"], "b_D": made["b_dec"]}
+    tensors[threshold] = made["threshold"].clamp(min=0.1).log()
+    model = openmoss(tensors, act_fn="jumprelu")
+    folder = make_folder("llama_scope_library")
+    model.save_pretrained(folder)
+    model.cfg.save_hyperparameters(folder)
+    expect_openmoss(folder, model)
+
+
 def make_all():
     torch.manual_seed(0)
     saelens = [saelens_inference, saelens_training, saelens_before_6]
-    for make in [*saelens, sparsify, dictionary_learning, gemma_scope]:
+    scopes = [gemma_scope, gemma_scope_2, qwen_scope, llama_scope, llama_scope_free]
+    for make in [*saelens, sparsify, dictionary_learning, *scopes]:
         make()
 
 

@@ -153,9 +153,9 @@ struct TypeName {
   std::string_view dtype;
 };
 
-constexpr TypeName kTypes[] = {{"<f2", "F16"}, {"<f4", "F32"}, {"<f8", "F64"},
-                               {"|i1", "I8"},  {"<i2", "I16"}, {"<i4", "I32"},
-                               {"<i8", "I64"}, {"|u1", "U8"},  {"|b1", "BOOL"}};
+constexpr TypeName kTypes[] = {{"<f2", "F16"}, {"<f4", "F32"}, {"<f8", "F64"}, {"|i1", "I8"},
+                               {"<i2", "I16"}, {"<i4", "I32"}, {"<i8", "I64"}, {"|u1", "U8"},
+                               {"<u2", "U16"}, {"<u4", "U32"}, {"<u8", "U64"}, {"|b1", "BOOL"}};
 
 /// Empty if there is none.
 std::string dtype_of(std::string_view descr) {
@@ -207,7 +207,7 @@ NpyArray parse_npy_array(std::string_view file, const std::string& place) {
   }
   if (array.dtype.empty()) {
     throw DataError(place + ": array of '" + descr +
-                    "', expected little-endian floats, signed integers, '|u1' or '|b1'" +
+                    "', expected little-endian floats, integers or '|b1'" +
                     (descr.find('V') == descr.npos ? "" : "; save bfloat16 as float32"));
   }
   check_size(array, file, place);

@@ -11,7 +11,7 @@ namespace sae {
 
 /// A little-endian array of numbers; arrays of Python objects, which are pickles, are refused.
 struct NpyArray {
-  std::string dtype;  ///< F16, F32, F64, I8, I16, I32, I64, U8 or BOOL, the names of safetensors
+  std::string dtype;  ///< F16 to F64, I8 to I64, U8 to U64 or BOOL, the names of safetensors
   std::vector<std::int64_t> shape;
   bool fortran_order = false;  ///< the first index runs fastest
   std::uint64_t begin = 0;     ///< first byte of the data; it fills the file

@@ -219,8 +219,8 @@ SafetensorsHeader parse_safetensors_header(std::string_view file, const std::str
 
 std::uint64_t safetensors_element_size(std::string_view dtype) {
   static constexpr std::pair<std::string_view, std::uint64_t> kSizes[] = {
-      {"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8},
-      {"I32", 4}, {"I16", 2}, {"I8", 1},  {"U8", 1},   {"BOOL", 1}};
+      {"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"I32", 4}, {"I16", 2},
+      {"I8", 1},  {"U64", 8}, {"U32", 4}, {"U16", 2},  {"U8", 1},  {"BOOL", 1}};
   for (const auto& [name, size] : kSizes) {
     if (name == dtype) return size;
   }

@@ -11,7 +11,7 @@ namespace sae {
 
 struct SafetensorsEntry {
   std::string name;
-  std::string dtype;  ///< one of F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL
+  std::string dtype;  ///< one of F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 BOOL
   std::vector<std::int64_t> shape;
   std::uint64_t begin = 0;  ///< bytes [begin, end) of the file
   std::uint64_t end = 0;

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kLargestPickle = 1 << 20;  // of thousands of tensors; bounds memory
 constexpr std::size_t kMostDimensions = 64;
+constexpr std::size_t kLongestList = 1 << 16;  // one tensor may be recalled for every item
 
 std::vector<std::int64_t> sizes(const PickleMachine& machine, PickleRef tuple) {
   std::vector<std::int64_t> values;
@@ -84,23 +85,18 @@ PickledValue to_value(const PickleMachine& machine, const PickleNode& node,
   }
 }
 
-}  // namespace
+/// What a pickle stands for, once it is known to be of a size that fits into memory.
+PickleRef run(PickleMachine& machine, std::size_t size, const std::string& place) {
+  if (size > kLargestPickle) {
+    throw DataError(place + ": pickle of " + std::to_string(size) + " bytes, expected at most " +
+                    std::to_string(kLargestPickle) + " besides the tensors' own bytes");
+  }
+  return machine.run();
+}
 
-std::vector<std::pair<std::string, PickledValue>> parse_state_pickle(std::string_view pickle,
-                                                                     const std::string& place) {
-  if (pickle.size() > kLargestPickle) {
-    throw DataError(place + ": pickle of " + std::to_string(pickle.size()) +
-                    " bytes, expected at most " + std::to_string(kLargestPickle) +
-                    " besides the tensors' own bytes");
-  }
-  PickleMachine machine(pickle, place);
-  const PickleRef root = machine.run();
-  if (machine.at(root).kind != PickleKind::kDict) {
-    machine.fail(std::string("holds ") + name_of(machine.at(root).kind) +
-                 ", expected a dict of tensors, as state_dict() gives");
-  }
+PickledItems items_of_dict(const PickleMachine& machine, PickleRef root) {
   const std::vector<PickleRef>& items = machine.at(root).items;
-  std::vector<std::pair<std::string, PickledValue>> values;
+  PickledItems values;
   std::set<std::string> names;
   for (std::size_t i = 0; i < items.size(); i += 2) {
     const std::string& name = machine.expect(items[i], PickleKind::kString, "a name").text;
@@ -108,6 +104,49 @@ std::vector<std::pair<std::string, PickledValue>> parse_state_pickle(std::string
     values.emplace_back(name, to_value(machine, machine.at(items[i + 1]), name));
   }
   return values;
+}
+
+PickledItems items_of_list(const PickleMachine& machine, PickleRef root) {
+  const std::vector<PickleRef>& items = machine.at(root).items;
+  if (items.size() > kLongestList) {
+    machine.fail("holds a list of " + std::to_string(items.size()) + " items, expected at most " +
+                 std::to_string(kLongestList));
+  }
+  PickledItems values;
+  for (const PickleRef item : items) {
+    const std::string name = std::to_string(values.size());
+    values.emplace_back(name, to_value(machine, machine.at(item), name));
+  }
+  return values;
+}
+
+}  // namespace
+
+PickledItems parse_state_pickle(std::string_view pickle, const std::string& place) {
+  PickleMachine machine(pickle, place);
+  const PickleRef root = run(machine, pickle.size(), place);
+  if (machine.at(root).kind != PickleKind::kDict) {
+    machine.fail(std::string("holds ") + name_of(machine.at(root).kind) +
+                 ", expected a dict of tensors, as state_dict() gives");
+  }
+  return items_of_dict(machine, root);
+}
+
+PickledTensors parse_tensor_pickle(std::string_view pickle, const std::string& place) {
+  PickleMachine machine(pickle, place);
+  const PickleRef root = run(machine, pickle.size(), place);
+  switch (machine.at(root).kind) {
+    case PickleKind::kDict:
+      return {items_of_dict(machine, root)};
+    case PickleKind::kList:
+    case PickleKind::kTuple:
+      return {items_of_list(machine, root), /*listed=*/true};
+    case PickleKind::kTensor:
+      return {{{"", to_tensor(machine, machine.at(root), "")}}};
+    default:
+      machine.fail(std::string("holds ") + name_of(machine.at(root).kind) +
+                   ", expected a tensor, or a list or dict of tensors");
+  }
 }
 
 }  // namespace sae

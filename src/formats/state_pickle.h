@@ -28,13 +28,23 @@ struct PickledOther {
 using PickledValue = std::variant<std::monostate, bool, std::int64_t, double, std::string,
                                   PickledTensor, PickledOther>;
 
+/// Names and values in their order.
+using PickledItems = std::vector<std::pair<std::string, PickledValue>>;
+
 /// The items of a pickled dict in its order. Python's pickle is a program; this runs the few
 /// instructions of protocols 2 to 5 that build dicts, lists, tuples, numbers, strings and tensors,
 /// and refuses every other by name: "wants to run os.system". Guarantees that keys are strings and
 /// differ, and that every tensor lies inside its storage and has no more elements than that, so
 /// that no shape asks for more memory than the file has. Throws DataError starting with `place`.
-std::vector<std::pair<std::string, PickledValue>> parse_state_pickle(std::string_view pickle,
-                                                                     const std::string& place);
+PickledItems parse_state_pickle(std::string_view pickle, const std::string& place);
+
+/// The same of more than a dict: of a list or tuple, whose items are called "0", "1", ..., and of a
+/// single tensor, called "".
+struct PickledTensors {
+  PickledItems items;
+  bool listed = false;  ///< a list or tuple
+};
+PickledTensors parse_tensor_pickle(std::string_view pickle, const std::string& place);
 
 /// A pickle of protocol 2 that parse_state_pickle and torch.load(weights_only=True) read. The
 /// tensors must be contiguous; strings are UTF-8.

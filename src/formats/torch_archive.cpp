@@ -40,6 +40,47 @@ void check_storage(const PickledTensor& tensor, const std::string& name,
   }
 }
 
+/// An archive of which the tensors are still unknown, and its pickle, part of the file or of
+/// `buffer`.
+std::string_view read_entries(TorchArchive& archive, std::string_view file, std::string& buffer,
+                              const std::string& place) {
+  if (file.starts_with(kLegacy)) {
+    throw DataError(place +
+                    ": in the format of PyTorch before 1.6, expected a zip archive; load it with "
+                    "torch.load and torch.save it again");
+  }
+  if (!is_zip(file)) throw DataError(place + ": not a file of torch.save");
+  std::string_view pickle;
+  const std::vector<ZipEntry> entries = parse_zip(file, place);
+  const std::string prefix = find_prefix(entries, place);
+  for (const ZipEntry& entry : entries) {
+    const std::string_view name = entry.name;
+    if (!name.starts_with(prefix)) continue;
+    const std::string_view rest = name.substr(prefix.size());
+    if (rest == kPickle.substr(1)) {
+      pickle = torch_contents(entry, buffer, place);
+    } else if (rest == "byteorder") {
+      std::string inflated;
+      const std::string_view order = torch_contents(entry, inflated, place);
+      if (order != "little") {
+        throw DataError(place + ": byte order '" + printable(order) + "', expected 'little'");
+      }
+    } else if (rest.starts_with("data/")) {
+      archive.storages.emplace(rest.substr(5), entry);
+    }
+  }
+  return pickle;
+}
+
+TorchArchive checked(TorchArchive archive, const std::string& place) {
+  for (const auto& [name, value] : archive.items) {
+    if (const auto* tensor = std::get_if<PickledTensor>(&value)) {
+      check_storage(*tensor, name, archive, place);
+    }
+  }
+  return archive;
+}
+
 }  // namespace
 
 std::string_view torch_contents(const ZipEntry& entry, std::string& buffer,
@@ -49,41 +90,23 @@ std::string_view torch_contents(const ZipEntry& entry, std::string& buffer,
   return zip_contents(entry, buffer, place);
 }
 
+bool is_torch_file(std::string_view file) { return is_zip(file) || file.starts_with(kLegacy); }
+
 TorchArchive parse_torch_archive(std::string_view file, const std::string& place) {
-  if (file.starts_with(kLegacy)) {
-    throw DataError(place +
-                    ": in the format of PyTorch before 1.6, expected a zip archive; load it with "
-                    "torch.load and torch.save it again");
-  }
-  if (!is_zip(file)) throw DataError(place + ": not a file of torch.save");
   TorchArchive archive;
-  std::string pickle;
-  std::string_view pickle_bytes;
-  const std::vector<ZipEntry> entries = parse_zip(file, place);
-  const std::string prefix = find_prefix(entries, place);
-  for (const ZipEntry& entry : entries) {
-    const std::string_view name = entry.name;
-    if (!name.starts_with(prefix)) continue;
-    const std::string_view rest = name.substr(prefix.size());
-    if (rest == kPickle.substr(1)) {
-      pickle_bytes = torch_contents(entry, pickle, place);
-    } else if (rest == "byteorder") {
-      std::string buffer;
-      const std::string_view order = torch_contents(entry, buffer, place);
-      if (order != "little") {
-        throw DataError(place + ": byte order '" + printable(order) + "', expected 'little'");
-      }
-    } else if (rest.starts_with("data/")) {
-      archive.storages.emplace(rest.substr(5), entry);
-    }
-  }
-  archive.items = parse_state_pickle(pickle_bytes, place);
-  for (const auto& [name, value] : archive.items) {
-    if (const auto* tensor = std::get_if<PickledTensor>(&value)) {
-      check_storage(*tensor, name, archive, place);
-    }
-  }
-  return archive;
+  std::string buffer;
+  const std::string_view pickle = read_entries(archive, file, buffer, place);
+  archive.items = parse_state_pickle(pickle, place);
+  return checked(std::move(archive), place);
+}
+
+TorchArchive parse_torch_tensors(std::string_view file, const std::string& place) {
+  TorchArchive archive;
+  std::string buffer;
+  PickledTensors tensors = parse_tensor_pickle(read_entries(archive, file, buffer, place), place);
+  archive.items = std::move(tensors.items);
+  archive.listed = tensors.listed;
+  return checked(std::move(archive), place);
 }
 
 }  // namespace sae

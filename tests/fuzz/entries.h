@@ -89,20 +89,31 @@ inline void require_inside(const PickledTensor& tensor) {
   require(count <= tensor.storage_elements && (count == 0 || last < tensor.storage_elements));
 }
 
+inline void require_tensors_inside(const PickledItems& items, std::string_view file, bool whole) {
+  for (const auto& [name, value] : items) {
+    const auto* tensor = std::get_if<PickledTensor>(&value);
+    if (tensor == nullptr) continue;
+    require_inside(*tensor);
+    const std::uint64_t element = safetensors_element_size(tensor->dtype);
+    const auto elements = static_cast<std::uint64_t>(tensor->storage_elements);
+    require(element > 0 && (!whole || elements <= 1032 * file.size() / element));
+  }
+}
+
 /// An archive, or, if it does not start like one, the pickle that would be in it.
 inline void fuzz_torch_file(std::string_view file) {
+  const bool whole = is_zip(file);
   try {
-    const bool whole = is_zip(file);
-    const auto items =
-        whole ? parse_torch_archive(file, "file").items : parse_state_pickle(file, "file");
-    for (const auto& [name, value] : items) {
-      const auto* tensor = std::get_if<PickledTensor>(&value);
-      if (tensor == nullptr) continue;
-      require_inside(*tensor);
-      const std::uint64_t element = safetensors_element_size(tensor->dtype);
-      const auto elements = static_cast<std::uint64_t>(tensor->storage_elements);
-      require(element > 0 && (!whole || elements <= 1032 * file.size() / element));
-    }
+    require_tensors_inside(
+        whole ? parse_torch_archive(file, "file").items : parse_state_pickle(file, "file"), file,
+        whole);
+  } catch (const DataError& error) {
+    require_one_line(error);
+  }
+  try {
+    require_tensors_inside(
+        whole ? parse_torch_tensors(file, "file").items : parse_tensor_pickle(file, "file").items,
+        file, whole);
   } catch (const DataError& error) {
     require_one_line(error);
   }

@@ -17,6 +17,7 @@ constexpr Case kSaelens[] = {
     {"saelens_standard", Activation::kRelu},
     {"saelens_topk", Activation::kTopK},
     {"saelens_jumprelu", Activation::kJumpRelu},
+    {"saelens_gated", Activation::kJumpRelu},
     {"saelens_topk_finished", Activation::kTopK},
     {"saelens_batchtopk_finished", Activation::kBatchTopK},
     {"saelens_matryoshka_batchtopk_finished", Activation::kBatchTopK},
@@ -308,9 +309,12 @@ TEST(Saelens, LetsSaelensFoldATopKOnlyIfItsRowsHaveNormOne) {
 
 TEST(Saelens, RefusesWhatItsConfigurationMeansAndOursCannot) {
   const std::pair<std::pair<const char*, Json>, std::vector<std::string>> cases[] = {
-      {{"architecture", "gated"}, {"cfg.json: architecture is 'gated'", "expected standard"}},
+      {{"architecture", "temporal"}, {"cfg.json: architecture is 'temporal'", "expected standard"}},
+      {{"architecture", "jumprelu_transcoder"}, {"it predicts other activations"}},
       {{"architecture", 3}, {"cfg.json: architecture is 3, expected a string"}},
-      {{"normalize_activations", "layer_norm"}, {"normalize_activations is 'layer_norm'"}},
+      {{"normalize_activations", "layer_norm"},
+       {"normalize_activations is 'layer_norm'", "a number of its own, which no fixed weights do"}},
+      {{"normalize_activations", "constant_norm_rescale"}, {"which no fixed weights do"}},
       {{"normalize_activations", "expected_average_only_in"}, {"no activation_scaler.json"}},
       {{"k", nullptr}, {"no key 'k', expected an integer from 1 to 16"}},
       {{"k", 17}, {"k is 17, expected an integer from 1 to 16"}},
@@ -326,6 +330,29 @@ TEST(Saelens, RefusesWhatItsConfigurationMeansAndOursCannot) {
     copy.set("cfg.json", change.first, change.second);
     expect_refused<DataError>([&] { read_saelens(copy.path()); }, parts);
   }
+}
+
+TEST(Saelens, ReadsAGateAsTheThresholdThatItIs) {
+  // One latent of one input: r_mag = ln 2, b_mag = 3, b_gate = -0.5: h = 2 a + 3 above 3 + 2 * 0.5.
+  const SpoiltCopy copy("saelens_gated");
+  copy.set("cfg.json", "d_in", 1);
+  copy.set("cfg.json", "d_sae", 1);
+  copy.change_tensors("sae_weights.safetensors", [](auto& tensors) {
+    tensors = {{"W_enc", at::ones({1, 1})},      {"W_dec", at::ones({1, 1})},
+               {"b_dec", at::zeros({1})},        {"r_mag", at::full({1}, std::log(2.0F))},
+               {"b_gate", at::full({1}, -0.5F)}, {"b_mag", at::full({1}, 3.0F)}};
+  });
+  const PlainSae plain = read_saelens(copy.path());
+  EXPECT_FLOAT_EQ(plain.W_enc.item<float>(), 2);
+  EXPECT_FLOAT_EQ(plain.b_enc.item<float>(), 3);
+  EXPECT_FLOAT_EQ(plain.threshold.item<float>(), 4);
+  // Open at a = 0.75: 4.5. Shut at a = 0.25, where the magnitude alone is 3.5.
+  const at::Tensor x = at::tensor({0.75F, 0.25F}).reshape({2, 1});
+  EXPECT_TRUE(at::allclose(encode(plain, x), at::tensor({4.5F, 0.0F}).reshape({2, 1})));
+  copy.change_tensors("sae_weights.safetensors",
+                      [](auto& tensors) { tensors["r_mag"] = at::full({1}, 90.0F); });
+  expect_refused<DataError>([&] { read_saelens(copy.path()); },
+                            {"tensor r_mag is so large that e^x of it is infinite"});
 }
 
 TEST(Saelens, RefusesOldFoldersWithAScaleOrAnotherFunction) {

@@ -128,6 +128,9 @@ TEST_F(OpenSae, OpensWhatOtherToolsWrote) {
       {"saelens_batchtopk_finished", "saelens"},
       {"sparsify_run/layers.3", "sparsify"},
       {"dictionary_learning_gated", "dictionary_learning"},
+      {"gemma_scope_2/gemma-scope-2-1b-pt/resid_post/layer_7_width_16_l0_small", "gemma_scope_2"},
+      {"qwen_scope/SAE-Res-Qwen3-1.7B-Base-W32K-L0_3", "qwen_scope"},
+      {"llama_scope_free", "llama_scope"},
       {"gemma_scope/layer_12/width_16/average_l0_5", "gemma_scope"}};
   for (const auto& [name, format] : cases) {
     const ConvertGolden golden(name);
@@ -161,7 +164,7 @@ TEST_F(OpenSae, SaysWhatIsThereInstead) {
 
 TEST_F(OpenSae, IsNotMisledByWhatLiesBeside) {
   for (const char* name : {"saelens_topk", "sparsify_run/layers.3", "dictionary_learning_topk",
-                           "gemma_scope/layer_12/width_16/average_l0_5"}) {
+                           "llama_scope_free", "gemma_scope/layer_12/width_16/average_l0_5"}) {
     const ConvertGolden golden(name);
     const fs::path copy = path("copy");
     fs::copy(golden.folder, copy, fs::copy_options::recursive);

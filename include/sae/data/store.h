@@ -1,4 +1,5 @@
-// Activations on disk: a folder of shards with a manifest, a bare .safetensors or a 2-D .npy.
+// Activations on disk: a folder of shards with a manifest, a bare .safetensors, a 2-D .npy, or a
+// .pt of torch.save: one tensor, a list of them, or a dict.
 //
 // A store holds T activation vectors of width D in f32, f16 or bf16, with an optional token id and
 // an optional context id each (a context is one window of text). Shards are memory-mapped, so a
@@ -43,7 +44,7 @@ struct StoreOptions {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("path", self.path, non_empty,
-          "activation store: a folder, a .safetensors or a .npy file");
+          "activation store: a folder, a .safetensors, a .npy or a .pt file");
     visit("held_out", self.held_out, unit_interval(),
           "share of the contexts (of the tokens, if contexts are unknown) kept for evaluation");
     visit("held_out_path", self.held_out_path, non_empty,

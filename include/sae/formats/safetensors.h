@@ -23,8 +23,8 @@ using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 /// The string map that a safetensors file carries beside its tensors.
 using Metadata = std::map<std::string, std::string>;
 
-/// A file opened for reading. Types: F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL. Every error is a
-/// DataError that starts with the file's path.
+/// A file opened for reading. Types: F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 BOOL. Every
+/// error is a DataError that starts with the file's path.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);

@@ -14,7 +14,7 @@ struct ConvertArguments {
   std::filesystem::path input;   ///< what `from` reads; of ours also a run or a checkpoint
   std::filesystem::path output;  ///< a folder that does not exist yet
   std::string to;                ///< one of convert_formats()
-  std::string from = "auto";     ///< one of them, or auto: by the names of the files
+  std::string from = "auto";     ///< one of readable_formats(), or auto: by the names of the files
   std::string model;             ///< the language model that it is for; empty: what the files say
   /// The place in that model, as TransformerLens (blocks.12.hook_resid_post) or as a module
   /// (layers.12.mlp); empty: what the files say.
@@ -49,7 +49,8 @@ struct ConvertReport {
   std::optional<Verification> verification;
 };
 
-std::vector<std::string> convert_formats();
+std::vector<std::string> convert_formats();   ///< those that are written
+std::vector<std::string> readable_formats();  ///< all
 
 /// ConfigError for what cannot be obeyed, among it an autoencoder that the other format cannot
 /// express (nothing is written then); DataError for files that are not what they should be.

@@ -33,7 +33,7 @@ std::string describe(PathKind kind);
 struct OpenedSae {
   /// config.json, or what it would be: model; source, training and converted_from as far as known.
   SaeFolder folder;
-  std::string format;              ///< "sae", "saelens", ...: see convert_formats()
+  std::string format;              ///< "sae", "saelens", ...: see readable_formats()
   std::vector<std::string> notes;  ///< what a person should know of how it was opened, a line each
 };
 

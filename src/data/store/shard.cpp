@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <vector>
 
-#include "formats/npy.h"
-#include "formats/safetensors_header.h"
-#include "sae/base/error.h"
+#include "data/store/file_facts.h"
+#include "sae/base/sha256.h"
 
 namespace sae {
 
@@ -15,8 +15,6 @@ std::string numbered_file(const std::string& stem, std::int64_t number) {
   return stem + "-" + std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits +
          ".safetensors";
 }
-
-namespace fs = std::filesystem;
 
 namespace {
 
@@ -63,56 +61,6 @@ bool all_finite(const std::uint16_t* values, std::size_t count, std::uint16_t ex
   return largest < exponent;
 }
 
-const SafetensorsEntry* find(const SafetensorsHeader& header, std::string_view name) {
-  for (const auto& entry : header.entries) {
-    if (entry.name == name) return &entry;
-  }
-  return nullptr;
-}
-
-std::string_view bytes_of(const MappedFile& file, const SafetensorsEntry& entry) {
-  return file.bytes().substr(entry.begin, entry.end - entry.begin);
-}
-
-bool is_float(std::string_view dtype) {
-  return dtype == "F32" || dtype == "F16" || dtype == "BF16" || dtype == "F64";
-}
-
-void set_activations(Shard& shard, const SafetensorsEntry& entry) {
-  if (!is_float(entry.dtype) || entry.shape.size() != 2 || entry.shape[1] < 1) {
-    throw DataError(shard.name() + ": tensor " + entry.name + " is " +
-                    describe_tensor(entry.dtype, entry.shape) + ", expected F32, F16 or BF16 " +
-                    describe_tensor("", {-1, -1}).substr(1));
-  }
-  shard.dtype = entry.dtype;
-  shard.rows = entry.shape[0];
-  shard.width = entry.shape[1];
-  shard.activations = bytes_of(*shard.file, entry);
-}
-
-std::string_view column(const Shard& shard, const SafetensorsHeader& header,
-                        std::string_view name) {
-  const SafetensorsEntry* entry = find(header, name);
-  if (entry == nullptr) return {};
-  if (entry->dtype != "I32" || entry->shape != std::vector<std::int64_t>{shard.rows}) {
-    throw DataError(shard.name() + ": tensor " + entry->name + " is " +
-                    describe_tensor(entry->dtype, entry->shape) + ", expected " +
-                    describe_tensor("I32", {shard.rows}));
-  }
-  return bytes_of(*shard.file, *entry);
-}
-
-void set_columns(Shard& shard, const SafetensorsHeader& header) {
-  shard.tokens = column(shard, header, "tokens");
-  shard.context = column(shard, header, "context");
-}
-
-Shard mapped(const fs::path& path) {
-  Shard shard;
-  shard.file = std::make_shared<const MappedFile>(path);
-  return shard;
-}
-
 }  // namespace
 
 bool Shard::read_row(std::int64_t row, float* out) const {
@@ -151,43 +99,29 @@ void Shard::will_need(std::int64_t row, std::int64_t count) const {
                   static_cast<std::size_t>(count) * size);
 }
 
-Shard open_shard(const fs::path& path) {
-  Shard shard = mapped(path);
-  const SafetensorsHeader header = parse_safetensors_header(shard.file->bytes(), shard.name());
-  for (const auto& entry : header.entries) {
-    if (entry.name != "activations" && entry.name != "tokens" && entry.name != "context") {
-      throw DataError(shard.name() + ": unexpected tensor " + entry.name);
+std::int64_t first_bad_row(std::span<const Shard> shards) {
+  std::vector<float> row(static_cast<std::size_t>(shards[0].width));
+  std::int64_t first = 0;
+  for (const Shard& shard : shards) {
+    for (std::int64_t i = 0; i < shard.rows; ++i) {
+      if (!shard.read_row(i, row.data())) return first + i;
     }
+    first += shard.rows;
   }
-  const SafetensorsEntry* activations = find(header, "activations");
-  if (activations == nullptr) throw DataError(shard.name() + ": no tensor activations");
-  set_activations(shard, *activations);
-  set_columns(shard, header);
-  return shard;
+  return -1;
 }
 
-Shard open_bare_file(const fs::path& path) {
-  Shard shard = mapped(path);
-  if (is_npy(shard.file->bytes())) {
-    const NpyHeader header = parse_npy_header(shard.file->bytes(), shard.name());
-    if (header.columns < 1) throw DataError(shard.name() + ": array has no columns");
-    shard.dtype = header.dtype;
-    shard.rows = header.rows;
-    shard.width = header.columns;
-    shard.activations = shard.file->bytes().substr(header.begin);
-    return shard;
+std::string bare_digest(const Shard& shard) {
+  std::string digest = content_digest(*shard.file);
+  Sha256 all;
+  all.update(digest + "\n");
+  bool alone = true;
+  for (const IdColumn* column : {&shard.tokens, &shard.context}) {
+    if (column->empty() || column->file == shard.file) continue;
+    all.update(content_digest(*column->file) + "\n");
+    alone = false;
   }
-  const SafetensorsHeader header = parse_safetensors_header(shard.file->bytes(), shard.name());
-  if (const SafetensorsEntry* entry = find(header, "activations"); entry != nullptr) {
-    set_activations(shard, *entry);
-    set_columns(shard, header);
-  } else if (header.entries.size() == 1) {
-    set_activations(shard, header.entries[0]);
-  } else {
-    throw DataError(shard.name() + ": has " + std::to_string(header.entries.size()) +
-                    " tensors, expected one, or one named activations");
-  }
-  return shard;
+  return alone ? digest : "sha256:" + all.hex();
 }
 
 }  // namespace sae

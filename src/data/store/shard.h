@@ -6,9 +6,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "data/store/id_column.h"
 #include "sae/base/files.h"
 
 namespace sae {
@@ -23,10 +26,12 @@ struct Shard {
   std::int64_t rows = 0;         ///< T
   std::int64_t width = 0;        ///< D
   std::string_view activations;  ///< [T, D]
-  std::string_view tokens;       ///< [T] int32, or empty
-  std::string_view context;      ///< [T] int32, or empty
+  IdColumn tokens;               ///< [T], or empty
+  IdColumn context;              ///< [T], or empty
+  std::string part;              ///< "tensor 3" where a file has several; else empty
 
-  std::string name() const { return file->path().string(); }
+  /// "acts.pt: tensor 3"
+  std::string name() const { return file->path().string() + (part.empty() ? "" : ": " + part); }
 
   /// Row `row` as float32. False if a value is NaN or infinite.
   bool read_row(std::int64_t row, float* out) const;
@@ -41,11 +46,21 @@ struct Shard {
   void will_need(std::int64_t row, std::int64_t count = 1) const;
 };
 
+/// The first row with a NaN or infinity of shards that lie in one file, counted from the first of
+/// them; -1 if there is none.
+std::int64_t first_bad_row(std::span<const Shard> shards);
+
+/// What a bare file is known by: its content and that of the files beside it that hold its ids.
+std::string bare_digest(const Shard& shard);
+
 /// A shard of a store: tensors `activations` and perhaps `tokens` and `context`, nothing else.
 Shard open_shard(const std::filesystem::path& path);
 
-/// A file given in place of a store: a .safetensors with one 2-D tensor or one that is named
-/// `activations`, or a .npy. Which of the two it is, its first bytes say.
-Shard open_bare_file(const std::filesystem::path& path);
+/// A file given in place of a store, as the shards that it holds, one unless it is a list: a 2-D
+/// .npy, a .safetensors, or what torch.save wrote (see arrays_in). Of several tensors with names
+/// `activations` counts, with `tokens` and `context` beside it. Where these are not in the file,
+/// STEM.tokens.npy and STEM.context.npy beside STEM.npy are read, or .pt or .safetensors, one array
+/// of integers each, [T] for all shards together.
+std::vector<Shard> open_bare_file(const std::filesystem::path& path, bool verify);
 
 }  // namespace sae

@@ -22,15 +22,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// The first row with a NaN or infinity; -1 if there is none.
-std::int64_t first_bad_row(const Shard& shard) {
-  std::vector<float> row(static_cast<std::size_t>(shard.width));
-  for (std::int64_t i = 0; i < shard.rows; ++i) {
-    if (!shard.read_row(i, row.data())) return i;
-  }
-  return -1;
-}
-
 DataError not_finite(const std::string& place) {
   return DataError(place + " has a NaN or infinity; leave such rows out (sae inspect counts them)");
 }
@@ -119,7 +110,7 @@ struct ActivationStore::Impl {
     const double memory =
         static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
     double bytes = 0;
-    for (const auto& shard : shards) bytes += static_cast<double>(shard.file->bytes().size());
+    for (const auto& shard : shards) bytes += static_cast<double>(shard.activations.size());
     larger_than_memory = bytes > 0.5 * memory;
     for (const auto& shard : shards) {
       if (larger_than_memory) {
@@ -131,7 +122,7 @@ struct ActivationStore::Impl {
   }
 
   std::string digest() const {
-    if (claimed.empty()) return content_digest(*shards[0].file);
+    if (claimed.empty()) return bare_digest(shards[0]);
     Sha256 hash;
     for (std::size_t i = 0; i < shards.size(); ++i) {
       const Shard& shard = shards[i];
@@ -142,7 +133,7 @@ struct ActivationStore::Impl {
     return "sha256:" + hash.hex();
   }
 
-  at::Tensor integers(std::string_view Shard::*column, const char* name, std::int64_t first,
+  at::Tensor integers(IdColumn Shard::*column, const char* name, std::int64_t first,
                       std::int64_t count) const {
     check_range(first, count);
     if ((shards[0].*column).empty()) throw DataError(path.string() + ": the store has no " + name);
@@ -150,10 +141,8 @@ struct ActivationStore::Impl {
     auto* out = values.data_ptr<std::int32_t>();
     while (count > 0) {
       const Shard& shard = shard_of(first);
-      shard.file->check_unchanged();
       const std::int64_t taken = std::min(count, shard.first + shard.rows - first);
-      std::memcpy(out, (shard.*column).data() + (first - shard.first) * 4,
-                  static_cast<std::size_t>(taken) * 4);
+      (shard.*column).read(first - shard.first, taken, out);
       out += taken;
       first += taken;
       count -= taken;
@@ -168,7 +157,7 @@ ActivationStore::ActivationStore(const fs::path& path, bool verify_checksums) {
   if (fs::is_directory(path)) {
     impl->open_folder(verify_checksums);
   } else {
-    impl->add(open_bare_file(path));
+    for (Shard& shard : open_bare_file(path, verify_checksums)) impl->add(std::move(shard));
   }
   if (impl->size == 0) throw DataError(path.string() + ": the store is empty");
   impl->prepare_reading();
@@ -245,11 +234,15 @@ void ActivationStore::will_need(std::int64_t first, std::int64_t count) const {
 void ActivationStore::require_finite() const {
   static FileFacts<std::int64_t> facts;
   if (impl_->larger_than_memory) return;
-  for (const Shard& shard : impl_->shards) {
-    shard.file->check_unchanged();
-    const std::int64_t row =
-        facts.get(*shard.file, [&](const MappedFile&) { return first_bad_row(shard); });
-    if (row >= 0) throw not_finite(place_of(shard.first + row));
+  const std::vector<Shard>& shards = impl_->shards;
+  for (std::size_t begin = 0, end = 0; begin < shards.size(); begin = end) {
+    const MappedFile& file = *shards[begin].file;
+    while (end < shards.size() && shards[end].file.get() == &file) ++end;
+    file.check_unchanged();
+    const std::int64_t row = facts.get(file, [&](const MappedFile&) {
+      return first_bad_row(std::span(shards).subspan(begin, end - begin));
+    });
+    if (row >= 0) throw not_finite(place_of(shards[begin].first + row));
   }
 }
 

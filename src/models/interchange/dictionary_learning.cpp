@@ -15,6 +15,7 @@
 
 #include "formats/torch_file.h"
 #include "models/interchange/formats.h"
+#include "models/interchange/gated.h"
 #include "models/interchange/hooks.h"
 #include "models/interchange/provenance.h"
 #include "models/interchange/python_json.h"
@@ -98,18 +99,6 @@ void take_groups(PlainSae& plain, TensorTaker& tensors) {
   }
 }
 
-/// f = relu(e^r a + b_mag) where a + b_gate > 0, a = W (x - b_dec): a JumpReLU of
-/// h = e^r a + b_mag with the threshold b_mag - e^r b_gate.
-void take_gated(PlainSae& plain, TensorTaker& tensors) {
-  take_linear(plain, tensors, "decoder_bias");
-  const std::int64_t d_sae = plain.d_sae();
-  const at::Tensor scale = tensors.take("r_mag", {d_sae}).exp();
-  plain.b_enc = tensors.take("mag_bias", {d_sae});
-  plain.threshold = (plain.b_enc - scale * tensors.take("gate_bias", {d_sae})).clamp_min(0);
-  plain.W_enc = plain.W_enc * scale.unsqueeze(1);
-  plain.activation = Activation::kJumpRelu;
-}
-
 PlainSae take_class(const std::string& name, TensorTaker& tensors, const ToolConfig& trainer) {
   PlainSae plain;
   if (name == "AutoEncoder" || name == "AutoEncoderNew") {
@@ -136,7 +125,8 @@ PlainSae take_class(const std::string& name, TensorTaker& tensors, const ToolCon
     plain.activation = Activation::kJumpRelu;
     plain.threshold = tensors.take("threshold", {plain.d_sae()}).clamp_min(0);
   } else if (name == "GatedAutoEncoder") {
-    take_gated(plain, tensors);
+    take_linear(plain, tensors, "decoder_bias");
+    take_gate(plain, tensors, {.r_mag = "r_mag", .b_gate = "gate_bias", .b_mag = "mag_bias"});
   } else {
     trainer.fail("dict_class is '" + name +
                  "', expected AutoEncoder, AutoEncoderNew, AutoEncoderTopK, BatchTopKSAE, "

@@ -26,23 +26,29 @@ std::string names_in(const fs::path& folder) {
   return text + (names.size() > kShown ? ", ..." : "");
 }
 
-}  // namespace
-
-const std::vector<SaeFormat>& sae_formats() {
-  static const std::vector<SaeFormat> table = {own_format(), saelens_format(),
-                                               dictionary_learning_format(), gemma_scope_format(),
-                                               sparsify_format()};
-  return table;
-}
-
-const SaeFormat& sae_format(const std::string& name) {
+const SaeFormat& row_of(const std::string& name, bool written) {
   std::vector<std::string> names;
   for (const SaeFormat& format : sae_formats()) {
+    if (written && format.write == nullptr) continue;
     if (format.name == name) return format;
     names.push_back(format.name);
   }
   throw ConfigError("format: " + expected_one_of(name, names));
 }
+
+}  // namespace
+
+const std::vector<SaeFormat>& sae_formats() {
+  static const std::vector<SaeFormat> table = {
+      own_format(),         saelens_format(),    dictionary_learning_format(),
+      gemma_scope_format(), sparsify_format(),   gemma_scope_2_format(),
+      qwen_scope_format(),  llama_scope_format()};
+  return table;
+}
+
+const SaeFormat& sae_format(const std::string& name) { return row_of(name, /*written=*/false); }
+
+const SaeFormat& written_format(const std::string& name) { return row_of(name, /*written=*/true); }
 
 const SaeFormat& detect_format(const fs::path& path) {
   if (!fs::exists(path)) throw DataError(path.string() + ": no such file or folder");

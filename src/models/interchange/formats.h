@@ -27,7 +27,7 @@ struct SaeFormat {
   PlainSae (*read)(const std::filesystem::path& path);
   /// Makes the folder `folder` (aside, then renamed) and returns notes on what the format has no
   /// place for. ConfigError, before anything is written, for a function that the format cannot
-  /// express: "topk with k 32: gemma_scope knows thresholds only; ...".
+  /// express: "topk with k 32: gemma_scope knows thresholds only; ...". Null: it is only read.
   Notes (*write)(const std::filesystem::path& folder, const PlainSae& plain);
 };
 
@@ -35,6 +35,8 @@ const std::vector<SaeFormat>& sae_formats();
 
 /// The row called `name`; ConfigError with all names otherwise.
 const SaeFormat& sae_format(const std::string& name);
+/// The same of a row that is written too.
+const SaeFormat& written_format(const std::string& name);
 /// The only row that detects `path`; DataError that says what was expected if there is none.
 const SaeFormat& detect_format(const std::filesystem::path& path);
 
@@ -44,11 +46,14 @@ PlainSae plain_of(const SaeFolder& folder);
 SaeFolder folder_of(const PlainSae& plain);
 
 // One file each: own_format.cpp, saelens.cpp, sparsify.cpp, dictionary_learning.cpp,
-// gemma_scope.cpp.
+// gemma_scope.cpp, gemma_scope_2.cpp, qwen_scope.cpp, llama_scope.cpp.
 SaeFormat own_format();
 SaeFormat saelens_format();
 SaeFormat sparsify_format();
 SaeFormat dictionary_learning_format();
 SaeFormat gemma_scope_format();
+SaeFormat gemma_scope_2_format();
+SaeFormat qwen_scope_format();
+SaeFormat llama_scope_format();
 
 }  // namespace sae

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "formats/npz.h"
+#include "models/interchange/folder_names.h"
 #include "models/interchange/formats.h"
 #include "models/interchange/hooks.h"
 #include "models/interchange/provenance.h"
@@ -58,12 +59,9 @@ Names names_of(const fs::path& file) {
   static const std::regex kRelease(
       R"((?:models--google--)?gemma-scope-(\d+b)-(pt|it)-(res|mlp|att|transcoders)(?:-.*)?)");
   static const std::regex kLayer(R"(layer_(\d{1,6}))");
-  constexpr std::size_t kLongest = 100;  // std::regex recurses once a character
   Names names;
-  for (const fs::path& part : fs::absolute(file).lexically_normal()) {
-    const std::string name = part.string();
+  for (const std::string& name : folder_names(file)) {
     std::smatch match;
-    if (name.size() > kLongest) continue;
     if (std::regex_match(name, match, kRelease)) {
       names.size = match[1], names.tuning = match[2], names.site = match[3];
     } else if (std::regex_match(name, match, kLayer)) {

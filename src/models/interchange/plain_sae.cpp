@@ -71,6 +71,13 @@ PlainSae with_subtraction(PlainSae plain, bool subtracts_b_dec) {
   return plain;
 }
 
+void fold_input_scale(PlainSae& plain, double scale) {
+  if (scale == 1) return;
+  plain.W_enc = plain.W_enc * scale;
+  plain.W_dec = plain.W_dec / scale;
+  plain.b_dec = plain.b_dec / scale;
+}
+
 bool has_unit_decoder(const PlainSae& plain, double tolerance) {
   return (decoder_norms(plain) - 1).abs().max().item<double>() <= tolerance;
 }

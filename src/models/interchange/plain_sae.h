@@ -67,6 +67,9 @@ at::Tensor decode(const PlainSae& plain, const at::Tensor& f);  ///< [B, F] -> [
 /// W_enc b_dec, computed in float64.
 PlainSae with_subtraction(PlainSae plain, bool subtracts_b_dec);
 
+/// Weights that were made for `scale` x, which becomes the same f of x, and x_hat of x's size.
+void fold_input_scale(PlainSae& plain, double scale);
+
 /// Decoder rows of norm 1, with h_i times the old norm of row i and thresholds likewise: the same
 /// reconstruction. Only for kTopK it may pick other latents, those of the largest scaled h.
 PlainSae with_unit_decoder(PlainSae plain);

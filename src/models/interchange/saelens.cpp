@@ -1,5 +1,9 @@
 // SAELens' folder, as version 6 writes it and as earlier ones did: cfg.json,
 // sae_weights.safetensors (W_enc [D, F], W_dec [F, D]).
+//
+// normalize_activations layer_norm and constant_norm_rescale are refused: with them f is the same
+// for x and 2 x, but for an epsilon, and x_hat is twice as large. A latent of a PlainSae is affine
+// in x while it fires, so that none which changes with x can be so: nothing here is exact.
 
 #include <torch/types.h>
 
@@ -10,6 +14,7 @@
 #include <vector>
 
 #include "models/interchange/formats.h"
+#include "models/interchange/gated.h"
 #include "models/interchange/python_json.h"
 #include "models/interchange/saelens_card.h"
 #include "models/interchange/saelens_metadata.h"
@@ -45,10 +50,14 @@ std::string architecture_of(const ToolConfig& config) {
     }
     if (function == "topk") name = "topk";
   }
-  const auto known = {"standard", "topk", "jumprelu", "batchtopk", "matryoshka_batchtopk"};
+  if (name.find("transcoder") != std::string::npos) {
+    config.fail("architecture is '" + name +
+                "', expected an autoencoder: it predicts other activations");
+  }
+  const auto known = {"standard", "topk", "jumprelu", "gated", "batchtopk", "matryoshka_batchtopk"};
   if (std::find(known.begin(), known.end(), name) == known.end()) {
     config.fail("architecture is '" + name +
-                "', expected standard, topk, jumprelu, batchtopk or matryoshka_batchtopk");
+                "', expected standard, topk, jumprelu, gated, batchtopk or matryoshka_batchtopk");
   }
   return name;
 }
@@ -61,6 +70,12 @@ double input_scale(const ToolConfig& config, const fs::path& folder) {
                           : config.flag_or(key, false) ? "expected_average_only_in"
                                                        : "none";
   if (how == "none") return 1;
+  if (how == "layer_norm" || how == "constant_norm_rescale") {
+    config.fail(
+        "normalize_activations is '" + how +
+        "', expected none or a scale that can be folded: every token is divided by a number "
+        "of its own, which no fixed weights do");
+  }
   if (how != "expected_average_only_in") {
     config.fail("normalize_activations is '" + how +
                 "', expected none, or a scale that can be folded (expected_average_only_in)");
@@ -73,14 +88,6 @@ double input_scale(const ToolConfig& config, const fs::path& folder) {
   const double scale = ToolConfig(scaler).number("scaling_factor");
   if (!(scale > 0)) ToolConfig(scaler).fail("scaling_factor is not positive");
   return scale;
-}
-
-/// Weights made for s x, turned into those that give the same f for x, and x_hat of x's size.
-void fold_scale(PlainSae& plain, double scale) {
-  if (scale == 1) return;
-  plain.W_enc = plain.W_enc * scale;
-  plain.W_dec = plain.W_dec / scale;
-  plain.b_dec = plain.b_dec / scale;
 }
 
 /// A BatchTopK is saved as a jumprelu whose thresholds are all the same. `training` is the
@@ -122,6 +129,8 @@ void read_activation(PlainSae& plain, const std::string& architecture, const Too
     const ToolConfig metadata = config.part("metadata", plain.notes);
     recognise_batch_topk(plain, metadata.text("training_architecture"),
                          metadata.part("training_architecture_details", plain.notes));
+  } else if (architecture == "gated") {
+    take_gate(plain, tensors, {.r_mag = "r_mag", .b_gate = "b_gate", .b_mag = "b_mag"});
   } else if (architecture != "standard") {
     // A checkpoint of training, which SAELens itself opens for training only. Its threshold is in
     // units of the decoder's norms if these weigh the latents, and folding has divided them.
@@ -141,11 +150,11 @@ PlainSae read(const fs::path& folder) {
   TensorTaker tensors{SafetensorsFile(folder / kWeights)};
   PlainSae plain;
   plain.W_enc = tensors.take_transposed("W_enc", d_sae, d_in);
-  plain.b_enc = tensors.take("b_enc", {d_sae});
+  if (architecture != "gated") plain.b_enc = tensors.take("b_enc", {d_sae});
   plain.W_dec = tensors.take("W_dec", {d_sae, d_in});
   plain.b_dec = tensors.take("b_dec", {d_in});
   plain.subtracts_b_dec = config.flag_or("apply_b_dec_to_input", true);
-  fold_scale(plain, scale);
+  fold_input_scale(plain, scale);
   read_activation(plain, architecture, config, scale, tensors);
   if (tensors.has("scaling_factor")) {
     const at::Tensor factor = tensors.take("scaling_factor", {d_sae});

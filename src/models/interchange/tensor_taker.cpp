@@ -2,11 +2,13 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
 
 #include "sae/base/error.h"
+#include "sae/base/text.h"
 
 namespace sae {
 namespace {
@@ -21,11 +23,32 @@ std::string shape_text(at::IntArrayRef shape) {
 
 }  // namespace
 
+std::string unwrapped(const std::string& name) {
+  std::string kept;
+  for (std::size_t begin = 0; begin <= name.size();) {
+    const std::size_t end = std::min(name.find('.', begin), name.size());
+    const std::string part = name.substr(begin, end - begin);
+    const bool last = end == name.size();  // a tensor's own name, which no wrapper is
+    if (last || (part != "_orig_mod" && part != "module" && part != "_fsdp_wrapped_module")) {
+      kept += part + (last ? "" : ".");
+    }
+    begin = end + 1;
+  }
+  return kept;
+}
+
 TensorTaker::TensorTaker(std::string place, const NamedTensors& tensors)
-    : place_(std::move(place)), tensors_(tensors.begin(), tensors.end()) {}
+    : place_(std::move(place)) {
+  for (const auto& [name, tensor] : tensors) add(name, tensor);
+}
 
 TensorTaker::TensorTaker(const SafetensorsFile& file) : place_(file.path().string()) {
-  for (const std::string& name : file.names()) tensors_.emplace(name, file.tensor(name));
+  for (const std::string& name : file.names()) add(name, file.tensor(name));
+}
+
+void TensorTaker::add(const std::string& name, const at::Tensor& tensor) {
+  if (tensors_.emplace(unwrapped(name), tensor).second) return;
+  fail("tensor " + printable(name) + " is there twice, with and without a wrapper's name");
 }
 
 void TensorTaker::fail(const std::string& what) const { throw DataError(place_ + ": " + what); }

@@ -12,8 +12,14 @@
 
 namespace sae {
 
-/// Each tensor is taken once. Every error is a DataError that starts with `place`:
-/// "ae.pt: no tensor b_dec; found encoder.bias, encoder.weight".
+/// The name without what torch.compile (_orig_mod), DataParallel (module) and FSDP
+/// (_fsdp_wrapped_module) put before or into it: "encoder.weight" of "_orig_mod.encoder.weight" and
+/// of "encoder.module.weight".
+std::string unwrapped(const std::string& name);
+
+/// Tensors go by their names without wrappers. Each tensor is taken once. Every error is a
+/// DataError that starts with `place`: "ae.pt: no tensor b_dec; found encoder.bias,
+/// encoder.weight".
 class TensorTaker {
  public:
   TensorTaker(std::string place, const NamedTensors& tensors);
@@ -36,6 +42,7 @@ class TensorTaker {
   [[noreturn]] void fail(const std::string& what) const;
 
  private:
+  void add(const std::string& name, const at::Tensor& tensor);
   at::Tensor release(const std::string& name);
 
   std::string place_;

@@ -173,13 +173,21 @@ void override_place(PlainSae& plain, const ConvertArguments& arguments) {
 
 std::vector<std::string> convert_formats() {
   std::vector<std::string> names;
+  for (const SaeFormat& format : sae_formats()) {
+    if (format.write != nullptr) names.push_back(format.name);
+  }
+  return names;
+}
+
+std::vector<std::string> readable_formats() {
+  std::vector<std::string> names;
   for (const SaeFormat& format : sae_formats()) names.push_back(format.name);
   return names;
 }
 
 ConvertReport convert(const ConvertArguments& arguments) try {
   const at::NoGradGuard no_grad;
-  const SaeFormat& to = sae_format(arguments.to);
+  const SaeFormat& to = written_format(arguments.to);
   const FolderLock lock = FolderLock::beside(arguments.output);
   if (std::filesystem::exists(arguments.output)) {
     throw ConfigError(arguments.output.string() + ": exists already; name a folder to be made");

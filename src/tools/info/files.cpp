@@ -11,6 +11,7 @@
 
 #include "formats/npy.h"
 #include "formats/npz_arrays.h"
+#include "formats/torch_archive.h"
 #include "formats/zip.h"
 #include "sae/base/error.h"
 #include "sae/base/text.h"
@@ -138,6 +139,10 @@ bool is_one_file_store(const fs::path& path) {
       return file.names().size() == 1 && file.shape(file.names()[0]).size() == 2;
     }
     const MappedFile file(path);
+    if (is_torch_file(file.bytes())) {
+      ActivationStore(path, /*verify_checksums=*/false);
+      return true;
+    }
     return is_npy(file.bytes()) && parse_npy_header(file.bytes(), path.string()).columns > 0;
   } catch (const DataError&) {
     return false;
