@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from harvesting import HarvestError
-from harvesting.model import first, text_config
+from harvesting.model import find_blocks, first, text_config
 
 SIZE = 1000.0  # of what a norm is asked with: beside it, the small number that it adds is nothing
 
@@ -36,22 +36,20 @@ def ask_norm(module, width):
     return Norm((plus - minus) / 2 / unit, (plus + minus) / 2, centres)
 
 
-def watch(model, head, ids):
-    """{name: (module, input, output)} of everything with one weight a dimension, and of `head`."""
+def watch(model, modules, ids):
+    """{name: (input, output)} of the named modules on `ids`, as they were called."""
     import torch
 
     seen, hooks = {}, []
 
     def keep(name):
         def hook(module, inputs, output):
-            seen[name] = (module, first(inputs), first(output))
+            seen[name] = first(inputs), first(output)
 
         return hook
 
-    for name, module in model.named_modules():
-        weight = getattr(module, "weight", None)
-        if module is head or (isinstance(weight, torch.Tensor) and weight.dim() == 1):
-            hooks.append(module.register_forward_hook(keep(name)))
+    for name, module in modules.items():
+        hooks.append(module.register_forward_hook(keep(name)))
     try:
         with torch.no_grad():
             model(input_ids=ids)
@@ -61,18 +59,28 @@ def watch(model, head, ids):
     return seen
 
 
-def final_norm(model, head, ids):
-    """Name, module, input and output of the norm whose output the head reads."""
+def has_weight_a_dimension(module):
     import torch
 
-    seen = watch(model, head, ids)
-    read = next((value for module, value, _ in seen.values() if module is head), None)
-    for name, (module, value, output) in reversed(seen.items()):
-        if module is not head and read is not None and torch.equal(output, read):
-            return name, module, value, output
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, torch.Tensor) and weight.dim() == 1
+
+
+def final_norm(model, head, ids):
+    """Name, module, input and output of the norm between the last block and the head."""
+    import torch
+
+    blocks_name, blocks = find_blocks(model)
+    norms = {n: module for n, module in model.named_modules() if has_weight_a_dimension(module)}
+    seen = watch(model, norms | {"the head": head, "the last block": blocks[-1]}, ids)
+    stream = seen["the last block"][1]
+    for name in norms:
+        value, output = seen.get(name, (None, None))
+        if value is not None and torch.equal(value, stream) and torch.equal(output, seen["the head"][0]):
+            return name, norms[name], value, output
     raise HarvestError(
-        f"{type(model).__name__}: its head does not read what a norm returns; "
-        "logits are no linear map of the normed stream"
+        f"{type(model).__name__}: between {blocks_name}.{len(blocks) - 1} and its head is not one norm "
+        "alone; logits are no linear map of the normed stream"
     )
 
 
