@@ -126,12 +126,17 @@ def decoded(tokenizer, sample, ids):
             yield token, text[len(alone) :]
 
 
+def size_of(tokenizer, size):
+    """How many tokens the vocabulary of a tokenizer has whose model knows `size`."""
+    return max(size, max(tokenizer.get_vocab().values()) + 1)
+
+
 def vocabulary_of(tokenizer, sample, size):
     """Of all ids that the tokenizer knows, and of those below `size`, which a model may know beside
     them. `sample` is the ids of any text."""
     ids = sorted(set(tokenizer.get_vocab().values()))
     names = dict(zip(ids, map(str, tokenizer.convert_ids_to_tokens(ids))))
-    tokens = [names.get(token, numbered(token)) for token in range(max(size, ids[-1] + 1))]
+    tokens = [names.get(token, numbered(token)) for token in range(size_of(tokenizer, size))]
     in_bytes = bytes_by_id(tokenizer, names)
     for token, data in in_bytes.items():
         tokens[token] = spelt(data)

@@ -3,10 +3,8 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <set>
 
-#include "base/bytes.h"
 #include "formats/safetensors_header.h"
 #include "formats/tensor_bytes.h"
 #include "sae/base/error.h"
@@ -44,22 +42,16 @@ NamedTensors in_file_order(const NamedTensors& tensors) {
   return ordered;
 }
 
-std::string header_bytes(const NamedTensors& tensors, const Metadata& metadata) {
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
+std::vector<SafetensorsEntry> entries_of(const NamedTensors& tensors) {
+  std::vector<SafetensorsEntry> entries;
   std::uint64_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
     const std::uint64_t end = offset + tensor.nbytes();
-    header[name] = {{"dtype", safetensors_dtype(tensor.scalar_type())},
-                    {"shape", tensor.sizes().vec()},
-                    {"data_offsets", {offset, end}}};
+    entries.push_back(
+        {name, safetensors_dtype(tensor.scalar_type()), tensor.sizes().vec(), offset, end});
     offset = end;
   }
-  std::string json = header.dump();
-  json.append((64 - (8 + json.size()) % 64) % 64, ' ');
-  std::string bytes;
-  put_number(bytes, json.size(), 8);
-  return bytes + json;
+  return entries;
 }
 
 }  // namespace
@@ -156,7 +148,7 @@ void write_safetensors(const fs::path& path, const NamedTensors& tensors,
                        const Metadata& metadata) {
   const NamedTensors ordered = in_file_order(tensors);
   AtomicFile file(path);
-  file.append(header_bytes(ordered, metadata));
+  file.append(safetensors_header_bytes(entries_of(ordered), metadata));
   for (const auto& [name, tensor] : ordered) file.append(bytes_of(tensor));
   file.commit();
 }

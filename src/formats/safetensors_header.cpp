@@ -217,6 +217,21 @@ SafetensorsHeader parse_safetensors_header(std::string_view file, const std::str
   return std::move(reader.header);
 }
 
+std::string safetensors_header_bytes(const std::vector<SafetensorsEntry>& entries,
+                                     const std::map<std::string, std::string>& metadata) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  for (const SafetensorsEntry& entry : entries) {
+    header[entry.name] = {
+        {"dtype", entry.dtype}, {"shape", entry.shape}, {"data_offsets", {entry.begin, entry.end}}};
+  }
+  std::string json = header.dump();
+  json.append((64 - (8 + json.size()) % 64) % 64, ' ');
+  std::string bytes;
+  put_number(bytes, json.size(), 8);
+  return bytes + json;
+}
+
 std::uint64_t safetensors_element_size(std::string_view dtype) {
   static constexpr std::pair<std::string_view, std::uint64_t> kSizes[] = {
       {"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"I32", 4}, {"I16", 2},

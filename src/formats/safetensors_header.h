@@ -27,6 +27,11 @@ struct SafetensorsHeader {
 /// without holes or overlaps. Throws DataError starting with `place` otherwise.
 SafetensorsHeader parse_safetensors_header(std::string_view file, const std::string& place);
 
+/// The bytes of a file before those of its tensors, which then begin at a multiple of 64 of them.
+/// `entries` are in the order of their bytes, from 0 on without holes, of any dtype.
+std::string safetensors_header_bytes(const std::vector<SafetensorsEntry>& entries,
+                                     const std::map<std::string, std::string>& metadata);
+
 /// Bytes of one element; 0 for an unknown dtype.
 std::uint64_t safetensors_element_size(std::string_view dtype);
 

@@ -1,14 +1,17 @@
-// What each latent of an autoencoder does on a store, as a folder of pages to read in a browser.
+// What each latent of an autoencoder does on a store, as a folder of pages to read in a browser, or
+// in the files of other tools.
 //
 //     OUT/index.html     the list of latents, searchable and sortable, and the view of one
 //     OUT/data/index.js  one line of numbers and a few tokens for each latent
 //     OUT/data/00000.js  everything about latents 0 to 63, loaded when one of them is looked at
 //
-// The folder needs no server and no network. The same arguments give the same bytes. Activations
+// The folder needs no server and no network. What Neuronpedia and Delphi read in its place:
+// tools/features/exports.h. The same arguments give the same bytes. Activations
 // are f_j |W_dec_j|, those of the same autoencoder with decoder rows of norm 1: only so do latents
 // compare.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -25,6 +28,10 @@
 
 namespace sae {
 
+/// For whom: a browser, neuronpedia.org's uploads as SAEDashboard makes them, Delphi's explainers.
+enum class FeaturesFormat { kHtml, kNeuronpedia, kDelphi };
+constexpr auto names_of(FeaturesFormat) { return std::array{"html", "neuronpedia", "delphi"}; }
+
 struct FeaturesOptions {
   std::int64_t contexts = 12;   ///< strongest contexts of a latent to show
   std::int64_t quantiles = 8;   ///< further contexts, one from each quantile of its activations
@@ -33,6 +40,10 @@ struct FeaturesOptions {
   std::int64_t neighbours = 8;  ///< latents with the most similar decoder rows
   std::int64_t seed = 0;        ///< chooses among the contexts of a quantile
 };
+
+/// What a format shows if nothing else is asked for. Neuronpedia's: 20 strongest contexts, examples
+/// from 5 equal intervals of [0, largest activation], prompts of 128 tokens whole.
+FeaturesOptions defaults_of(FeaturesFormat format);
 
 /// A stretch of text around a token that a latent fires on. It ends where its context ends.
 struct FeatureExample {
@@ -94,6 +105,8 @@ using LatentReadings = std::map<std::int64_t, std::vector<LatentReading>>;
 /// anything else, or of an autoencoder with another number of latents.
 LatentReadings read_latent_readings(const std::filesystem::path& file, std::int64_t d_sae);
 
+/// What does not apply to the format is a ConfigError: results are for html, an unembedding for
+/// html and neuronpedia, all from `latents` on for the other two. Delphi has no use for `options`.
 struct FeaturesArguments {
   std::string sae;                     ///< an autoencoder, run or checkpoint; see training/open.h
   std::string data;                    ///< a store
@@ -102,6 +115,12 @@ struct FeaturesArguments {
   std::string device;                  ///< empty: auto
   int threads = -1;                    ///< < 1: all cores
   FeaturesOptions options;
+  FeaturesFormat format = FeaturesFormat::kHtml;
+  std::optional<std::string> unembedding;  ///< file of scripts/unembed.py: shows logits
+  std::optional<std::int64_t> latents;     ///< so many, the first ones
+  std::string model;                       ///< its name in the tool's words; empty: the store's
+  std::string source_set;                  ///< Neuronpedia's; empty: the architecture
+  std::optional<std::int64_t> pad_token;   ///< Delphi's, where a row is not full; see exports.h
   std::function<void(const std::string&)> say;  ///< told how `sae` was opened, if that is news
 };
 

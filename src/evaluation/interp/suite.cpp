@@ -122,9 +122,7 @@ InterpSuite::InterpSuite(const std::optional<std::filesystem::path>& judge, Inte
 
 InterpSuite::~InterpSuite() = default;
 
-std::int64_t InterpSuite::rows() const {
-  return judge_ ? std::ssize(judge_->rows) : options_.rows;
-}
+std::int64_t InterpSuite::rows() const { return judge_ ? std::ssize(judge_->rows) : options_.rows; }
 
 std::shared_ptr<const InterpSuite::Prepared> InterpSuite::prepared(const Data& data) const {
   if (!data.held_out_store) {

@@ -11,20 +11,7 @@ namespace {
 
 constexpr std::int64_t kSamplesPerQuantile = 4;
 
-/// Where (latent, row) stands in a random order: a function of these and the seed alone.
-std::uint64_t random_rank(std::int64_t seed, std::int64_t latent, std::int64_t row) {
-  const auto index = static_cast<std::uint64_t>(row);
-  const auto key = static_cast<std::uint64_t>(seed);
-  const auto block =
-      philox({static_cast<std::uint32_t>(latent), static_cast<std::uint32_t>(Stream::kEvaluation),
-              static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32)},
-             {static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32)});
-  return std::uint64_t{block[0]} << 32 | block[1];
-}
-
-bool weaker(const FeatureExample& a, const FeatureExample& b) {
-  return a.activation != b.activation ? a.activation < b.activation : a.row > b.row;
-}
+bool weaker(const FeatureExample& a, const FeatureExample& b) { return stronger(b, a); }
 
 /// The middle one of each quantile, or all if there are fewer than quantiles.
 std::vector<FeatureExample> one_of_each(std::vector<FeatureExample> sorted,
@@ -40,6 +27,47 @@ std::vector<FeatureExample> one_of_each(std::vector<FeatureExample> sorted,
 }
 
 }  // namespace
+
+bool stronger(const FeatureExample& a, const FeatureExample& b) {
+  return a.activation != b.activation ? a.activation > b.activation : a.row < b.row;
+}
+
+std::uint64_t random_rank(std::int64_t seed, std::int64_t latent, std::int64_t row) {
+  const auto index = static_cast<std::uint64_t>(row);
+  const auto key = static_cast<std::uint64_t>(seed);
+  const auto block =
+      philox({static_cast<std::uint32_t>(latent), static_cast<std::uint32_t>(Stream::kEvaluation),
+              static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32)},
+             {static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32)});
+  return std::uint64_t{block[0]} << 32 | block[1];
+}
+
+FeatureExample example_around(const FeatureBatch& batch, std::int64_t latent, std::int64_t row,
+                              float value, std::int64_t window) {
+  const auto within = [&](std::int64_t other) {
+    return other >= 0 && other < batch.codes.rows() && std::abs(other - row) <= window &&
+           (batch.context.empty() || batch.context[static_cast<std::size_t>(other)] ==
+                                         batch.context[static_cast<std::size_t>(row)]);
+  };
+  std::int64_t first = row, end = row + 1;
+  while (within(first - 1)) --first;
+  while (within(end)) ++end;
+  FeatureExample out{.activation = value,
+                     .row = batch.first_row + row,
+                     .first_row = batch.first_row + first,
+                     .rows = end - first,
+                     .marks = {}};
+  for (std::int64_t other = first; other < end; ++other) {
+    const auto begin = batch.codes.indices.begin() + batch.codes.begin(other);
+    const auto stop = batch.codes.indices.begin() + batch.codes.end(other);
+    const auto found = std::lower_bound(begin, stop, latent);
+    if (found == stop || *found != latent) continue;
+    const float activation =
+        batch.codes.values[static_cast<std::size_t>(found - batch.codes.indices.begin())];
+    if (activation > 0) out.marks.push_back({static_cast<std::int32_t>(other - first), activation});
+  }
+  return out;
+}
 
 void GrowingHistogram::add(float value) {
   if (counts_.empty()) {
@@ -125,11 +153,12 @@ void FeatureCollector::keep_if_strong(State& state, const FeatureBatch& batch, s
   const auto same = std::find_if(state.top.begin(), state.top.end(),
                                  [&](const Kept& kept) { return kept.rank == own; });
   if (same != state.top.end()) {
-    if (value > same->example.activation) same->example = example(batch, latent, row, value);
+    if (value > same->example.activation)
+      same->example = example_around(batch, latent, row, value, options_.window);
   } else if (full) {
-    *least = {example(batch, latent, row, value), own};
+    *least = {example_around(batch, latent, row, value, options_.window), own};
   } else {
-    state.top.push_back({example(batch, latent, row, value), own});
+    state.top.push_back({example_around(batch, latent, row, value, options_.window), own});
   }
 }
 
@@ -143,35 +172,8 @@ void FeatureCollector::keep_if_drawn(State& state, const FeatureBatch& batch, st
     std::pop_heap(state.sample.begin(), state.sample.end(), lower);
     state.sample.pop_back();
   }
-  state.sample.push_back({example(batch, latent, row, value), rank});
+  state.sample.push_back({example_around(batch, latent, row, value, options_.window), rank});
   std::push_heap(state.sample.begin(), state.sample.end(), lower);
-}
-
-FeatureExample FeatureCollector::example(const FeatureBatch& batch, std::int64_t latent,
-                                         std::int64_t row, float value) const {
-  const auto within = [&](std::int64_t other) {
-    return other >= 0 && other < batch.codes.rows() && std::abs(other - row) <= options_.window &&
-           (batch.context.empty() || batch.context[static_cast<std::size_t>(other)] ==
-                                         batch.context[static_cast<std::size_t>(row)]);
-  };
-  std::int64_t first = row, end = row + 1;
-  while (within(first - 1)) --first;
-  while (within(end)) ++end;
-  FeatureExample out{.activation = value,
-                     .row = batch.first_row + row,
-                     .first_row = batch.first_row + first,
-                     .rows = end - first,
-                     .marks = {}};
-  for (std::int64_t other = first; other < end; ++other) {
-    const auto begin = batch.codes.indices.begin() + batch.codes.begin(other);
-    const auto stop = batch.codes.indices.begin() + batch.codes.end(other);
-    const auto found = std::lower_bound(begin, stop, latent);
-    if (found == stop || *found != latent) continue;
-    const float activation =
-        batch.codes.values[static_cast<std::size_t>(found - batch.codes.indices.begin())];
-    if (activation > 0) out.marks.push_back({static_cast<std::int32_t>(other - first), activation});
-  }
-  return out;
 }
 
 std::vector<LatentFeature> FeatureCollector::finish() const {

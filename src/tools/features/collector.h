@@ -2,12 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <utility>
 #include <vector>
 
-#include "sae/sparse/sparse_rows.h"
 #include "sae/tools/features.h"
+#include "tools/features/batch.h"
 
 namespace sae {
 
@@ -38,15 +37,20 @@ class TokenCounter {
   std::vector<std::int64_t> counts_, excess_;
 };
 
-/// Rows [first_row, first_row + codes.rows()) of a store, of which [begin, end), counted from
-/// first_row, are new; the others are there to be shown around them.
-struct FeatureBatch {
-  SparseView codes;
-  std::int64_t first_row = 0;
-  std::int64_t begin = 0, end = 0;
-  std::span<const std::int32_t> context;  ///< one a row, or empty
-  std::span<const std::int32_t> tokens;   ///< one a row, or empty
-};
+/// ConfigError for a number below 0.
+void check_options(const FeaturesOptions& options);
+
+/// What is shown around a row of the batch that a latent fires on: up to `window` rows before and
+/// after it, none of another context and none that the batch lacks.
+FeatureExample example_around(const FeatureBatch& batch, std::int64_t latent, std::int64_t row,
+                              float activation, std::int64_t window);
+
+/// By activation, and among equals the earlier one.
+bool stronger(const FeatureExample& a, const FeatureExample& b);
+
+/// Where (latent, row of the store) stands in a random order: a function of these and the seed
+/// alone.
+std::uint64_t random_rank(std::int64_t seed, std::int64_t latent, std::int64_t row);
 
 class FeatureCollector {
  public:
@@ -74,8 +78,6 @@ class FeatureCollector {
                       std::int64_t row, float value) const;
   void keep_if_drawn(State& state, const FeatureBatch& batch, std::int64_t latent, std::int64_t row,
                      float value) const;
-  FeatureExample example(const FeatureBatch& batch, std::int64_t latent, std::int64_t row,
-                         float value) const;
 
   FeaturesOptions options_;
   std::vector<State> states_;  // [F]

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "tools/features/text.h"
+
 namespace sae {
 namespace {
 
@@ -47,10 +49,6 @@ std::int64_t FeaturesData::chunks() const {
   return (static_cast<std::int64_t>(features_.latents.size()) + kChunk - 1) / kChunk;
 }
 
-std::string FeaturesData::text(std::int32_t token) const {
-  return vocabulary_ ? vocabulary_->text(token) : "<" + std::to_string(token) + ">";
-}
-
 std::string FeaturesData::index(const Json& about) const {
   Json index{{"about", about}, {"rows", features_.rows}, {"chunk", kChunk}};
   for (const char* list : {"firings", "max", "mean", "nearest", "words"}) {
@@ -64,7 +62,7 @@ std::string FeaturesData::index(const Json& about) const {
         rounded(latent.neighbours.empty() ? 0 : latent.neighbours.front().second));
     Json words = Json::array();
     for (const FeatureToken& token : latent.tokens) {
-      if (words.size() < kListedTokens) words.push_back(text(token.token));
+      if (words.size() < kListedTokens) words.push_back(text_of_token(vocabulary_, token.token));
     }
     index["words"].push_back(std::move(words));
   }
@@ -93,12 +91,13 @@ Json FeaturesData::latent(std::int64_t number) const {
            {"histogram", from.histogram}};
   for (const char* list : {"tokens", "near", "top", "samples"}) out[list] = Json::array();
   for (const FeatureToken& token : from.tokens) {
-    out["tokens"].push_back({text(token.token), token.firings,
+    out["tokens"].push_back({text_of_token(vocabulary_, token.token), token.firings,
                              features_.occurrences.at(token.token), token.exact ? 1 : 0});
   }
   for (const auto& [latent, cosine] : from.neighbours) {
     out["near"].push_back({latent, rounded(cosine)});
   }
+  if (!logits_.empty()) out["logits"] = logits(logits_[static_cast<std::size_t>(number)]);
   for (const FeatureExample& one : from.top) out["top"].push_back(example(one));
   for (const FeatureExample& one : from.samples) out["samples"].push_back(example(one));
   return out;
@@ -114,7 +113,8 @@ Json FeaturesData::example(const FeatureExample& example) const {
   auto mark = example.marks.begin();
   std::string silent;
   std::int64_t end = 0;
-  for (const Vocabulary::Piece& piece : pieces(example)) {
+  for (const Vocabulary::Piece& piece :
+       text_of_rows(store_, vocabulary_, example.first_row, example.rows)) {
     const std::int64_t begin = std::exchange(end, end + static_cast<std::int64_t>(piece.tokens));
     std::optional<float> largest;
     for (; mark != example.marks.end() && mark->offset < end; ++mark) {
@@ -134,14 +134,16 @@ Json FeaturesData::example(const FeatureExample& example) const {
   return out;
 }
 
-std::vector<Vocabulary::Piece> FeaturesData::pieces(const FeatureExample& example) const {
-  const at::Tensor tokens = store_.tokens(example.first_row, example.rows);
-  const std::span<const std::int32_t> list(tokens.const_data_ptr<std::int32_t>(),
-                                           static_cast<std::size_t>(example.rows));
-  if (vocabulary_) return vocabulary_->pieces(list);
-  std::vector<Vocabulary::Piece> pieces;
-  for (const std::int32_t token : list) pieces.push_back({1, text(token)});
-  return pieces;
+/// What it makes likelier and less likely, as [text, logit].
+Json FeaturesData::logits(const LatentLogits& logits) const {
+  const auto listed = [&](const auto& tokens) {
+    Json list = Json::array();
+    for (const auto& [token, value] : tokens) {
+      list.push_back({text_of_token(vocabulary_, token), rounded(value)});
+    }
+    return list;
+  };
+  return {{"up", listed(logits.top)}, {"down", listed(logits.bottom)}};
 }
 
 }  // namespace sae

@@ -7,10 +7,12 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "sae/data/store.h"
 #include "sae/data/vocabulary.h"
 #include "sae/tools/features.h"
+#include "tools/features/unembedding.h"
 
 namespace sae {
 
@@ -18,10 +20,15 @@ class FeaturesData {
  public:
   static constexpr std::int64_t kChunk = 64;  ///< latents in a file
 
-  /// All must outlive this.
+  /// All must outlive this. `logits` are of each latent, or empty.
   FeaturesData(const Features& features, const ActivationStore& store,
-               const std::optional<Vocabulary>& vocabulary, const LatentReadings& readings)
-      : features_(features), store_(store), vocabulary_(vocabulary), readings_(readings) {}
+               const std::optional<Vocabulary>& vocabulary, const LatentReadings& readings,
+               const std::vector<LatentLogits>& logits)
+      : features_(features),
+        store_(store),
+        vocabulary_(vocabulary),
+        readings_(readings),
+        logits_(logits) {}
 
   std::int64_t chunks() const;
 
@@ -33,15 +40,15 @@ class FeaturesData {
   std::string chunk(std::int64_t number) const;
 
  private:
-  std::string text(std::int32_t token) const;
   nlohmann::ordered_json latent(std::int64_t number) const;
   nlohmann::ordered_json example(const FeatureExample& example) const;
-  std::vector<Vocabulary::Piece> pieces(const FeatureExample& example) const;
+  nlohmann::ordered_json logits(const LatentLogits& logits) const;
 
   const Features& features_;
   const ActivationStore& store_;
   const std::optional<Vocabulary>& vocabulary_;
   const LatentReadings& readings_;
+  const std::vector<LatentLogits>& logits_;
 };
 
 }  // namespace sae

@@ -97,6 +97,12 @@ function latent(i, data) {
       cell.title = cell.textContent;
     }
   }
+  if (data.logits) {
+    const side = (name, list) => table([name, "logit"], list.map(([token, value]) =>
+      [make("span", {class: "tok", title: visible(token)}, visible(token)), brief(value)]));
+    grid.append(section("Logits", "Of the tokens that its decoder row makes likelier and less likely.",
+      side("up", data.logits.up), side("down", data.logits.down)));
+  }
   parts.push(grid);
   if (data.top.length > 0) {
     parts.push(section("Strongest contexts", "At most one from each context; shaded by activation, relative to the largest.",
