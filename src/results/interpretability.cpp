@@ -240,10 +240,10 @@ std::string claim_of(const InterpDifference& one) {
          " to " + fixed(high, 3) + ")";
 }
 
-/// Levels, members and controls of a comparison.
-class Levels {
+/// JudgedLevels, members and controls of a comparison.
+class JudgedLevels {
  public:
-  explicit Levels(const ComparisonResult& result) : result_(result) {}
+  explicit JudgedLevels(const ComparisonResult& result) : result_(result) {}
 
   std::optional<InterpLevel> at(double l0) const {
     InterpLevel level;
@@ -318,7 +318,7 @@ class Levels {
 
 std::vector<InterpLevel> interpretability_levels(const ComparisonResult& result) {
   std::vector<InterpLevel> levels;
-  const Levels all(result);
+  const JudgedLevels all(result);
   for (const double l0 : matched_levels(result)) {
     if (auto level = all.at(l0)) levels.push_back(*std::move(level));
   }

@@ -257,10 +257,10 @@ TEST_F(EvaluateCommand, RefusesContradictionsAndWarnsOfWhatLooksWrong) {
 }
 
 TEST_F(EvaluateCommand, SaysWhatIsMissingOrWrong) {
-  EXPECT_EQ(
-      complaint(arguments({"absorbtion"})),
-      "--suite: got \"absorbtion\", expected one of core, absorption, probing, truth, all; did "
-      "you mean 'absorption'?");
+  EXPECT_EQ(complaint(arguments({"absorbtion"})),
+            "--suite: got \"absorbtion\", expected one of core, absorption, probing, interp, "
+            "truth, all; did "
+            "you mean 'absorption'?");
   EXPECT_EQ(complaint(arguments({"absorption"})),
             "--suite absorption: needs labelled activations; give them with --data "
             "FILE.safetensors");

@@ -14,8 +14,8 @@ namespace sae {
 
 /// Who judged, for people and for JSON.
 struct JudgeFacts {
-  std::string name;  ///< the model, or "token"
-  std::string revision, window, file;
+  std::string name = {};  ///< the model, or "token"
+  std::string revision = {}, window = {}, file = {};
   bool of_store = false;  ///< it is the model that the store is from
   bool blind = false;     ///< it can hide tokens
 };
