@@ -29,6 +29,7 @@ TEST(FuzzCorpus, HoldsForJson) { replay("json", fuzz_json); }
 TEST(FuzzCorpus, HoldsForConfigurations) { replay("config", fuzz_config); }
 
 TEST(FuzzCorpus, HoldsForLabelledActivations) { replay("labelled", fuzz_labelled); }
+TEST(FuzzCorpus, HoldsForUnembeddings) { replay("unembedding", fuzz_unembedding); }
 TEST(FuzzCorpus, HoldsForReadings) { replay("readings", fuzz_readings); }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "sae/data/labelled.h"
 #include "sae/tools/features.h"
 #include "support/temporary_folder.h"
+#include "tools/features/unembedding.h"
 
 namespace sae {
 
@@ -25,9 +26,9 @@ inline std::filesystem::path fuzzed_file(const std::string& content) {
   return path;
 }
 
-/// A safetensors header, then, after a NUL byte, the tensors' bytes: the header's own length, which
-/// precedes it in the file, always fits.
-inline void fuzz_labelled(std::string_view input) {
+/// A safetensors file of a header and, after a NUL byte, the tensors' bytes: the header's own
+/// length, which precedes it in the file, always fits.
+inline std::string safetensors_of(std::string_view input) {
   const std::size_t nul = std::min(input.find('\0'), input.size());
   std::string header(input.substr(0, nul));
   header.append((8 - header.size() % 8) % 8, ' ');
@@ -35,8 +36,12 @@ inline void fuzz_labelled(std::string_view input) {
   for (std::size_t i = 0; i < 8; ++i) file[i] = static_cast<char>(header.size() >> (8 * i));
   file += header;
   file += input.substr(std::min(nul + 1, input.size()));
+  return file;
+}
+
+inline void fuzz_labelled(std::string_view input) {
   try {
-    const LabelledActivations data = read_labelled(fuzzed_file(file));
+    const LabelledActivations data = read_labelled(fuzzed_file(safetensors_of(input)));
     check_labelled(data);
     require(data.d_in() > 0 && data.test.x.size(1) == data.d_in());
     for (const LabelledSplit* split : {&data.train, &data.test}) {
@@ -49,6 +54,19 @@ inline void fuzz_labelled(std::string_view input) {
       require(split->offsets.min().item<std::int64_t>() == 0);
       require(split->offsets.max().item<std::int64_t>() == split->x.size(0));
     }
+  } catch (const DataError& error) {
+    require_one_line(error);
+  }
+}
+
+inline void fuzz_unembedding(std::string_view input) {
+  try {
+    const Unembedding unembedding(fuzzed_file(safetensors_of(input)));
+    require(unembedding.tokens() > 0 && unembedding.width() > 0);
+    const auto logits = latent_logits(unembedding, at::ones({1, unembedding.width()}));
+    require(logits.size() == 1 && !logits.front().top.empty());
+    unembedding.check_fits(3, "tiny", 6, "store");
+    require(unembedding.width() == 3);
   } catch (const DataError& error) {
     require_one_line(error);
   }
