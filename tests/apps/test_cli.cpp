@@ -9,6 +9,7 @@
 #include "sae/models/sae_folder.h"
 #include "support/command_testing.h"
 #include "support/sae_testing.h"
+#include "support/store_testing.h"
 
 namespace sae {
 namespace {
@@ -188,6 +189,41 @@ TEST_F(Command, EvaluatesSuitesAndShowsThemOnPages) {
   EXPECT_EQ(Json::parse(pages.out)["latents"], 16);
   EXPECT_TRUE(fs::exists(path("pages") / "index.html"));
   expect_error(2, "exists already", {"features", run, "--data", store, "--out", path("pages")});
+}
+
+TEST_F(Command, WritesLatentsForOtherTools) {
+  const std::string store = write_normal_store(path("store"), 90, 1, /*context=*/9);
+  Json config = topk();
+  config["data"] = {{"kind", "store"}, {"path", store}};
+  const std::string run = path("run");
+  ASSERT_EQ(sae({"train", write_config(config), "--out", run, "-q"}).status, 0);
+  const auto ask = [&](const std::string& format, const std::vector<std::string>& more) {
+    std::vector<std::string> words = {"features", run,          "--data",   store,
+                                      "--out",    path(format), "--format", format};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  const Result batches = sae(ask("neuronpedia", {"--latents", "5", "--model", "m", "--source-set",
+                                                 "s", "--contexts", "3", "--json"}));
+  ASSERT_EQ(batches.status, 0) << batches.err;
+  EXPECT_EQ(Json::parse(batches.out)["latents"], 5);
+  const Json batch = parsed(path("neuronpedia") / "batch-0.json");
+  EXPECT_EQ(batch["features"].size(), 5u);
+  EXPECT_EQ(batch["model_id"], "m");
+  EXPECT_EQ(batch["sae_set"], "s");
+  EXPECT_EQ(batch["features"][0]["activations"][0]["tokens"].size(), 9u) << "a whole context";
+  const Result cache = sae(ask("delphi", {"--pad-token", "7"}));
+  ASSERT_EQ(cache.status, 0) << cache.err;
+  EXPECT_EQ(cache.out.find("16 latents ("), 0U) << cache.out;
+  EXPECT_EQ(parsed(path("delphi") / "sae" / "config.json")["pad_token"], 7);
+  for (const auto& format : {"neuronpedia", "delphi"}) fs::remove_all(path(format));
+  expect_error(2, "--window: the format delphi has no use for it",
+               ask("delphi", {"--window", "3"}));
+  expect_error(2, "--results: the format delphi has no use for it",
+               ask("delphi", {"--results", "eval.json"}));
+  expect_error(2, "--latents: the format html has no use for it", ask("html", {"--latents", "3"}));
+  expect_error(2, "expected one of html, neuronpedia, delphi", ask("dolphi", {}));
+  expect_error(3, "unembedding: ", ask("neuronpedia", {"--unembedding", path("unembedding")}));
 }
 
 TEST_F(Command, ComparesWithSuitesAndControls) {

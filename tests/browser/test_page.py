@@ -94,8 +94,13 @@ class Page(unittest.TestCase):
             {"class": "month", "main_latents": [7000], "k1_f1": 0.912, "words": 40, "absorbers": [
                 {"latent": 12, "words": 3, "share": 0.98, "examples": ["may <b>", "march"]},
                 {"latent": 9000, "words": 1, "share": 0.4, "examples": ["june"]}]}]}}))  # fmt: skip
+        rows = array("f", [rng.gauss(0, 1) for _ in range(len(WORDS) * D_IN)])
+        safetensors(cls.folder / "unembedding", {"unembedding": ([len(WORDS), D_IN], rows)},
+                    {"format": "sae-unembedding", "version": "1", "model": "m",
+                     "vocabulary": str(len(WORDS))})  # fmt: skip
         subprocess.run([COMMAND, "features", cls.folder / "sae", "--data", cls.folder / "store", "--out",
-                        cls.folder / "of_read", "--results", results, "--quiet", "--device", "cpu"],
+                        cls.folder / "of_read", "--results", results, "--unembedding",
+                        cls.folder / "unembedding", "--quiet", "--device", "cpu"],
                        check=True)  # fmt: skip
         cls.browser = browser.Browser(browser.find())
         cls.addClassCleanup(cls.browser.close)
@@ -238,6 +243,20 @@ class Page(unittest.TestCase):
         self.assertEqual(peaks, sorted(peaks, reverse=True))
         self.assertEqual(self.ask("document.querySelector('svg[role=img]').getAttribute('aria-label')")[:12],
                          "Histogram of")  # fmt: skip
+
+    def test_shows_logits_where_an_unembedding_was_given(self):
+        for width in (1280, 320):
+            self.open("#7000", store="read", width=width)
+            self.browser.wait("[...document.querySelectorAll('h3')].some(h => h.textContent === 'Logits')")
+            self.look(f"logits-{width}")
+            up, down = (self.ask("[...[...document.querySelectorAll('section')].find(s => s.textContent"
+                                 f".startsWith('Logits')).querySelectorAll('table')[{i}].querySelectorAll('tbody"
+                                 " td:last-child')].map(c => Number(c.textContent))") for i in (0, 1))  # fmt: skip
+            self.assertEqual(len(up), 10)
+            self.assertEqual(up, sorted(up, reverse=True))
+            self.assertEqual(down, sorted(down))
+            self.assertGreater(up[-1], down[-1])
+            self.assertLessEqual(self.ask("document.documentElement.scrollWidth - innerWidth"), 0)
 
     def test_links_a_main_latent_and_those_that_absorb_it(self):
         self.open("#7000", store="read")

@@ -31,6 +31,7 @@ TEST(FuzzCorpus, HoldsForBlindStudies) { replay("blind", fuzz_blind); }
 
 TEST(FuzzCorpus, HoldsForLabelledActivations) { replay("labelled", fuzz_labelled); }
 TEST(FuzzCorpus, HoldsForJudges) { replay("judge", fuzz_judge); }
+TEST(FuzzCorpus, HoldsForUnembeddings) { replay("unembedding", fuzz_unembedding); }
 TEST(FuzzCorpus, HoldsForReadings) { replay("readings", fuzz_readings); }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "sae/evaluation/judge.h"
 #include "sae/tools/features.h"
 #include "support/temporary_folder.h"
+#include "tools/features/unembedding.h"
 
 namespace sae {
 
@@ -30,6 +31,9 @@ inline std::filesystem::path fuzzed_file(const std::string& content) {
 /// A file of a safetensors header, then, after a NUL byte, the tensors' bytes: the header's own
 /// length, which precedes it in the file, always fits.
 inline std::filesystem::path fuzzed_safetensors(std::string_view input) {
+/// A safetensors file of a header and, after a NUL byte, the tensors' bytes: the header's own
+/// length, which precedes it in the file, always fits.
+inline std::string safetensors_of(std::string_view input) {
   const std::size_t nul = std::min(input.find('\0'), input.size());
   std::string header(input.substr(0, nul));
   header.append((8 - header.size() % 8) % 8, ' ');
@@ -38,11 +42,13 @@ inline std::filesystem::path fuzzed_safetensors(std::string_view input) {
   file += header;
   file += input.substr(std::min(nul + 1, input.size()));
   return fuzzed_file(file);
+  return file;
 }
 
 inline void fuzz_labelled(std::string_view input) {
   try {
     const LabelledActivations data = read_labelled(fuzzed_safetensors(input));
+    const LabelledActivations data = read_labelled(fuzzed_file(safetensors_of(input)));
     check_labelled(data);
     require(data.d_in() > 0 && data.test.x.size(1) == data.d_in());
     for (const LabelledSplit* split : {&data.train, &data.test}) {
@@ -70,6 +76,19 @@ inline void fuzz_judge(std::string_view input) {
     for (std::int32_t row = 0; row < static_cast<std::int32_t>(rows); ++row) {
       require(std::abs(judge.whole->dot(row, row) - 1) < 1e-5);
     }
+  } catch (const DataError& error) {
+    require_one_line(error);
+  }
+}
+
+inline void fuzz_unembedding(std::string_view input) {
+  try {
+    const Unembedding unembedding(fuzzed_file(safetensors_of(input)));
+    require(unembedding.tokens() > 0 && unembedding.width() > 0);
+    const auto logits = latent_logits(unembedding, at::ones({1, unembedding.width()}));
+    require(logits.size() == 1 && !logits.front().top.empty());
+    unembedding.check_fits(3, "tiny", 6, "store");
+    require(unembedding.width() == 3);
   } catch (const DataError& error) {
     require_one_line(error);
   }

@@ -91,7 +91,8 @@ void Unembedding::check_fits(std::int64_t d_in, const std::string& model,
   if (!model.empty() && model != model_) {
     throw DataError(place + ": is of the model " + sae::quoted(model_) + ", " + store + " of " +
                     sae::quoted(model) +
-                    "; if they are one, make it with scripts/unembed.py --model-name " + model);
+                    "; if they are one, make it with scripts/unembed.py --model-name " +
+                    printable(model));
   }
   if (vocabulary && static_cast<std::int64_t>(*vocabulary) != vocabulary_) {
     throw DataError(place + ": is of a vocabulary of " + std::to_string(vocabulary_) +
@@ -129,6 +130,10 @@ at::Tensor Unembedding::logits(const at::Tensor& directions) const {
   for (std::int64_t first = 0; first < tokens_; first += kTokensAtOnce) {
     const std::int64_t count = std::min(kTokensAtOnce, tokens_ - first);
     out.slice(1, first, first + count).copy_(at::matmul(from, rows(first, count).t()));
+  }
+  if (!out.isfinite().all().item<bool>()) {
+    throw DataError(file_.path().string() +
+                    ": its numbers are too large for logits in float32; make the file again");
   }
   return out;
 }

@@ -44,7 +44,8 @@ class Unembedding {
   void check_fits(std::int64_t d_in, const std::string& model,
                   const std::optional<std::size_t>& vocabulary, const std::string& store) const;
 
-  /// Of directions [n, D], any device and float type: [n, V] float32 on the CPU.
+  /// Of directions [n, D], any device and float type: [n, V] float32 on the CPU, all finite or a
+  /// DataError.
   at::Tensor logits(const at::Tensor& directions) const;
 
  private:
