@@ -30,10 +30,9 @@ inline std::filesystem::path fuzzed_file(const std::string& content) {
 
 /// A file of a safetensors header, then, after a NUL byte, the tensors' bytes: the header's own
 /// length, which precedes it in the file, always fits.
-inline std::filesystem::path fuzzed_safetensors(std::string_view input) {
 /// A safetensors file of a header and, after a NUL byte, the tensors' bytes: the header's own
 /// length, which precedes it in the file, always fits.
-inline std::string safetensors_of(std::string_view input) {
+inline std::filesystem::path fuzzed_safetensors(std::string_view input) {
   const std::size_t nul = std::min(input.find('\0'), input.size());
   std::string header(input.substr(0, nul));
   header.append((8 - header.size() % 8) % 8, ' ');
@@ -42,13 +41,11 @@ inline std::string safetensors_of(std::string_view input) {
   file += header;
   file += input.substr(std::min(nul + 1, input.size()));
   return fuzzed_file(file);
-  return file;
 }
 
 inline void fuzz_labelled(std::string_view input) {
   try {
     const LabelledActivations data = read_labelled(fuzzed_safetensors(input));
-    const LabelledActivations data = read_labelled(fuzzed_file(safetensors_of(input)));
     check_labelled(data);
     require(data.d_in() > 0 && data.test.x.size(1) == data.d_in());
     for (const LabelledSplit* split : {&data.train, &data.test}) {
@@ -83,7 +80,7 @@ inline void fuzz_judge(std::string_view input) {
 
 inline void fuzz_unembedding(std::string_view input) {
   try {
-    const Unembedding unembedding(fuzzed_file(safetensors_of(input)));
+    const Unembedding unembedding(fuzzed_safetensors(input));
     require(unembedding.tokens() > 0 && unembedding.width() > 0);
     const auto logits = latent_logits(unembedding, at::ones({1, unembedding.width()}));
     require(logits.size() == 1 && !logits.front().top.empty());
