@@ -28,8 +28,6 @@ inline std::filesystem::path fuzzed_file(const std::string& content) {
   return path;
 }
 
-/// A file of a safetensors header, then, after a NUL byte, the tensors' bytes: the header's own
-/// length, which precedes it in the file, always fits.
 /// A safetensors file of a header and, after a NUL byte, the tensors' bytes: the header's own
 /// length, which precedes it in the file, always fits.
 inline std::filesystem::path fuzzed_safetensors(std::string_view input) {
