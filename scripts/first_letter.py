@@ -170,7 +170,7 @@ def cut_after_word(harvesters, reader, sequences, numbers):
     """How many tokens at the end of a prompt need not be run."""
     import torch
 
-    ids = torch.tensor([sequences[number] for number in numbers])
+    ids = torch.tensor([sequences[number] for number in numbers[: models.CHECKED]])
     return -1 - reader.at if models.ignores_what_follows(harvesters, ids, reader.at) else 0
 
 

@@ -30,8 +30,9 @@ class MiniLm(ScriptTest):
         windows = torch.tensor([[101, *ids[i : i + 126], 102] for i in range(0, 126 * 8, 126)])
         values = {}
         for name, module in model.named_modules():
-            if name.endswith("output.dense"):
-                module.register_forward_hook(lambda m, i, o, name=name: values.update({name: o}))
+            if name.endswith(("output.dense", "attention.self", "intermediate")):
+                module.register_forward_hook(
+                    lambda m, i, o, name=name: values.update({name: o[0] if isinstance(o, tuple) else o}))
         with torch.no_grad():
             hidden = model(input_ids=windows, output_hidden_states=True).hidden_states
         keep = ~torch.isin(windows, torch.tensor(tokenizer.all_special_ids))
@@ -43,6 +44,9 @@ class MiniLm(ScriptTest):
                         "resid_post": lambda: hidden[layer + 1],  # BERT has no final norm
                         "attn_out": lambda: values[f"encoder.layer.{layer}.attention.output.dense"],
                         "mlp_out": lambda: values[f"encoder.layer.{layer}.output.dense"],
+                        "resid_mid": lambda: hidden[layer] + values[f"encoder.layer.{layer}.attention.output.dense"],
+                        "hook_z": lambda: values[f"encoder.layer.{layer}.attention.self"],
+                        "mlp_post": lambda: values[f"encoder.layer.{layer}.intermediate"],
                     }[site]()[keep]
                     out = self.folder / f"{site}-{layer}"
                     status, output = self.run_script(
