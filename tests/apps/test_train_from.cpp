@@ -32,7 +32,7 @@ TEST_F(TrainFrom, PutsAMaskOnAnExportedAutoencoderAndMeasuresBeforeAndAfter) {
   // Absorption of both, on the same world.
   for (const std::string& one : {exported, masked}) {
     const CommandResult evaluated = sae(
-        {"eval", one, "--suite", "truth", "--data", "tiny", "--set", "eval.tokens=2000", "--json"});
+        {"eval", one, "--suite", "truth", "--data", "tiny", "--set", "eval.tokens=500", "--json"});
     ASSERT_EQ(evaluated.status, 0) << evaluated.err;
     EXPECT_NE(evaluated.out.find("absorption"), std::string::npos) << evaluated.out;
   }

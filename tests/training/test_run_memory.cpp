@@ -79,6 +79,13 @@ TEST(RunMemory, GrowsAsItsPartsDo) {
               0.01 * usual.held);
   EXPECT_LT(of("train.accumulate=8").working, usual.working / 2);
   EXPECT_EQ(of("train.accumulate=8").held, usual.held);
+  // Of 6 F D a frozen matrix has no moments, 2 F D; what rows are held to is one more.
+  for (const char* freeze : {"decoder", "encoder"}) {
+    EXPECT_NEAR(static_cast<double>(of(std::string("model.freeze=") + freeze).held),
+                usual.held * 4.0 / 6, 0.02 * usual.held);
+  }
+  EXPECT_NEAR(static_cast<double>(of("model.freeze=soft_decoder").held), usual.held * 7.0 / 6,
+              0.02 * usual.held);
   EXPECT_GT(of("train.batch=2048").working, usual.working * 3);
   EXPECT_GT(of("eval.batch=65536").working, usual.working * 3);
   EXPECT_GT(of("train.calibration_tokens=1000000").working, usual.working * 3);

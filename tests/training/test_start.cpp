@@ -110,10 +110,13 @@ TEST_F(StartFrom, OfRawActivationsAnyFormatsFunctionIsKeptAtTheFirstStep) {
 }
 
 TEST_F(StartFrom, WhatCannotBeKeptIsSaid) {
-  const auto said = [&](const char* golden, const Json& model) {
+  const auto said_of = [&](const fs::path& from, const Json& model) {
     fs::remove_all(path("run"));
-    const TrainingRun run = begun(config(model, ConvertGolden(golden).folder), "run");
+    const TrainingRun run = begun(config(model, from), "run");
     return notices_of(run);
+  };
+  const auto said = [&](const char* golden, const Json& model) {
+    return said_of(ConvertGolden(golden).folder, model);
   };
   const auto expect_said = [](const std::string& text, const std::string& part) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
@@ -126,7 +129,11 @@ TEST_F(StartFrom, WhatCannotBeKeptIsSaid) {
               "its choice of k latents a token is not kept: every latent with a positive");
   expect_said(said("saelens_topk", {{"architecture", "topk"}, {"k", 5}}),
               "its k 3 is not kept: the 5 largest of a token fire");
-  expect_said(said("saelens_topk", {{"architecture", "topk"}, {"k", 3}}),
+  const SpoiltCopy long_rows("saelens_topk");
+  long_rows.set("cfg.json", "rescale_acts_by_decoder_norm", false);
+  long_rows.change_tensors("sae_weights.safetensors",
+                           [](auto& tensors) { tensors["W_dec"] = 2 * tensors["W_dec"]; });
+  expect_said(said_of(long_rows.path(), {{"architecture", "topk"}, {"k", 3}}),
               "its decoder rows are brought to norm 1");
   expect_said(said("saelens_topk", {{"architecture", "batch_topk"}, {"k", 3}}),
               "a threshold is found in the first steps");
@@ -166,6 +173,7 @@ TEST_F(StartFrom, LatentsBeyondThoseOfTheFileStartAsUsual) {
 TEST_F(StartFrom, WeightsOfLowerPrecisionAreTakenAsTheyAre) {
   const SpoiltCopy copy("saelens_topk");
   copy.set("cfg.json", "dtype", "bfloat16");
+  copy.set("cfg.json", "rescale_acts_by_decoder_norm", false);
   copy.change_tensors("sae_weights.safetensors", [](auto& tensors) {
     for (auto& [name, tensor] : tensors) tensor = tensor.to(at::kBFloat16);
   });
@@ -283,11 +291,11 @@ TEST_F(StartFrom, RunsAndCheckpointsOfOursAreTakenToo) {
   Json first = config({{"architecture", "jumprelu"}, {"d_sae", 20}}, "");
   train(tiny_run(first), path("first"), false);
   for (const fs::path& from :
-       {path("first"), path("first") / "sae", path("first") / "checkpoints" / "step-00000030"}) {
+       {path("first"), path("first") / "sae", path("first") / "checkpoints" / "step-00000020"}) {
     SCOPED_TRACE(from);
     fs::remove_all(path("run"));
     TrainingRun run = begun(config({{"architecture", "jumprelu"}, {"d_sae", 20}}, from), "run");
-    const auto before = open_sae(path("first")).folder.sae, now = open_sae(path("run")).folder.sae;
+    const auto before = open_sae(from).folder.sae, now = open_sae(path("run")).folder.sae;
     const at::Tensor x = rows();
     expect_close(now->encode(x).to_dense(), before->encode(x).to_dense(), "latents", 1e-5);
     for (const char* name : {"W_enc", "W_dec"}) {
