@@ -279,7 +279,8 @@ def expect_published(folder, loader, repo, name, scale=None, **overrides):
     from sae_lens.loading import pretrained_sae_loaders as loaders
 
     root = folder if name.endswith(".pt") else pathlib.Path(str(folder).removesuffix(name))
-    loaders.hf_hub_download = lambda repo_id, filename, subfolder="", **_: root / subfolder / filename
+    local = lambda repo_id, filename, subfolder="", **_: root / subfolder / filename  # noqa: E731
+    loaders.hf_hub_download = local
     loaders.get_safetensors_tensor_shapes = lambda repo_id, filename: {
         key: list(tensor.shape) for key, tensor in load_file(root / filename).items()
     }
@@ -365,9 +366,8 @@ def llama_scope():
 def openmoss(tensors, **options):
     from llamascopium.models.sae import SAEConfig, SparseAutoEncoder
 
-    config = SAEConfig(
-        hook_point_in=HOOK, hook_point_out=HOOK, d_model=D, expansion_factor=F / D, top_k=K, **options
-    )
+    sizes = {"d_model": D, "expansion_factor": F / D, "top_k": K}
+    config = SAEConfig(hook_point_in=HOOK, hook_point_out=HOOK, **sizes, **options)
     model = SparseAutoEncoder(config)
     model.set_dataset_average_activation_norm({HOOK: NORM})
     with torch.no_grad():

@@ -33,7 +33,7 @@ at::Tensor expected() {
 std::string refusal(const fs::path& path, bool verify = true) {
   try {
     const ActivationStore store(path, verify);
-    store.tokens(0, store.has_tokens() ? store.size() : 0);
+    if (store.has_tokens()) store.tokens(0, store.size());
   } catch (const DataError& error) {
     return error.what();
   }
@@ -105,7 +105,7 @@ TEST_F(BareFiles, OfTorchSaveAreRefusedWhereTheyAreSomethingElse) {
 TEST_F(BareFiles, OfTorchSaveAreRefusedIfDamaged) {
   for (const char* name : {"tensor", "list", "dict"}) {
     const std::string whole = read_file(saved(name));
-    for (std::size_t size = 1; size < whole.size(); size += 13) {
+    for (std::size_t size = 1; size < whole.size(); size += 53) {
       write_file_atomically(path("cut.pt"), whole.substr(0, size));
       const std::string message = refusal(path("cut.pt"));
       EXPECT_TRUE(message.starts_with(path("cut.pt").string() + ": ")) << size << message;
@@ -116,7 +116,8 @@ TEST_F(BareFiles, OfTorchSaveAreRefusedIfDamaged) {
     ASSERT_NE(at, std::string::npos);
     flipped[at + 2] ^= 1;
     write_file_atomically(path("flipped.pt"), flipped);
-    EXPECT_NE(refusal(path("flipped.pt")).find("CRC-32"), std::string::npos) << name;
+    EXPECT_NE(refusal(path("flipped.pt")).find("does not have its checksum"), std::string::npos)
+        << name;
     EXPECT_EQ(refusal(path("flipped.pt"), /*verify=*/false), "nothing was thrown");
   }
 }

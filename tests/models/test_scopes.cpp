@@ -141,6 +141,8 @@ TEST(GemmaScope2, RefusesWhatPredictsOtherActivations) {
   for (const char* kind : {"transcoder_all", "crosscoder", "clt"}) {
     const TemporaryFolder folder;
     const fs::path place = released(folder, kGemma, kind + std::string("/layer_1_width_16k"));
+    EXPECT_NO_THROW(read(place)) << "its configuration says that it is an autoencoder";
+    fs::remove(place / "config.json");
     expect_refused<DataError>([&] { read(place); },
                               {"params.safetensors: is of " + std::string(kind)});
   }

@@ -96,8 +96,8 @@ class ActivationStore {
   void will_need(std::int64_t first, std::int64_t count) const;
 
   /// What the store is known by, wherever it lies: "sha256:..." of the shards' checksums, as the
-  /// manifest has them, and their sizes; of a bare file its content's (file_facts.h). The
-  /// manifest's provenance has no part in it.
+  /// manifest has them, and their sizes; of a bare file its content's, and of ids beside it
+  /// (file_facts.h). The manifest's provenance has no part in it.
   std::string digest() const;
 
   /// The same with NaN and Inf let through, for looking at damaged data.

@@ -42,7 +42,7 @@ bool detect(const fs::path& path) {
 struct Names {
   std::string model;  // "gemma-3-4b-pt"
   std::string site;   // "resid_post"; all three are empty if no folder is called so
-  std::string other;  // the folder that says that it is no autoencoder
+  std::string other;  // "transcoder_all": the site of what is no autoencoder
   std::optional<std::int64_t> layer;
 };
 
@@ -55,6 +55,7 @@ std::string gemma_3(std::string size_and_tuning) {
 Names names_of(const fs::path& file) {
   static const std::regex kRelease(R"((?:models--google--)?gemma-scope-2-(\d+[bm]-(?:pt|it)))");
   static const std::regex kSite(R"((resid_post|mlp_out|attn_out)(?:_all)?)");
+  static const std::regex kOther(R"((?:transcoder|crosscoder|clt)(?:_all)?)");
   static const std::regex kLayer(R"(layer_(\d{1,6})(?:_\w+)?)");
   Names names;
   for (const std::string& name : folder_names(file)) {
@@ -66,9 +67,7 @@ Names names_of(const fs::path& file) {
     } else if (std::regex_match(name, match, kLayer)) {
       names.layer = std::stoi(match[1]);
     }
-    for (const char* kind : {"transcoder", "crosscoder", "clt"}) {
-      if (name.starts_with(kind)) names.other = name;
-    }
+    if (std::regex_match(name, kOther)) names.other = name;
   }
   return names;
 }
@@ -135,8 +134,9 @@ PlainSae read(const fs::path& path) {
   }
   const Names names = names_of(file);
   TensorTaker tensors{SafetensorsFile(file)};
-  if (!names.other.empty() || tensors.has("affine_skip_connection")) {
-    tensors.fail("is of " + (names.other.empty() ? "a transcoder" : names.other) +
+  const bool skips = tensors.has("affine_skip_connection");
+  if (skips || (!config && !names.other.empty())) {  // a configuration says it more surely
+    tensors.fail("is of " + (skips ? "a transcoder" : names.other) +
                  ", expected an autoencoder: it predicts other activations");
   }
   const std::vector<std::int64_t> shape = tensors.shape("w_dec", 2);
