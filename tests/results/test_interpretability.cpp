@@ -1,6 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "sae/report/report.h"
 #include "sae/results/interpretability.h"
@@ -38,6 +43,7 @@ RunResult judged_run(const std::string& member, std::int64_t seed, const std::ve
 ComparisonResult comparison_of(std::vector<RunResult> runs) {
   ComparisonResult result;
   result.title = "Judged";
+  result.settings = nlohmann::ordered_json::object();
   for (const RunResult& run : runs) {
     const Member member{run.member, "topk", false, ""};
     if (std::find(result.members.begin(), result.members.end(), member) == result.members.end()) {
@@ -49,7 +55,7 @@ ComparisonResult comparison_of(std::vector<RunResult> runs) {
 }
 
 void add_controls_for_claims(ComparisonResult& result) {
-  result.runs.push_back(judged_run("frozen", 0, {{"6", 50, 0.35}, {"8", 50, 0.5}}));
+  result.runs.push_back(judged_run("frozen", 0, {{"6", 50, 0.38}, {"8", 50, 0.5}}));
   result.members.push_back({"frozen", "topk", false, ""});
   result.members.back().frozen = true;
   RunResult random = judged_run("random", 0, {{"6", 80, 0.2}});

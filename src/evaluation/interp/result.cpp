@@ -32,7 +32,6 @@ void add_bins(const InterpSummary& summary, const std::string& prefix,
 }
 
 Json means_json(const InterpSummary& summary, std::size_t metrics) {
-  MetricValues values;
   Json json = Json::object();
   for (std::size_t m = 0; m < metrics; ++m) {
     json[metric_name(m)] = to_json(summary.mean[m]);
@@ -89,7 +88,8 @@ MetricValues InterpResult::values() const {
   add_means(own, "", kInterpMetrics, values);
   for (std::size_t m = 0; m < kInterpMetrics; ++m) {
     values["shuffled_" + metric_name(m)] = shuffled.mean[m];
-    if (m < kJudged) values["token_judge_" + metric_name(m)] = by_tokens.mean[m];
+    if (m < kJudged && !judge.file.empty())
+      values["token_judge_" + metric_name(m)] = by_tokens.mean[m];
   }
   values["intruder_share_80"] = own.intruder_share_80;
   values["coverage"] = selection.coverage;
@@ -106,7 +106,7 @@ std::map<std::string, MetricValues> InterpResult::by_bin() const {
   }
   add_bins(own, "", out);
   add_bins(shuffled, "shuffled_", out);
-  add_bins(by_tokens, "token_judge_", out);
+  if (!judge.file.empty()) add_bins(by_tokens, "token_judge_", out);
   for (std::size_t g = 0; g < own.by_quantile.size(); ++g) {
     for (std::size_t m = 0; m < kByQuantile; ++m) {
       out[metric_name(m) + "_of_quantile"][std::to_string(g + 1)] = own.by_quantile[g][m];
@@ -157,7 +157,7 @@ Json InterpResult::json() const {
   json["by_quantile"] = quantiles_json(own);
   json["by_firings"] = bins_json(own);
   json["shuffled"] = means_json(shuffled, kInterpMetrics);
-  json["token_judge"] = means_json(by_tokens, kJudged);
+  if (!judge.file.empty()) json["token_judge"] = means_json(by_tokens, kJudged);
   json["ranked"] = !selection.eligible.empty();
   if (selection.eligible.empty()) json["not_ranked"] = unranked();
   json["rests_on"] = {

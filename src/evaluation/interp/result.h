@@ -26,8 +26,8 @@ struct InterpResult {
   std::int64_t d_sae = 0, rows = 0, contexts = 0, token_rows = 0;
   LatentSelection selection;
   std::vector<LatentScores> latents;  ///< eligible ones
-  /// Means of these, of the same activations on random rows, and by the judge `token` (of which
-  /// only the judged metrics are set).
+  /// Means of these, of the same activations on random rows, and by the judge `token`, where that
+  /// is another one (judged metrics alone).
   InterpSummary own, shuffled, by_tokens;
   bool list_latents = true;
 

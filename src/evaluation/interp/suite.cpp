@@ -179,9 +179,9 @@ SuiteOutcome InterpSuite::run(const Autoencoder& sae, const Data& data) const {
   result.latents = judge_latents(on->judged, firings.latents, eligible);
   add_token_metrics(sae, *on->store, on->token_sample, result.selection, options_, result.latents);
   result.own = summarise(result.latents, options_);
-  result.by_tokens =
-      judge_ ? summarise(judge_latents(on->by_tokens, firings.latents, eligible), options_)
-             : result.own;
+  if (judge_) {
+    result.by_tokens = summarise(judge_latents(on->by_tokens, firings.latents, eligible), options_);
+  }
   std::vector<Firings> moved(firings.latents.size());
   for (const std::int64_t latent : eligible) {
     const auto i = static_cast<std::size_t>(latent);
