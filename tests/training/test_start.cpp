@@ -172,20 +172,24 @@ TEST_F(StartFrom, LatentsBeyondThoseOfTheFileStartAsUsual) {
 
 TEST_F(StartFrom, WeightsOfLowerPrecisionAreTakenAsTheyAre) {
   const SpoiltCopy copy("saelens_topk");
-  copy.set("cfg.json", "dtype", "bfloat16");
   copy.set("cfg.json", "rescale_acts_by_decoder_norm", false);
+  const PlainSae exact = detect_format(copy.path()).read(copy.path());
+  copy.set("cfg.json", "dtype", "bfloat16");
   copy.change_tensors("sae_weights.safetensors", [](auto& tensors) {
     for (auto& [name, tensor] : tensors) tensor = tensor.to(at::kBFloat16);
   });
   Json json = config({{"architecture", "topk"}, {"k", 3}, {"decoder_norm", "free"}}, copy.path());
   json["train"]["input_norm"] = "none";
   json["train"]["input_centre"] = "none";
-  TrainingRun run = begun(json, "run");
-  const Autoencoder& sae = *run.trainer().autoencoder();
-  EXPECT_EQ(sae.W_dec.scalar_type(), at::kFloat);
-  const PlainSae exact = detect_format(ConvertGolden("saelens_topk").folder)
-                             .read(ConvertGolden("saelens_topk").folder);
-  EXPECT_TRUE(at::equal(sae.W_dec, exact.W_dec.to(at::kBFloat16).to(at::kFloat)));
+  const TrainingRun run = begun(json, "run");
+  const auto sae = open_sae(path("run")).folder.sae;
+  for (const auto& [name, weights] :
+       {std::pair{"W_enc", exact.W_enc}, {"b_enc", exact.b_enc}, {"W_dec", exact.W_dec}}) {
+    const at::Tensor& taken = sae->named_parameters()[name];
+    EXPECT_EQ(taken.scalar_type(), at::kFloat);
+    EXPECT_TRUE(at::equal(taken, weights.to(at::kBFloat16).to(at::kFloat))) << name;
+    EXPECT_FALSE(at::equal(taken, weights)) << name << " has no more bits than bfloat16";
+  }
 }
 
 TEST_F(StartFrom, WhatCannotBeStartedFromIsRefusedBeforeAnythingIsWritten) {
