@@ -20,8 +20,9 @@ class InterpCommand : public CommandTest {
   }
 
   std::vector<std::string> eval(const std::vector<std::string>& more) const {
-    std::vector<std::string> words = {"eval",   path("sae"), "--data", path("store"), "--suite",
-                                      "interp", "--device",  "cpu",    "--json"};
+    std::vector<std::string> words = {"eval",    path("sae"), "--data",          path("store"),
+                                      "--suite", "interp",    "--device",        "cpu",
+                                      "--json",  "--set",     "interp.draws=100"};
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
