@@ -57,7 +57,9 @@ TEST_F(JudgeFiles, AreReadAsTheyWereWritten) {
   const ActivationStore opened(store());
   EXPECT_NO_THROW(require_judge_of(read, opened));
   EXPECT_FALSE(is_model_of(read, opened));
-  EXPECT_TRUE(is_model_of({.model = "subject"}, opened));
+  JudgeFile same = read;
+  same.model = "somebody/Subject";
+  EXPECT_TRUE(is_model_of(same, opened));
 
   const std::vector<std::int64_t> rows = {1, 2, 10, 33};
   const JudgeFile part = judge_of_rows(read, rows);

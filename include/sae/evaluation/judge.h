@@ -73,7 +73,7 @@ void require_judge_of(const JudgeFile& judge, const ActivationStore& store);
 /// The part of a judge that is about `rows` (ascending) of the store.
 JudgeFile judge_of_rows(const JudgeFile& judge, std::span<const std::int64_t> rows);
 
-/// Whether the judge is the model that the store is from.
+/// Whether the judge is the model that the store is from, by their names without owners and case.
 bool is_model_of(const JudgeFile& judge, const ActivationStore& store);
 
 /// Whether `path` is a file that read_judge is for (it may still find errors in it).

@@ -1,6 +1,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -64,6 +65,14 @@ std::vector<std::int64_t> read_rows(const SafetensorsFile& file) {
                          : " after " + std::to_string(out[i - 1]) + ", expected them to ascend"));
   }
   return out;
+}
+
+/// A model's name without its owner or folder, in lower case.
+std::string own_name(std::string model) {
+  model.erase(0, model.find_last_of('/') + 1);
+  std::transform(model.begin(), model.end(), model.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return model;
 }
 
 /// What a judge of the store says it is made for.
@@ -181,7 +190,7 @@ JudgeFile judge_of_rows(const JudgeFile& judge, std::span<const std::int64_t> ro
 bool is_model_of(const JudgeFile& judge, const ActivationStore& store) {
   const auto& source = store.source();
   return source.is_object() && source.contains("model") && source["model"].is_string() &&
-         source["model"].get<std::string>() == judge.model;
+         own_name(source["model"].get<std::string>()) == own_name(judge.model);
 }
 
 bool is_judge_file(const fs::path& path) {
