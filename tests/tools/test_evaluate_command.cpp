@@ -281,8 +281,8 @@ TEST_F(EvaluateCommand, SaysWhatIsMissingOrWrong) {
   given = arguments({"core"});
   given.sets.push_back("absorbtion.seed=1");
   EXPECT_EQ(complaint(given),
-            "--set absorbtion.seed: absorbtion: unknown key; expected data, eval, core, absorption "
-            "or probing");
+            "--set absorbtion.seed: absorbtion: unknown key; expected data, eval, core, "
+            "absorption, probing or interp");
   given = arguments({"core"});
   given.repeats = 0;
   EXPECT_EQ(complaint(given), "--repeats: got 0, expected >= 1");
