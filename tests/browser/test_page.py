@@ -247,11 +247,12 @@ class Page(unittest.TestCase):
     def test_shows_logits_where_an_unembedding_was_given(self):
         for width in (1280, 320):
             self.open("#7000", store="read", width=width)
-            self.browser.wait("[...document.querySelectorAll('h3')].some(h => h.textContent === 'Logits')")
+            self.browser.wait("document.querySelector('mark.peak') !== null")
             self.look(f"logits-{width}")
             up, down = (self.ask("[...[...document.querySelectorAll('section')].find(s => s.textContent"
-                                 f".startsWith('Logits')).querySelectorAll('table')[{i}].querySelectorAll('tbody"
-                                 " td:last-child')].map(c => Number(c.textContent))") for i in (0, 1))  # fmt: skip
+                                 f".startsWith('{title}')).querySelectorAll('tbody td:last-child')]"
+                                 ".map(c => Number(c.textContent))")
+                        for title in ("Makes likelier", "Makes less likely"))  # fmt: skip
             self.assertEqual(len(up), 10)
             self.assertEqual(up, sorted(up, reverse=True))
             self.assertEqual(down, sorted(down))

@@ -5,10 +5,13 @@
 //     OUT/data/index.js  one line of numbers and a few tokens for each latent
 //     OUT/data/00000.js  everything about latents 0 to 63, loaded when one of them is looked at
 //
-// The folder needs no server and no network. What Neuronpedia and Delphi read in its place:
-// tools/features/exports.h. The same arguments give the same bytes. Activations
-// are f_j |W_dec_j|, those of the same autoencoder with decoder rows of norm 1: only so do latents
-// compare.
+// The folder needs no server and no network. For other tools there is in its place
+//
+//     OUT/batch-0.json   latents 0 to 127 for Neuronpedia, as SAEDashboard's runner writes them
+//     OUT/layers.12/     every activation for Delphi, in parts, by the name of the model's module
+//
+// The same arguments give the same bytes. Activations are f_j |W_dec_j|, those of the same
+// autoencoder with decoder rows of norm 1: only so do latents compare.
 #pragma once
 
 #include <array>

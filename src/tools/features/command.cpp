@@ -242,7 +242,9 @@ FeaturesOutcome write_features(const FeaturesArguments& arguments,
   const FeaturesInput input{loaded, store, vocabulary, unembedding, arguments, go_on};
   FeaturesOutcome outcome = write_as(arguments.format, input, staged.path());
   if (!outcome.finished) return outcome;
-  outcome.missing = what_is_missing(store, vocabulary);
+  if (arguments.format != FeaturesFormat::kDelphi) {  // which has a tokenizer
+    outcome.missing = what_is_missing(store, vocabulary);
+  }
   staged.commit();
   return outcome;
 }

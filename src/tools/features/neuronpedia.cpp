@@ -3,7 +3,6 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "sae/base/error.h"
 #include "sae/base/files.h"
 #include "sae/base/interrupt.h"
 #include "sparse/row_norms.h"

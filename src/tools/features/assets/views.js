@@ -98,10 +98,10 @@ function latent(i, data) {
     }
   }
   if (data.logits) {
-    const side = (name, list) => table([name, "logit"], list.map(([token, value]) =>
+    const side = list => table(["token", "logit"], list.map(([token, value]) =>
       [make("span", {class: "tok", title: visible(token)}, visible(token)), brief(value)]));
-    grid.append(section("Logits", "Of the tokens that its decoder row makes likelier and less likely.",
-      side("up", data.logits.up), side("down", data.logits.down)));
+    grid.append(section("Makes likelier", "Next tokens, by the logits of its decoder row.", side(data.logits.up)),
+      section("Makes less likely", "The same, lowest first.", side(data.logits.down)));
   }
   parts.push(grid);
   if (data.top.length > 0) {
