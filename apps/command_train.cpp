@@ -85,8 +85,9 @@ ConfigArguments with_from(const TrainArguments& given) {
 int train(const TrainArguments& given, const Program& program) {
   const Common& common = program.common;
   const sae::RunOptions options = read_run(with_from(given), common);
-  set_way_on(given.config.way_on(program, "train") + option_words("--from", given.from) +
-             " --resume");
+  std::string way_on = given.config.way_on(program, "train");
+  if (!given.from.empty()) way_on += option_words("--from", given.from);
+  set_way_on(way_on + " --resume");
   sae::Membership member = sae::membership_in(given.distributed);
   member.timeout = std::chrono::seconds(options.distributed.timeout_s);
   int status = 0;

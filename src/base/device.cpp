@@ -36,7 +36,10 @@ std::optional<MachineMemory> memory_by_allocator(Type type, c10::DeviceIndex ind
 template <class Type>
 void empty_cache(Type type) {
   if constexpr (requires { getDeviceAllocator(type)->emptyCache(); }) {
-    getDeviceAllocator(type)->emptyCache();
+    try {
+      getDeviceAllocator(type)->emptyCache();
+    } catch (const c10::Error&) {  // not an allocator that keeps any
+    }
   }
 }
 
