@@ -258,11 +258,16 @@ class JudgedLevels {
     }
     if (runs.empty()) return std::nullopt;
     std::map<std::string, Weights> weights;
+    bool any = false;
     for (const char* metric : kStandardised) {
       double dropped = 0;
       weights[metric] = weights_of(runs, metric, dropped);
-      if (metric == kStandardised.front()) level.dropped = dropped;
+      // A metric that no bin has, such as intruders among too few rows, says nothing of the others.
+      if (weights[metric].empty()) continue;
+      level.dropped = std::max(level.dropped, dropped);
+      any = true;
     }
+    if (!any) level.dropped = 1;
     Runs all;
     for (std::size_t i = 0; i < runs.size(); ++i) {
       level.members.push_back(subject_of(members[i]->label, runs[i], weights));

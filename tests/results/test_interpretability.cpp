@@ -93,6 +93,17 @@ TEST(Interpretability, ABinThatAMemberLacksIsLeftOutAndSaidSo) {
               level.members[0].means.at("intruder").mean, 1e-12);
 }
 
+TEST(Interpretability, AMetricThatNobodyHasDropsNothingOfTheOthers) {
+  RunResult a = judged_run("a", 0, {{"6", 40, 0.4}}), b = judged_run("b", 0, {{"6", 60, 0.4}});
+  for (RunResult* run : {&a, &b}) {
+    run->by_class["interp.coherence_of_bin"] = run->by_class.at("interp.intruder_of_bin");
+    run->by_class.erase("interp.intruder_of_bin");
+  }
+  const InterpLevel level = only_level(comparison_of({a, b}));
+  EXPECT_EQ(level.dropped, 0);
+  EXPECT_NEAR(level.members[0].means.at("coherence").mean, 0.4, 1e-12);
+}
+
 TEST(Interpretability, NothingIsClaimedWithoutTheControls) {
   ComparisonResult result = comparison_of({judged_run("good", 0, {{"6", 50, 0.7}, {"8", 50, 0.9}}),
                                            judged_run("bad", 0, {{"6", 50, 0.4}, {"8", 50, 0.5}})});
