@@ -34,7 +34,7 @@ Program::Program(std::string called_as)
   app.require_subcommand(1);
   app.footer(
       "Exit status: 0 done, 2 configuration or usage, 3 data, files or output,\n"
-      "1 anything else, 128 + signal when stopped by one.\n\n"
+      "4 another rank failed, 1 anything else, 128 + signal when stopped by one.\n\n"
       "Ctrl-C stops any command within a second and leaves nothing half-written; train\n"
       "and compare save first, which may take longer. A second one ends them at once.\n\n"
       "Examples:\n"
