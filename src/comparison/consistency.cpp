@@ -3,8 +3,6 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <cstdint>
-#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -26,8 +24,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr int kConsistencyVersion = 1;
-constexpr std::int64_t kMostCosines = std::int64_t{1} << 29;  // 2 GB
-constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
 
 /// What was measured before, by the weights that it was measured of.
 class Kept {
@@ -156,12 +152,6 @@ class Measuring {
 
   MetricValues measured(const FiringRows& a, const FiringRows& b) {
     const std::tuple shape(a.decoder.size(0), b.decoder.size(0), a.decoder.size(1));
-    if (a.decoder.size(0) * b.decoder.size(0) > kMostCosines) {
-      return {{metric::kPwMcc, kNotMeasured},
-              {metric::kSharedLatents, kNotMeasured},
-              {metric::kPwMccChance, kNotMeasured},
-              {metric::kSharedChance, kNotMeasured}};
-    }
     const SeedConsistency own = consistency_of(a, b);
     auto chance = chance_.find(shape);
     if (chance == chance_.end()) {

@@ -14,8 +14,7 @@ namespace sae {
 /// Adds the consistency metrics to the finished runs of each group of two or more: the mean over a
 /// run's pairs, which are the group's runs in a ring by seed. A latent fires if it does on the
 /// held-out tokens of the run's evaluation. What was measured is kept in `folder`/consistency.json
-/// and is not measured again for the same weights. Pairs of more than 23,170 latents a side, whose
-/// cosines are 2 GB, are not measured.
+/// and is not measured again for the same weights.
 void measure_consistency(const std::vector<Entrant>& entrants, ComparisonData& data,
                          const std::filesystem::path& folder, ComparisonResult& result);
 

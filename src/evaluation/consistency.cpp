@@ -13,7 +13,13 @@ namespace sae {
 namespace {
 
 constexpr double kShared = 0.7;
+constexpr std::int64_t kMostCosines = std::int64_t{1} << 29;  // 2 GB
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr std::uint64_t kChanceRows = std::uint64_t{24} << 56;  // | side << 48
+
+bool can_be_matched(std::int64_t a, std::int64_t b) {
+  return a > 0 && b > 0 && a <= kMostCosines / b;
+}
 
 at::Tensor unit_directions(const at::Tensor& rows) {
   const at::Tensor plain = rows.detach().to(at::kCPU, at::kFloat);
@@ -31,8 +37,7 @@ at::Tensor random_directions(std::int64_t rows, std::int64_t width, std::uint64_
 }  // namespace
 
 SeedConsistency consistency_of(const FiringRows& a, const FiringRows& b) {
-  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-  if (a.decoder.size(0) == 0 || b.decoder.size(0) == 0) return {kNan, kNan};
+  if (!can_be_matched(a.decoder.size(0), b.decoder.size(0))) return {kNan, kNan};
   const at::Tensor cosines =
       at::mm(unit_directions(a.decoder), unit_directions(b.decoder).t()).contiguous();
   const std::span<const float> scores(cosines.const_data_ptr<float>(),
@@ -52,6 +57,7 @@ SeedConsistency consistency_of(const FiringRows& a, const FiringRows& b) {
 }
 
 SeedConsistency consistency_by_chance(std::int64_t a, std::int64_t b, std::int64_t width) {
+  if (!can_be_matched(a, b)) return {kNan, kNan};
   const at::Tensor left = random_directions(a, width, 0), right = random_directions(b, width, 1);
   return consistency_of({left, left}, {right, right});
 }

@@ -1,6 +1,5 @@
 """Tests of the page that `sae blind` writes, in headless Chromium; see test_page.py."""
 
-import hashlib
 import json
 import os
 import random
@@ -12,29 +11,13 @@ from array import array
 from pathlib import Path
 
 import browser
-import test_page
+from folders import write_sae, write_shard
 
 COMMAND = os.environ.get("SAE_COMMAND")
 D_IN, LATENTS, K, TOKENS, CONTEXT = 6, 40, 2, 4000, 40
 # Text that would do harm or vanish if it were taken for markup; a character of two tokens.
 WORDS = ["</script>", " <b>bold", "\n", " &amp;", "<F0 9F>", "<90 95>"] + [f" {a}{b}ords" for a in "wl" for b in "aeiou"]
 BYTES = {"4": "f09f", "5": "9095"}
-
-
-def write_sae(folder, rng):
-    """TopK with random directions."""
-    folder.mkdir()
-    rows = array("f")
-    for _ in range(LATENTS):
-        row = [rng.gauss(0, 1) for _ in range(D_IN)]
-        norm = sum(x * x for x in row) ** 0.5
-        rows.extend(x / norm for x in row)
-    model = {"architecture": "topk", "d_in": D_IN, "d_sae": LATENTS, "k": K}
-    (folder / "config.json").write_text(json.dumps({"format": "sae", "version": 1, "model": model}))
-    test_page.safetensors(folder / "sae.safetensors",
-                          {"W_enc": ([LATENTS, D_IN], rows), "b_enc": ([LATENTS], array("f", [0] * LATENTS)),
-                           "W_dec": ([LATENTS, D_IN], rows), "b_dec": ([D_IN], array("f", [0] * D_IN)),
-                           "silent_tokens": ([LATENTS], array("q", [0] * LATENTS))})  # fmt: skip
 
 
 def write_store(folder, rng):
@@ -45,12 +28,7 @@ def write_store(folder, rng):
                "context": ([TOKENS], array("i", [i // CONTEXT for i in range(TOKENS)]))}  # fmt: skip
     vocabulary = {"format": "sae-vocabulary", "version": 2, "tokens": WORDS, "bytes": BYTES}
     (folder / "vocabulary.json").write_text(json.dumps(vocabulary))
-    test_page.safetensors(folder / "shard-00000.safetensors", tensors)
-    digest = hashlib.sha256((folder / "shard-00000.safetensors").read_bytes()).hexdigest()
-    shard = {"file": "shard-00000.safetensors", "tokens": TOKENS, "sha256": digest}
-    (folder / "manifest.json").write_text(
-        json.dumps({"format": "sae-activations", "version": 1, "d_in": D_IN, "dtype": "f32",
-                    "tokens": TOKENS, "shards": [shard]}))  # fmt: skip
+    write_shard(folder, D_IN, TOKENS, tensors)
 
 
 @unittest.skipUnless(COMMAND, "SAE_COMMAND is not set")
@@ -62,7 +40,7 @@ class Blind(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         rng = random.Random(0)
         for name in ("prima", "seconda"):
-            write_sae(cls.folder / name, rng)
+            write_sae(cls.folder / name, rng, D_IN, LATENTS, K)
         write_store(cls.folder / "store", rng)
         subprocess.run([COMMAND, "blind", cls.folder / "prima", cls.folder / "seconda", "--data", cls.folder / "store",
                         "--out", cls.folder / "study", "--items", "10", "--quiet", "--device", "cpu"],

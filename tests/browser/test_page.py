@@ -5,12 +5,10 @@
 Needs Python's standard library and a Chromium (on the PATH, or SAE_CHROMIUM). Skips without one.
 """
 
-import hashlib
 import json
 import os
 import random
 import shutil
-import struct
 import subprocess
 import tempfile
 import unittest
@@ -18,41 +16,13 @@ from array import array
 from pathlib import Path
 
 import browser
+from folders import safetensors, write_sae, write_shard
 
 COMMAND = os.environ.get("SAE_COMMAND")
 D_IN, LATENTS, TOKENS, CONTEXT = 16, 16384, 3000, 50
 MANY_TOKENS = 300
 # Text that would do harm or vanish if it were taken for markup.
 WORDS = [" <b>bold</b>", "</script>", "\n", " &amp;", " zebra"] + [f" word{i}" for i in range(MANY_TOKENS - 5)]
-TYPES = {"f": "F32", "i": "I32", "q": "I64"}
-
-
-def safetensors(path, tensors, metadata=None):
-    header, data = ({"__metadata__": metadata} if metadata else {}), b""
-    for name, (shape, values) in tensors.items():
-        raw = values.tobytes()
-        header[name] = {"dtype": TYPES[values.typecode], "shape": shape,
-                        "data_offsets": [len(data), len(data) + len(raw)]}  # fmt: skip
-        data += raw
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
-
-
-def write_sae(folder, rng):
-    """TopK with random directions."""
-    folder.mkdir()
-    rows = array("f")
-    for _ in range(LATENTS):
-        row = [rng.gauss(0, 1) for _ in range(D_IN)]
-        norm = sum(x * x for x in row) ** 0.5
-        rows.extend(x / norm for x in row)
-    model = {"architecture": "topk", "d_in": D_IN, "d_sae": LATENTS, "k": 16}
-    (folder / "config.json").write_text(json.dumps({"format": "sae", "version": 1, "model": model}))
-    safetensors(folder / "sae.safetensors",
-                {"W_enc": ([LATENTS, D_IN], rows), "b_enc": ([LATENTS], array("f", [0] * LATENTS)),
-                 "W_dec": ([LATENTS, D_IN], rows), "b_dec": ([D_IN], array("f", [0] * D_IN)),
-                 "silent_tokens": ([LATENTS], array("q", [0] * LATENTS))})  # fmt: skip
 
 
 def write_store(folder, rng, with_tokens):
@@ -67,12 +37,7 @@ def write_store(folder, rng, with_tokens):
         tensors["context"] = ([TOKENS], array("i", [i // CONTEXT for i in range(TOKENS)]))
         (folder / "vocabulary.json").write_text(
             json.dumps({"format": "sae-vocabulary", "version": 1, "tokens": WORDS}))  # fmt: skip
-    safetensors(folder / "shard-00000.safetensors", tensors)
-    digest = hashlib.sha256((folder / "shard-00000.safetensors").read_bytes()).hexdigest()
-    shard = {"file": "shard-00000.safetensors", "tokens": TOKENS, "sha256": digest}
-    (folder / "manifest.json").write_text(
-        json.dumps({"format": "sae-activations", "version": 1, "d_in": D_IN, "dtype": "f32",
-                    "tokens": TOKENS, "shards": [shard]}))  # fmt: skip
+    write_shard(folder, D_IN, TOKENS, tensors)
 
 
 @unittest.skipUnless(COMMAND, "SAE_COMMAND is not set")
@@ -83,7 +48,7 @@ class Page(unittest.TestCase):
         cls.folder = Path(tempfile.mkdtemp(prefix="sae-features-"))
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         rng = random.Random(0)
-        write_sae(cls.folder / "sae", rng)
+        write_sae(cls.folder / "sae", rng, D_IN, LATENTS, k=16)
         for name in ("store", "bare"):
             write_store(cls.folder / name, rng, with_tokens=name == "store")
             subprocess.run([COMMAND, "features", cls.folder / "sae", "--data", cls.folder / name, "--out",

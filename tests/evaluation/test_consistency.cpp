@@ -46,5 +46,14 @@ TEST(Consistency, ByChanceDependsOnTheShape) {
           .pw_mcc));
 }
 
+TEST(Consistency, MoreLatentsThanFitIntoMemoryAreNotMeasured) {
+  const at::Tensor row = at::ones({1, 4});
+  const FiringRows many{row.expand({30'000, 4}), row.expand({30'000, 4})};
+  EXPECT_TRUE(std::isnan(consistency_of(many, many).pw_mcc));
+  EXPECT_TRUE(std::isnan(consistency_by_chance(30'000, 30'000, 4).shared));
+  const FiringRows few{row, row};
+  EXPECT_NEAR(consistency_of(many, few).pw_mcc, 1, 1e-6) << "one with many fits";
+}
+
 }  // namespace
 }  // namespace sae

@@ -27,7 +27,8 @@ struct FiringRows {
   at::Tensor encoder;
 };
 
-/// NaN where either has no rows.
+/// NaN where either has no rows, and where the cosines are more than fit into 2 GB, 23,170 latents
+/// a side: no number is better than a machine out of memory at a comparison's end.
 SeedConsistency consistency_of(const FiringRows& a, const FiringRows& b);
 
 /// The same of `a` and `b` random unit rows of `width` dimensions, whose encoders are their
